@@ -1,0 +1,37 @@
+#pragma once
+// Every command of the program: each adds itself to the parser, and sets what is to run.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "output.hpp"
+#include "tally/sync.hpp"
+
+namespace tally::cli {
+
+/// What the command line asked for.
+struct Run {
+  bool json = false;
+  std::function<Exit()> command{};
+};
+
+void add_replay(CLI::App& app, Run& run);
+void add_read_commands(CLI::App& app, Run& run);
+void add_canonical_commands(CLI::App& app, Run& run);
+void add_demo(CLI::App& app, Run& run);
+
+/// A subcommand with --json.
+CLI::App* add_command(CLI::App& app, Run& run, const std::string& name, const std::string& what);
+/// Required option --db.
+void add_db(CLI::App* command, std::string& db);
+/// A UUID from the command line; anything else is wrong usage.
+Uuid uuid_argument(const std::string& text, const std::string& name);
+
+/// Opens a mirror that is there.
+Engine open_mirror(const std::string& path);
+sync::Canonical connect(const std::string& conninfo);
+/// The second half of an error sentence about canonical.
+std::string_view canonical_hint(Code code);
+
+}  // namespace tally::cli

@@ -1,0 +1,230 @@
+#include "output.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace tally::cli {
+namespace {
+
+[[noreturn]] void output_failed() {
+  if (errno == EPIPE) throw Stop{Exit::world, "closed_output", ""};  // The reader has what it wanted.
+  throw Stop{Exit::world, "io", std::string("cannot write the output: ") + std::strerror(errno)};
+}
+
+bool wants_colours() {
+  static const bool wanted = [] {
+    const char* no_color = std::getenv("NO_COLOR");
+    const char* term = std::getenv("TERM");
+    return is_terminal_output() && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
+           std::string_view(term) != "dumb";
+  }();
+  return wanted;
+}
+
+/// Characters as a terminal shows them: without escape sequences, UTF-8 sequences as one.
+std::size_t width(std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b') {
+      i = std::min(text.find('m', i), text.size());
+    } else if ((static_cast<unsigned char>(text[i]) & 0xc0U) != 0x80U) {
+      ++count;
+    }
+  }
+  return count;
+}
+
+std::string padded(std::string_view text, std::size_t to, bool right) {
+  const std::string gap(to - std::min(to, width(text)), ' ');
+  return right ? gap + std::string(text) : std::string(text) + gap;
+}
+
+constexpr std::array<std::string_view, 12> number_columns{
+    "progress",     "cost_credits_reserved", "cost_credits_final", "step_order", "progress_pct", "size_bytes",
+    "target_minutes", "amount",              "balance_after",      "seq",        "balance",      "held"};
+constexpr std::array<std::string_view, 6> json_columns{"manifest_json", "artifacts_json", "metadata_json",
+                                                       "options",       "settings",       "notification_prefs"};
+
+bool is_among(const auto& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+Stop stop_for(const Error& error, std::string_view what_to_do) {
+  std::string sentence = error.detail.empty() ? std::string(row_of(error.code).sentence) : error.detail;
+  if (!what_to_do.empty()) sentence += "; " + std::string(what_to_do);
+  return {is_failure(error.code) ? Exit::world : Exit::refused, std::string(name_of(error.code)),
+          std::move(sentence)};
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) output_failed();
+}
+
+void print_json(const JsonValue& value) {
+  print(value.dump(-1, ' ', false, JsonValue::error_handler_t::replace) + "\n");
+}
+
+void finish_output() {
+  if (std::fflush(stdout) != 0) output_failed();
+}
+
+void print_error(const Stop& stop, bool as_json) {
+  if (stop.sentence.empty()) return;
+  std::string line = "tally: " + shown(stop.sentence, 4'000);
+  if (as_json) {
+    line = JsonValue{{"error", stop.code}, {"detail", stop.sentence}}.dump(
+        -1, ' ', false, JsonValue::error_handler_t::replace);
+  }
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+bool is_terminal_output() { return isatty(STDOUT_FILENO) == 1; }
+bool is_terminal_error() { return isatty(STDERR_FILENO) == 1; }
+
+// ---- texts for people -------------------------------------------------------------------------
+
+std::string paint(Paint paint, std::string_view text) {
+  constexpr std::array<std::string_view, 6> codes{"0", "1", "2", "31", "32", "33"};
+  if (paint == Paint::plain || !wants_colours()) return std::string(text);
+  return "\x1b[" + std::string(codes[static_cast<std::size_t>(paint)]) + "m" + std::string(text) + "\x1b[0m";
+}
+
+std::string shown(std::string_view text, std::size_t width_max) {
+  std::string out;
+  std::size_t count = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte & 0xc0U) != 0x80U && ++count > width_max) return out + "…";
+    out += byte < 0x20U || byte == 0x7fU ? ' ' : c;
+  }
+  return out;
+}
+
+std::string thousands(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  const std::size_t first = digits[0] == '-' ? 1 : 0;
+  for (std::size_t i = digits.size(); i > first + 3;) digits.insert(i -= 3, ",");
+  return digits;
+}
+
+std::string signed_credits(std::int64_t credits) { return (credits > 0 ? "+" : "") + thousands(credits); }
+
+std::string short_time(std::string_view text) {
+  std::string out(text.substr(0, 19));
+  if (out.size() > 10) out[10] = ' ';
+  return out;
+}
+
+std::string duration(std::int64_t us) {
+  constexpr std::int64_t second = 1'000'000;
+  const auto two = [](std::int64_t n) { return (n < 10 ? "0" : "") + std::to_string(n); };
+  if (us < second) return std::to_string(us / 1'000) + " ms";
+  const std::int64_t s = us / second;
+  if (s < 60) return std::to_string(s) + " s";
+  if (s < 3'600) return std::to_string(s / 60) + " min " + two(s % 60) + " s";
+  return thousands(s / 3'600) + " h " + two(s % 3'600 / 60) + " min";
+}
+
+std::string hex(std::uint64_t number) {
+  std::array<char, 17> out{};
+  std::snprintf(out.data(), out.size(), "%016llx", static_cast<unsigned long long>(number));
+  return out.data();
+}
+
+std::string counted(std::int64_t number, std::string_view one, std::string_view many) {
+  return thousands(number) + " " + std::string(number == 1 ? one : many);
+}
+
+std::string Table::text(std::size_t indent) const {
+  std::vector<std::size_t> widths;
+  for (std::size_t c = 0; c < columns_.size(); ++c) {
+    widths.push_back(width(columns_[c].title));
+    for (const auto& row : rows_) widths[c] = std::max(widths[c], width(row[c]));
+  }
+  std::string out;
+  const auto add_line = [&](const auto& cell_of) {
+    std::string line(indent, ' ');
+    for (std::size_t c = 0; c < columns_.size(); ++c) {
+      line += (c == 0 ? "" : "  ") + padded(cell_of(c), widths[c], columns_[c].right);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  };
+  add_line([&](std::size_t c) { return paint(Paint::dim, columns_[c].title); });
+  for (const auto& row : rows_) add_line([&](std::size_t c) { return row[c]; });
+  return out;
+}
+
+Progress::Progress(std::string what, bool wanted)
+    : what_(std::move(what)), wanted_(wanted && is_terminal_error()), started_(Clock::now()), last_(started_) {}
+
+void Progress::show(std::uint64_t count) {
+  if (!wanted_) return;
+  const auto now = Clock::now();
+  if (now - last_ < std::chrono::milliseconds(100)) return;
+  last_ = now;
+  shown_ = true;
+  const double seconds = std::chrono::duration<double>(now - started_).count();
+  const auto rate = static_cast<std::int64_t>(static_cast<double>(count) / seconds);
+  std::fprintf(stderr, "\r\x1b[K%s %s, %s/s", thousands(static_cast<std::int64_t>(count)).c_str(), what_.c_str(),
+               thousands(rate).c_str());
+}
+
+void Progress::clear() {
+  if (shown_) std::fputs("\r\x1b[K", stderr);
+  shown_ = false;
+}
+
+// ---- the libraries' values as JSON ------------------------------------------------------------
+
+JsonValue to_json(const std::optional<std::string>& text) { return text ? JsonValue(*text) : JsonValue(nullptr); }
+
+JsonValue to_json(const std::optional<Uuid>& id) { return id ? JsonValue(id->text()) : JsonValue(nullptr); }
+
+JsonValue to_json(const Entry& entry) {
+  return {{"id", entry.id.text()},
+          {"seq", entry.seq},
+          {"type", entry.type},
+          {"amount", entry.amount.value},
+          {"balance_after", entry.balance_after.value},
+          {"note", to_json(entry.note)},
+          {"created_at", entry.created_at.text()},
+          {"job_id", to_json(entry.job_id)},
+          {"stripe_payment_id", to_json(entry.stripe_payment_id)}};
+}
+
+JsonValue to_json(const ViewRow& row) {
+  JsonValue out = JsonValue::object();
+  for (const auto& [name, text] : row) {
+    JsonValue& value = out[name] = to_json(text);
+    if (!text || (!is_among(number_columns, name) && !is_among(json_columns, name))) continue;
+    JsonValue parsed = JsonValue::parse(*text, nullptr, false);
+    if (!parsed.is_discarded()) value = std::move(parsed);
+  }
+  return out;
+}
+
+JsonValue to_json(const std::vector<ViewRow>& rows) {
+  JsonValue out = JsonValue::array();
+  for (const ViewRow& row : rows) out.push_back(to_json(row));
+  return out;
+}
+
+std::optional<std::string> column(const ViewRow& row, std::string_view name) {
+  for (const auto& [column_name, text] : row) {
+    if (column_name == name) return text;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tally::cli

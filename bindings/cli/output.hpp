@@ -1,0 +1,126 @@
+#pragma once
+// What every command says and how: exit statuses, errors, texts for people, tables, progress.
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tally/engine.hpp"
+
+namespace tally::cli {
+
+/// Keys stay in the order in which they were set.
+using JsonValue = nlohmann::ordered_json;
+
+enum class Exit : int {
+  fine = 0,
+  refused = 1,  ///< A refusal, or the halves differ, or an audit found something.
+  usage = 2,
+  world = 3,  ///< Disk, server, memory, a closed output.
+};
+
+/// Thrown to end a command. An empty sentence ends it silently.
+struct Stop {
+  Exit exit = Exit::world;
+  std::string code;
+  std::string sentence;
+};
+
+/// The exit status and the sentence that an Error of the libraries ends a command with.
+Stop stop_for(const Error& error, std::string_view what_to_do = {});
+
+/// The value, or the end of the command. `what_to_do` is the second half of the sentence.
+template <class T>
+T take(Result<T> result, std::string_view what_to_do = {}) {
+  if (!result) throw stop_for(result.error(), what_to_do);
+  return std::move(result).value();
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+/// To standard output. Throws a silent Stop when nobody reads it any more.
+void print(std::string_view text);
+void print_json(const JsonValue& value);
+/// Flushes standard output; throws a Stop when that fails.
+void finish_output();
+/// To standard error: a sentence, or with `as_json` an object of one line.
+void print_error(const Stop& stop, bool as_json);
+
+bool is_terminal_output();
+bool is_terminal_error();
+
+// ---- texts for people -------------------------------------------------------------------------
+
+enum class Paint : std::uint8_t { plain, bold, dim, red, green, yellow };
+/// Coloured where standard output is a terminal that wants colours.
+std::string paint(Paint paint, std::string_view text);
+
+/// Without control characters, which a terminal would obey, and cut to `width_max` characters.
+std::string shown(std::string_view text, std::size_t width_max = 60);
+/// `1,234,567`
+std::string thousands(std::int64_t number);
+/// `+8`, `-8`, `0`
+std::string signed_credits(std::int64_t credits);
+/// `2026-01-19 09:00:00`, from a time's text in full.
+std::string short_time(std::string_view text);
+/// `350 ms`, `19 s`, `2 min 05 s`, `1 h 02 min`
+std::string duration(std::int64_t us);
+/// 16 hex digits.
+std::string hex(std::uint64_t number);
+/// `1 row`, `2 rows`
+std::string counted(std::int64_t number, std::string_view one, std::string_view many);
+
+/// Columns aligned by what they hold.
+class Table {
+ public:
+  struct Column {
+    std::string title;
+    bool right = false;
+  };
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  /// Each line behind `indent` spaces.
+  std::string text(std::size_t indent = 0) const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// One line on a terminal's standard error that says how far a command is; nothing on a pipe.
+class Progress {
+ public:
+  Progress(std::string what, bool wanted);
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// Shows the count, ten times a second at the most.
+  void show(std::uint64_t count);
+  void clear();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string what_;
+  bool wanted_;
+  bool shown_ = false;
+  Clock::time_point started_;
+  Clock::time_point last_;
+};
+
+// ---- the libraries' values as JSON ------------------------------------------------------------
+
+JsonValue to_json(const std::optional<std::string>& text);
+JsonValue to_json(const std::optional<Uuid>& id);
+JsonValue to_json(const Entry& entry);
+/// Numbers as numbers and JSON columns as JSON, by the column's name.
+JsonValue to_json(const ViewRow& row);
+JsonValue to_json(const std::vector<ViewRow>& rows);
+
+/// A column of a view's row; nothing where it is NULL.
+std::optional<std::string> column(const ViewRow& row, std::string_view name);
+
+}  // namespace tally::cli

@@ -1,0 +1,264 @@
+#include "replay.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "commands.hpp"
+
+namespace tally::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Lines of one commit: its operations, and where among the lines they stood.
+class Group {
+ public:
+  Group(const Half& half, const ReplayOptions& options, ReplaySummary& summary)
+      : half_(half), options_(options), summary_(summary) {}
+
+  void add(std::string line) {
+    ++summary_.lines;
+    auto command = parse_trace_line(line);
+    is_operation_.push_back(command.has_value());
+    if (!command) return;
+    bytes_ += line.size();
+    commands_.push_back(std::move(*command));
+    lines_.push_back(std::move(line));
+  }
+
+  bool is_full() const {
+    constexpr std::size_t bytes_max = 64'000'000;  // Far from what one message to a server may hold.
+    return is_operation_.size() >= options_.batch || bytes_ >= bytes_max;
+  }
+
+  void apply() {
+    const std::uint64_t first = summary_.lines - is_operation_.size() + 1;
+    std::vector<Verdict> verdicts;
+    if (!lines_.empty()) verdicts = applied(first);
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < is_operation_.size(); ++i) {
+      answer(is_operation_[i] ? &verdicts[next++] : nullptr, first + i);
+    }
+    options_.progress(summary_);
+    is_operation_.clear();
+    commands_.clear();
+    lines_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  std::vector<Verdict> applied(std::uint64_t first) {
+    auto verdicts = half_(std::move(commands_), lines_);
+    if (verdicts) return std::move(verdicts).value();
+    Stop stop = stop_for(verdicts.error(), canonical_hint(verdicts.error().code));
+    stop.exit = Exit::world;
+    stop.sentence = "stopped before line " + thousands(static_cast<std::int64_t>(first)) + ": " + stop.sentence;
+    throw stop;
+  }
+
+  void answer(const Verdict* verdict, std::uint64_t line) {
+    // Canonical may find that a line is no operation where this program found one.
+    const bool is_operation = verdict != nullptr && verdict->op_id != Uuid{};
+    if (is_operation) ++summary_.operations;
+    ++summary_.results[std::string(name_of(is_operation ? verdict->code : Code::invalid_argument))];
+    options_.result(is_operation ? result_line(*verdict) : not_an_operation_line(line));
+  }
+
+  const Half& half_;
+  const ReplayOptions& options_;
+  ReplaySummary& summary_;
+  std::vector<bool> is_operation_;
+  std::vector<Command> commands_;
+  std::vector<std::string> lines_;
+  std::size_t bytes_ = 0;
+};
+
+// ---- the command ------------------------------------------------------------------------------
+
+struct Arguments {
+  std::string trace;
+  std::string db;
+  std::string pg;
+  std::string results;
+  std::size_t batch = 1'000;
+};
+
+std::unique_ptr<std::istream> open_trace(const std::string& path) {
+  if (path == "-") {
+    std::ios::sync_with_stdio(false);
+    return std::make_unique<std::istream>(std::cin.rdbuf());
+  }
+  std::error_code error;
+  if (fs::is_directory(path, error)) throw Stop{Exit::world, "io", path + " is a folder, not a trace"};
+  errno = 0;
+  auto file = std::make_unique<std::ifstream>(path, std::ios::binary);
+  if (!*file) throw Stop{Exit::world, "io", "cannot read " + path + ": " + std::strerror(errno)};
+  return file;
+}
+
+/// Where the results go, one a line.
+class Results {
+ public:
+  explicit Results(const std::string& path) : path_(path) {
+    if (path.empty()) return;
+    file_.reset(std::fopen(path.c_str(), "w"));
+    if (!file_) fail();
+  }
+
+  void write(std::string_view line) {
+    if (!file_) {
+      print(line);
+      print("\n");
+    } else if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() ||
+               std::fputc('\n', file_.get()) == EOF) {
+      fail();
+    }
+  }
+
+  void finish() {
+    if (!file_) return finish_output();
+    if (std::fflush(file_.get()) != 0) fail();
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  [[noreturn]] void fail() const {
+    throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(errno)};
+  }
+
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+void check(const Arguments& arguments, bool has_db, bool has_pg) {
+  if (has_db == has_pg) {
+    throw Stop{Exit::usage, "usage", "replay wants --db FILE or --pg CONNINFO, one of them; tally replay --help tells more"};
+  }
+  std::error_code ignored;
+  for (const std::string& input : {arguments.trace, arguments.db}) {
+    if (!arguments.results.empty() && fs::equivalent(arguments.results, input, ignored)) {
+      throw Stop{Exit::usage, "usage", "--results would overwrite " + input + "; name another file"};
+    }
+  }
+}
+
+void print_summary(const ReplaySummary& summary, bool json) {
+  const double seconds = std::max(summary.seconds, 1e-9);
+  const auto rate = static_cast<std::int64_t>(static_cast<double>(summary.operations) / seconds);
+  if (json) {
+    const JsonValue out{{"lines", summary.lines},       {"operations", summary.operations},
+                        {"results", summary.results},   {"seconds", summary.seconds},
+                        {"operations_per_second", rate}};
+    std::fprintf(stderr, "%s\n", out.dump().c_str());
+  } else if (is_terminal_error()) {
+    std::fprintf(stderr, "%s in %.2f s, %s operations/s\n",
+                 counted(static_cast<std::int64_t>(summary.lines), "line", "lines").c_str(), summary.seconds,
+                 thousands(rate).c_str());
+    for (const auto& [code, count] : summary.results) {
+      std::fprintf(stderr, "%12s %s\n", thousands(static_cast<std::int64_t>(count)).c_str(), code.c_str());
+    }
+  }
+}
+
+Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
+  const auto trace = open_trace(arguments.trace);
+  std::error_code error;
+  if (!has_pg && fs::is_directory(arguments.db, error)) {
+    throw Stop{Exit::world, "io", arguments.db + " is a folder, not a mirror's file"};
+  }
+  std::optional<Engine> engine;
+  std::optional<sync::Canonical> canonical;
+  if (has_pg) {
+    canonical.emplace(connect(arguments.pg));
+  } else {
+    engine.emplace(take(Engine::open(arguments.db)));
+  }
+  Results results(arguments.results);
+  Progress progress("operations", !arguments.results.empty() || !is_terminal_output());
+  ReplayOptions options;
+  options.batch = arguments.batch;
+  options.result = [&](std::string_view line) { results.write(line); };
+  options.progress = [&](const ReplaySummary& summary) {
+    results.finish();  // A result is there when its commit is.
+    progress.show(summary.operations);
+  };
+  const ReplaySummary summary = replay(*trace, has_pg ? canonical_half(*canonical) : mirror_half(*engine), options);
+  progress.clear();
+  print_summary(summary, json);
+  return Exit::fine;
+}
+
+}  // namespace
+
+Half mirror_half(Engine& engine) {
+  return [&engine](std::vector<Command> commands, std::span<const std::string>) -> Result<std::vector<Verdict>> {
+    auto verdicts = engine.submit(std::move(commands));
+    // A commit fails for all of its operations.
+    if (!verdicts.empty() && is_failure(verdicts.front().code)) return Error{verdicts.front().code, {}};
+    return verdicts;
+  };
+}
+
+Half canonical_half(sync::Canonical& canonical) {
+  return [&canonical](const std::vector<Command>&, std::span<const std::string> lines) {
+    auto verdicts = canonical.apply(lines);
+    // A deadlock with plain writers ends one of them, which is to try again.
+    for (int attempt = 0; attempt < 5 && !verdicts && verdicts.error().code == Code::busy; ++attempt) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20 << attempt));
+      verdicts = canonical.apply(lines);
+    }
+    return verdicts;
+  };
+}
+
+ReplaySummary replay(std::istream& trace, const Half& half, const ReplayOptions& options) {
+  ReplaySummary summary;
+  const auto started = Clock::now();
+  Group group(half, options, summary);
+  std::string line;
+  while (std::getline(trace, line)) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    group.add(std::move(line));
+    if (group.is_full()) group.apply();
+  }
+  if (trace.bad()) throw Stop{Exit::world, "io", "the trace cannot be read on"};
+  group.apply();
+  summary.seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  return summary;
+}
+
+void add_replay(CLI::App& app, Run& run) {
+  CLI::App* command = add_command(app, run, "replay", "Apply a trace to a mirror or to canonical");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("trace", arguments->trace, "The trace, an operation a line; - is standard input")
+      ->type_name("TRACE")
+      ->required();
+  CLI::Option* db = command->add_option("--db", arguments->db, "The mirror's file; made where there is none");
+  db->type_name("FILE");
+  CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
+  pg->type_name("CONNINFO");
+  command->add_option("--results", arguments->results, "Where the results go, instead of standard output")
+      ->type_name("FILE");
+  command->add_option("--batch", arguments->batch, "Lines a commit")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{100'000}))
+      ->capture_default_str();
+  command->callback([=, &run] {
+    run.command = [=, &run] {
+      check(*arguments, db->count() > 0, pg->count() > 0);
+      return run_replay(*arguments, pg->count() > 0, run.json);
+    };
+  });
+}
+
+}  // namespace tally::cli

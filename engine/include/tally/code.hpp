@@ -1,0 +1,153 @@
+#pragma once
+// The codes: what an operation or a call can answer. One table, from which the constants of every
+// binding, canonical's rows and the reference pages are made. A number is never reused.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace tally {
+
+/// What an answer means for the caller.
+enum class CodeClass : std::uint8_t {
+  ok,       ///< It happened.
+  refusal,  ///< An everyday answer: deterministic, nothing changed; a retry as it is will not help.
+  failure,  ///< The world (disk, lock, server): nothing was decided about the operation.
+};
+
+enum class Code : std::uint16_t {
+  ok = 0,
+  // Refusals, numbered in the order in which the checks are made.
+  not_permitted = 1,
+  operation_conflict = 2,
+  invalid_argument = 3,
+  invalid_amount = 4,
+  invalid_type = 5,
+  user_not_found = 10,
+  draft_not_found = 11,
+  project_not_found = 12,
+  voice_profile_not_found = 13,
+  job_not_found = 14,
+  step_not_found = 15,
+  lease_not_found = 16,
+  user_exists = 20,
+  already_exists = 21,
+  not_owner = 22,
+  already_claimed = 23,
+  not_claim_holder = 24,
+  stale_reservation = 25,
+  illegal_transition = 30,
+  draft_expired = 31,
+  already_reserved = 32,
+  already_finalized = 33,
+  no_reservation = 34,
+  reservation_required = 35,
+  payment_conflict = 40,
+  insufficient_credits = 41,
+  balance_overflow = 42,
+  // Failures.
+  busy = 100,
+  io = 101,
+  full = 102,
+  corrupt = 103,
+  read_only = 104,
+  not_found = 105,
+  schema_too_new = 106,
+  sqlite_unsafe = 107,
+  unreachable = 108,
+  internal = 109,
+};
+
+struct CodeRow {
+  Code code;
+  std::string_view name;
+  CodeClass code_class;
+  std::string_view sentence;
+};
+
+inline constexpr std::array codes{
+    CodeRow{Code::ok, "ok", CodeClass::ok, "The operation was applied, now or the first time it came."},
+    CodeRow{Code::not_permitted, "not_permitted", CodeClass::refusal,
+            "The caller lacks the capability that the operation or one of its fields needs."},
+    CodeRow{Code::operation_conflict, "operation_conflict", CodeClass::refusal,
+            "This op_id was used before, for another operation or with other fields; make a new one."},
+    CodeRow{Code::invalid_argument, "invalid_argument", CodeClass::refusal,
+            "A field is missing, unknown, malformed, too long, or out of its range or list."},
+    CodeRow{Code::invalid_amount, "invalid_amount", CodeClass::refusal,
+            "An amount or cost is out of its range of whole credits."},
+    CodeRow{Code::invalid_type, "invalid_type", CodeClass::refusal,
+            "The entry type is none of purchase, grant, subscription and refund."},
+    CodeRow{Code::user_not_found, "user_not_found", CodeClass::refusal, "No such user is known here."},
+    CodeRow{Code::draft_not_found, "draft_not_found", CodeClass::refusal,
+            "No such draft, or none of the session that can still be claimed."},
+    CodeRow{Code::project_not_found, "project_not_found", CodeClass::refusal, "No such project."},
+    CodeRow{Code::voice_profile_not_found, "voice_profile_not_found", CodeClass::refusal,
+            "No such voice profile, or it is another user's."},
+    CodeRow{Code::job_not_found, "job_not_found", CodeClass::refusal, "No such job."},
+    CodeRow{Code::step_not_found, "step_not_found", CodeClass::refusal,
+            "The job has no step of that name."},
+    CodeRow{Code::lease_not_found, "lease_not_found", CodeClass::refusal, "No such lease."},
+    CodeRow{Code::user_exists, "user_exists", CodeClass::refusal,
+            "The user exists already, or another user has this e-mail address."},
+    CodeRow{Code::already_exists, "already_exists", CodeClass::refusal,
+            "A row with this id exists already."},
+    CodeRow{Code::not_owner, "not_owner", CodeClass::refusal, "The row belongs to another user."},
+    CodeRow{Code::already_claimed, "already_claimed", CodeClass::refusal,
+            "The job has a live claim; its holder renews it, others wait for its end."},
+    CodeRow{Code::not_claim_holder, "not_claim_holder", CodeClass::refusal,
+            "The job's live claim is another device's, or there is none to renew or drop."},
+    CodeRow{Code::stale_reservation, "stale_reservation", CodeClass::refusal,
+            "The operation means an earlier reservation of the job than its latest."},
+    CodeRow{Code::illegal_transition, "illegal_transition", CodeClass::refusal,
+            "The job's status does not allow this."},
+    CodeRow{Code::draft_expired, "draft_expired", CodeClass::refusal,
+            "The draft expired seven days after it was made."},
+    CodeRow{Code::already_reserved, "already_reserved", CodeClass::refusal,
+            "The job has an open hold already."},
+    CodeRow{Code::already_finalized, "already_finalized", CodeClass::refusal,
+            "The job's credits were settled already."},
+    CodeRow{Code::no_reservation, "no_reservation", CodeClass::refusal, "The job has no open hold."},
+    CodeRow{Code::reservation_required, "reservation_required", CodeClass::refusal,
+            "The job needs an open hold before it can be queued."},
+    CodeRow{Code::payment_conflict, "payment_conflict", CodeClass::refusal,
+            "This payment id was used for another user, amount or type."},
+    CodeRow{Code::insufficient_credits, "insufficient_credits", CodeClass::refusal,
+            "The balance does not cover it."},
+    CodeRow{Code::balance_overflow, "balance_overflow", CodeClass::refusal,
+            "Balance, holds and leases together would pass 2,147,483,647 credits."},
+    CodeRow{Code::busy, "busy", CodeClass::failure,
+            "Another process kept the mirror locked past the busy timeout; try again."},
+    CodeRow{Code::io, "io", CodeClass::failure, "The disk answered with an error."},
+    CodeRow{Code::full, "full", CodeClass::failure, "The disk is full; free space and try again."},
+    CodeRow{Code::corrupt, "corrupt", CodeClass::failure,
+            "The mirror file is damaged or is no mirror."},
+    CodeRow{Code::read_only, "read_only", CodeClass::failure,
+            "The mirror file or its folder cannot be written to."},
+    CodeRow{Code::not_found, "not_found", CodeClass::failure,
+            "The file, or what was asked for by its id, does not exist."},
+    CodeRow{Code::schema_too_new, "schema_too_new", CodeClass::failure,
+            "A newer Tallystick wrote this; update this one."},
+    CodeRow{Code::sqlite_unsafe, "sqlite_unsafe", CodeClass::failure,
+            "This SQLite can lose a committed transaction (before 3.51.3, 3.50.7, 3.44.6)."},
+    CodeRow{Code::unreachable, "unreachable", CodeClass::failure, "The server cannot be reached."},
+    CodeRow{Code::internal, "internal", CodeClass::failure,
+            "An invariant did not hold; nothing was written. Reopen the mirror and run an audit."},
+};
+
+constexpr const CodeRow& row_of(Code code) noexcept {
+  for (const CodeRow& row : codes) {
+    if (row.code == code) return row;
+  }
+  return codes.back();
+}
+constexpr std::string_view name_of(Code code) noexcept { return row_of(code).name; }
+constexpr bool is_failure(Code code) noexcept { return row_of(code).code_class == CodeClass::failure; }
+constexpr std::optional<Code> code_named(std::string_view name) noexcept {
+  for (const CodeRow& row : codes) {
+    if (row.name == name) return row.code;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tally

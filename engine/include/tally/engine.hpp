@@ -1,0 +1,213 @@
+#pragma once
+// Start here: the engine over one mirror file. Open it, apply operations, read balances.
+//
+//   auto engine = tally::Engine::open("mirror.db");
+//   auto receipt = engine->apply(tally::ReserveCredits{user, job, tally::Credits{8}});
+//
+// Every function is noexcept and answers with a Result: a value, or an Error whose code says
+// whether it is a refusal (an everyday answer; nothing changed) or a failure of the world.
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tally/operations.hpp"
+#include "tally/result.hpp"
+#include "tally/trace.hpp"
+
+namespace tally {
+
+/// What an `ok` survives.
+enum class Durability : std::uint8_t {
+  full,    ///< It is on disk when the call returns.
+  normal,  ///< It survives the end of the process, not a power cut.
+};
+
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+
+/// The host's ears. Called from the thread whose call made the commit, after it, with no lock of
+/// the engine's held; they may call the engine. They must not throw.
+struct Callbacks {
+  std::function<void(const Uuid& user_id, const Uuid& job_id)> job_complete{};
+  std::function<void(const Uuid& user_id, const Uuid& job_id)> job_failed{};
+  std::function<void(const Uuid& user_id, Credits balance)> low_credits{};
+  std::function<void(LogLevel level, std::string_view line)> log{};
+};
+
+struct Options {
+  Durability durability = Durability::full;
+  /// False: a file that does not exist is `not_found`.
+  bool create = true;
+  /// How long a call waits for another process' transaction before it fails with `busy`.
+  std::chrono::milliseconds busy_timeout{10'000};
+  /// low_credits is told when a balance falls below this.
+  Credits low_credits{5};
+  /// SQLite's page cache, in KiB, for the writing connection.
+  int cache_kib = 8'192;
+  /// The present; the system's clock by default. Must be safe to call from any thread.
+  std::function<Timestamp()> clock{};
+  /// New ids, version 7 by default. Must be safe to call from any thread.
+  std::function<Uuid()> new_id{};
+  Callbacks callbacks{};
+};
+
+/// What identifies a call; the engine makes what is absent.
+struct CallId {
+  std::optional<Uuid> op_id{};
+  std::optional<Timestamp> at{};
+};
+
+/// An operation that is `ok`.
+struct Receipt {
+  Uuid op_id;
+  std::optional<Credits> balance{};  ///< Of the user whom it concerns; after it.
+  std::optional<Uuid> id{};          ///< The draft that claim_draft found.
+};
+
+/// An account at a glance, from memory.
+struct AccountCheck {
+  Credits balance;
+  Credits held;                          ///< The sum of its open holds.
+  std::int64_t entries = 0;              ///< How many entries it has.
+  std::int64_t pending_operations = 0;   ///< Not yet confirmed by canonical.
+};
+
+struct OpenHold {
+  Uuid job_id;
+  Credits amount;
+  std::optional<Uuid> reservation{};
+};
+
+struct Account {
+  AccountCheck check;
+  std::vector<OpenHold> holds{};
+};
+
+struct Entry {
+  Uuid id;
+  std::int64_t seq = 0;
+  std::string type;
+  Credits amount;
+  Credits balance_after;
+  std::optional<std::string> note{};
+  Timestamp created_at{};
+  std::optional<Uuid> job_id{};
+  std::optional<std::string> stripe_payment_id{};
+};
+
+/// A row of one of the PRD's tables as its view shows it: names and texts, in the view's order.
+using ViewRow = std::vector<std::pair<std::string, std::optional<std::string>>>;
+
+struct JobView {
+  ViewRow job;
+  std::vector<ViewRow> steps;   ///< In order; each says what step, state, times.
+  std::vector<ViewRow> assets;  ///< As they were added.
+};
+
+/// One table's digest for one user (contract, section 8).
+struct TableDigest {
+  std::string table;
+  std::int64_t rows = 0;
+  std::uint64_t digest = 0;
+};
+
+/// Something an audit found wrong.
+struct Finding {
+  std::string invariant;  ///< I1, I3, I4, I5.
+  std::optional<Uuid> user_id{};
+  std::string detail;
+};
+
+struct AuditReport {
+  std::int64_t users = 0;
+  std::int64_t entries = 0;
+  std::int64_t jobs = 0;
+  std::vector<Finding> findings{};
+};
+
+/// Thread-safe. Any number of engines, in any number of processes, may be open on one file; each
+/// sees what the others commit. Closing is the destructor's; it waits for nothing.
+class TALLY_API Engine {
+ public:
+  /// Opens, and by default creates, the mirror at `path`. A new file is readable by its owner alone.
+  /// An older schema is migrated in one transaction. Reads no history.
+  /// Failures: not_found, corrupt, schema_too_new, sqlite_unsafe, read_only, busy, io, full.
+  static Result<Engine> open(const std::filesystem::path& path, Options options = {}) noexcept;
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  // ---- operations ----
+
+  /// Applies one operation: whole or not at all. Callers that wait at the same time share one
+  /// commit. When it returns, an `ok` is as durable as Options::durability says.
+  /// Refusals: the operation's codes. Failures: busy, io, full, corrupt, internal.
+  template <class T>
+    requires requires(Operation o, T t) { o = std::move(t); }
+  Result<Receipt> apply(T operation, CallId call = {}) noexcept {
+    return apply_command(make_command(Operation(std::move(operation)), call));
+  }
+  /// The same with everything given, as a trace gives it.
+  Result<Receipt> apply_command(Command command) noexcept;
+  /// Applies all or none: `operations` without their op_id (zero) get one each.
+  Result<Receipt> apply_batch(std::vector<Command> operations, CallId call = {}) noexcept;
+  /// Applies many in order, each whole or not at all, in one commit (with other callers'). The
+  /// verdicts are in the commands' order; a failure of the commit is every verdict's code.
+  std::vector<Verdict> submit(std::vector<Command> commands) noexcept;
+  /// A command with op_id and time filled in.
+  Command make_command(Operation operation, CallId call = {}) const noexcept;
+
+  // ---- reading ----
+  // Balance and check are answered from memory without a lock. They see every commit of this
+  // engine that returned before the call, and every other process' commit that was visible in the
+  // file when the call began. Failures: user_not_found, busy, io, corrupt.
+
+  Result<Credits> balance(const Uuid& user_id) const noexcept;
+  Result<AccountCheck> check(const Uuid& user_id) const noexcept;
+
+  // The others read the file, each in one snapshot, and never block a writer.
+
+  Result<Account> account(const Uuid& user_id) const noexcept;
+  /// Newest first; at most `limit` entries (1 to 10,000), from below `before_seq` on where given.
+  Result<std::vector<Entry>> history(const Uuid& user_id, std::size_t limit = 100,
+                                     std::optional<std::int64_t> before_seq = {}) const noexcept;
+  Result<ViewRow> project(const Uuid& project_id) const noexcept;
+  Result<JobView> job(const Uuid& job_id) const noexcept;
+  Result<std::vector<ViewRow>> jobs(const Uuid& user_id) const noexcept;
+  Result<std::vector<ViewRow>> drafts(const Uuid& user_id) const noexcept;
+  /// Every user's id, in id order.
+  Result<std::vector<Uuid>> users() const noexcept;
+  /// All rows of one of the PRD's tables, in id order; of one user where one is given.
+  Result<std::vector<ViewRow>> rows(std::string_view table,
+                                    std::optional<Uuid> user_id = {}) const noexcept;
+
+  /// The user's digest for each of the PRD's tables, computed now.
+  Result<std::vector<TableDigest>> digest(const Uuid& user_id) const noexcept;
+  /// Recomputes I1, I3, I4 and I5 from the entries, in one snapshot.
+  Result<AuditReport> audit() const noexcept;
+
+  /// The number of operations that wait to be pushed.
+  Result<std::int64_t> pending_operations() const noexcept;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The library's version, `major.minor.patch`, and that of the SQLite it carries.
+TALLY_API std::string_view version() noexcept;
+TALLY_API std::string_view sqlite_version() noexcept;
+
+/// A UUID of version 7: time-ordered, and increasing within this process.
+TALLY_API Uuid new_uuid_v7();
+
+}  // namespace tally

@@ -1,0 +1,158 @@
+#pragma once
+// The balances in memory: one cache line an account, found by open addressing, read without a
+// lock. Each slot is a sequence lock: odd while it is written, and a reader that saw it change
+// reads again.
+//
+// Ordering: values are stored before the slot's version is released, and the version before the
+// engine's `seen` word (see engine.cpp); a reader that finds `seen` current therefore finds values
+// at least that new.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "rows.hpp"
+
+namespace tally {
+
+/// What takes a Uuid is lock-free, put() apart; what takes a u, and put(), needs a lock of the caller's.
+class Balances {
+ public:
+  explicit Balances(std::size_t accounts) { grow(accounts); }
+
+  /// Lock-free; nothing where the user is not in memory.
+  std::optional<AccountRow> read(const Uuid& user_id) const noexcept {
+    const Slot* slot = find(user_id);
+    if (slot == nullptr) return std::nullopt;
+    return copy(*slot);
+  }
+  std::optional<std::int64_t> read_balance(const Uuid& user_id) const noexcept {
+    const Slot* slot = find(user_id);
+    if (slot == nullptr) return std::nullopt;
+    return slot->balance.load(std::memory_order_relaxed);  // One word needs no version.
+  }
+
+  std::optional<std::int64_t> find_user(const Uuid& user_id) const noexcept {
+    const Slot* slot = find(user_id);
+    if (slot == nullptr) return std::nullopt;
+    return slot->u;
+  }
+  std::optional<AccountRow> account(std::int64_t u) const {
+    const Slot* slot = slot_of(u);
+    if (slot == nullptr) return std::nullopt;
+    return copy(*slot);
+  }
+
+  bool empty() const noexcept { return count_ == 0; }
+  bool holds(std::int64_t u) const noexcept { return slot_of(u) != nullptr; }
+  void put(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
+    if (holds(u)) {
+      put(u, row);
+    } else {
+      insert(u, user_id, row);
+    }
+  }
+  /// Only for one that is held.
+  void put(std::int64_t u, const AccountRow& row) noexcept {
+    Slot& slot = cells_[by_user_[static_cast<std::size_t>(u)] - 1];
+    const std::uint32_t version = slot.version.load(std::memory_order_relaxed);
+    if (version != 0) slot.version.store(version + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    slot.balance.store(row.balance, std::memory_order_relaxed);
+    slot.held.store(row.held, std::memory_order_relaxed);
+    slot.seq.store(row.seq, std::memory_order_relaxed);
+    slot.head.store(row.head, std::memory_order_relaxed);
+    slot.pending.store(row.pending, std::memory_order_relaxed);
+    slot.version.store(version + 2, std::memory_order_release);
+  }
+  /// Calls visit(u) for every account held.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (std::size_t u = 0; u < by_user_.size(); ++u) {
+      if (by_user_[u] != 0) visit(static_cast<std::int64_t>(u));
+    }
+  }
+
+ private:
+  struct alignas(64) Slot {
+    Uuid user_id{};  ///< Written once, before the version leaves 0.
+    std::atomic<std::uint32_t> version{0};
+    std::uint32_t u = 0;
+    std::atomic<std::int64_t> balance{0};
+    std::atomic<std::int64_t> held{0};
+    std::atomic<std::int64_t> seq{0};
+    std::atomic<std::int64_t> head{0};
+    std::atomic<std::int64_t> pending{0};
+  };
+  static_assert(sizeof(Slot) == 64);
+  struct Slots {
+    std::unique_ptr<Slot[]> cells;
+    std::size_t mask;
+  };
+
+  static AccountRow copy(const Slot& slot) noexcept {
+    AccountRow row;
+    for (;;) {
+      const std::uint32_t before = slot.version.load(std::memory_order_acquire);
+      row.balance = slot.balance.load(std::memory_order_relaxed);
+      row.held = slot.held.load(std::memory_order_relaxed);
+      row.seq = slot.seq.load(std::memory_order_relaxed);
+      row.head = slot.head.load(std::memory_order_relaxed);
+      row.pending = slot.pending.load(std::memory_order_relaxed);
+      std::atomic_thread_fence(std::memory_order_acquire);
+      if ((before & 1U) == 0 && slot.version.load(std::memory_order_relaxed) == before) return row;
+    }
+  }
+  const Slot* find(const Uuid& user_id) const noexcept {
+    const Slots* slots = slots_.load(std::memory_order_acquire);
+    for (std::size_t i = std::hash<Uuid>{}(user_id) & slots->mask;; i = (i + 1) & slots->mask) {
+      const Slot& slot = slots->cells[i];
+      if (slot.version.load(std::memory_order_acquire) == 0) return nullptr;
+      if (slot.user_id == user_id) return &slot;
+    }
+  }
+  const Slot* slot_of(std::int64_t u) const noexcept {
+    const auto i = static_cast<std::size_t>(u);
+    return u > 0 && i < by_user_.size() && by_user_[i] != 0 ? &cells_[by_user_[i] - 1] : nullptr;
+  }
+  void insert(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
+    if ((count_ + 1) * 2 > mask_ + 1) grow(count_ + 1);
+    std::size_t i = std::hash<Uuid>{}(user_id) & mask_;
+    while (cells_[i].version.load(std::memory_order_relaxed) != 0) i = (i + 1) & mask_;
+    cells_[i].user_id = user_id;
+    cells_[i].u = static_cast<std::uint32_t>(u);
+    if (by_user_.size() <= static_cast<std::size_t>(u)) by_user_.resize(static_cast<std::size_t>(u) + 1);
+    by_user_[static_cast<std::size_t>(u)] = static_cast<std::uint32_t>(i) + 1;
+    ++count_;
+    put(u, row);  // Its release of the version makes the slot's key visible, too.
+  }
+  /// Readers of the old slots may go on: what they read was current when they began.
+  void grow(std::size_t accounts) {
+    std::size_t capacity = 1024;
+    while (capacity < accounts * 2 + 2) capacity *= 2;
+    auto slots = std::make_unique<Slots>(Slots{std::make_unique<Slot[]>(capacity), capacity - 1});
+    Slot* const old = cells_;
+    const std::size_t old_size = old == nullptr ? 0 : mask_ + 1;
+    cells_ = slots->cells.get();
+    mask_ = slots->mask;
+    count_ = 0;
+    for (std::size_t i = 0; i < old_size; ++i) {
+      if (old[i].version.load(std::memory_order_relaxed) == 0) continue;
+      const AccountRow row = copy(old[i]);
+      insert(old[i].u, old[i].user_id, row);
+    }
+    slots_.store(slots.get(), std::memory_order_release);
+    generations_.push_back(std::move(slots));
+  }
+
+  std::atomic<const Slots*> slots_{nullptr};
+  Slot* cells_ = nullptr;  ///< Of the newest generation.
+  std::size_t mask_ = 0;
+  std::size_t count_ = 0;
+  std::vector<std::uint32_t> by_user_;  ///< u to slot + 1.
+  std::vector<std::unique_ptr<Slots>> generations_;
+};
+
+}  // namespace tally

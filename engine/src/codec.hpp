@@ -1,0 +1,116 @@
+#pragma once
+// The outbox's bytes: values one after another, numbers as zigzag varints, texts after their
+// length. The order of values is the order of the tables' columns and of the operations' fields.
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "fields.hpp"
+#include "tally/operations.hpp"
+
+namespace tally {
+
+class Encoder {
+ public:
+  std::string& bytes() noexcept { return bytes_; }
+  void clear() noexcept { bytes_.clear(); }
+
+  void put_varint(std::uint64_t v) {
+    while (v >= 0x80) {
+      bytes_ += static_cast<char>(v | 0x80U);
+      v >>= 7U;
+    }
+    bytes_ += static_cast<char>(v);
+  }
+  void put(std::int64_t v) {
+    put_varint((static_cast<std::uint64_t>(v) << 1U) ^ static_cast<std::uint64_t>(v >> 63));
+  }
+  void put(const std::string& v) {
+    put_varint(v.size());
+    bytes_ += v;
+  }
+  void put(const Uuid& v) { bytes_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()); }
+  void put(Timestamp v) { put(v.us); }
+  void put(Credits v) { put(v.value); }
+  void put(const Json& v) { put(v.text); }
+  void put(JobStatus v) { bytes_ += static_cast<char>(v); }
+  void put(StepState v) { bytes_ += static_cast<char>(v); }
+  template <class T>
+  void put(const std::optional<T>& v) {
+    bytes_ += v ? '\1' : '\0';
+    if (v) put(*v);
+  }
+  template <class T>
+  void put(const Change<T>& v) {
+    bytes_ += v.has_value() ? '\1' : v.present() ? '\2' : '\0';
+    if (v.has_value()) put(v.value());
+  }
+
+ private:
+  std::string bytes_;
+};
+
+/// Throws std::runtime_error where the bytes are not what an Encoder wrote.
+class Decoder {
+ public:
+  explicit Decoder(std::string_view bytes) noexcept : bytes_(bytes) {}
+  bool at_end() const noexcept { return bytes_.empty(); }
+
+  std::uint64_t get_varint() {
+    std::uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const auto byte = static_cast<unsigned char>(take(1).front());
+      v |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
+      if (byte < 0x80) return v;
+    }
+    throw std::runtime_error("the outbox holds a number that is none");
+  }
+  void get(std::int64_t& v) {
+    const std::uint64_t z = get_varint();
+    v = static_cast<std::int64_t>((z >> 1U) ^ (~(z & 1U) + 1U));
+  }
+  void get(std::string& v) { v = take(get_varint()); }
+  void get(Uuid& v) {
+    const std::string_view from = take(v.bytes.size());
+    std::copy(from.begin(), from.end(), v.bytes.begin());
+  }
+  void get(Timestamp& v) { get(v.us); }
+  void get(Credits& v) { get(v.value); }
+  void get(Json& v) { get(v.text); }
+  void get(JobStatus& v) { v = static_cast<JobStatus>(get_byte(static_cast<int>(JobStatus::FAILED))); }
+  void get(StepState& v) { v = static_cast<StepState>(get_byte(static_cast<int>(StepState::failed))); }
+  template <class T>
+  void get(std::optional<T>& v) {
+    v.reset();
+    if (get_byte(1) == 1) get(v.emplace());
+  }
+  template <class T>
+  void get(Change<T>& v) {
+    const int kind = get_byte(2);
+    if (kind == 2) v = Change<T>::cleared();
+    if (kind == 1) {
+      T value{};
+      get(value);
+      v = std::move(value);
+    }
+  }
+  int get_byte(int max) {
+    const int byte = static_cast<unsigned char>(take(1).front());
+    if (byte > max) throw std::runtime_error("the outbox holds a byte out of its range");
+    return byte;
+  }
+  std::string_view take(std::uint64_t length) {
+    if (length > bytes_.size()) throw std::runtime_error("the outbox ends within a value");
+    const std::string_view taken = bytes_.substr(0, length);
+    bytes_.remove_prefix(length);
+    return taken;
+  }
+
+ private:
+  std::string_view bytes_;
+};
+
+}  // namespace tally

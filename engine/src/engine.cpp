@@ -1,0 +1,402 @@
+#include "tally/engine.hpp"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+
+#include "engine_impl.hpp"
+#include "ids.hpp"
+
+namespace tally {
+namespace {
+
+/// No commit of ours is under way: no counter, which has 32 bits, equals it.
+constexpr std::uint64_t no_counter = 1ULL << 32U;
+
+/// A commit takes so many operations at the most; those behind wait for the next.
+constexpr std::size_t commit_operations_max = 8'192;
+
+std::filesystem::path prepared(const std::filesystem::path& path, const Options& options) {
+  prepare_mirror(path, options);
+  return path;
+}
+
+/// Reads once, so that the WAL-index is there.
+SQLite::Database& opened(SQLite::Database& db) {
+  Query query(db, "select count(*) from tally_meta");
+  query.run();
+  return db;
+}
+
+std::size_t count_accounts(SQLite::Database& db) {
+  Query query(db, "select coalesce(max(u), 0) from tally_account");
+  return query.step() ? static_cast<std::size_t>(query.column<std::int64_t>(0)) : 0;
+}
+
+}  // namespace
+
+Engine::Impl::Impl(const std::filesystem::path& path, Options options)
+    : path_(prepared(path, options)),
+      options_(std::move(options)),
+      writer_(connect(path_, options_, true)),
+      store_(opened(writer_)),
+      begin_(writer_, "begin immediate"),
+      commit_(writer_, "commit"),
+      rollback_(writer_, "rollback"),
+      loader_(connect(path_, options_, false)),
+      loader_begin_(loader_, "begin"),
+      loader_end_(loader_, "commit"),
+      changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
+      load_account_(loader_, "select balance, held, seq, head, pending from tally_account where u = ?"),
+      find_account_(loader_,
+                    "select u, balance, held, seq, head, pending from tally_account"
+                    " where u = (select u from tally_user where id = ?)"),
+      latest_(loader_,
+              "select coalesce((select max(o) from tally_operation), 0),"
+              " (select value from tally_meta where name = 'epoch')"),
+      balances_(count_accounts(loader_)),
+      work_(store_, *this, random_uuid_v4, options_.low_credits),
+      change_word_(loader_),
+      seen_word_(change_word_.load()),
+      own_counter_(no_counter) {
+  // Nothing is in memory yet, so memory is as current as the file was a moment ago.
+  refresh(nullptr);
+}
+
+// ---- memory -----------------------------------------------------------------------------------
+
+// A reader's two loads: the word of the file, then what memory has seen. While our own commit is
+// under way the file may show it before memory does; memory then still answers with the balance of
+// before, as if the read had come first: the commit's caller has no answer yet.
+bool Engine::Impl::memory_is_current() const noexcept {
+  const std::uint64_t word = change_word_.load();
+  return word == seen_word_.load(std::memory_order_acquire) ||
+         ChangeWord::counter(word) == own_counter_.load(std::memory_order_acquire);
+}
+
+std::optional<std::int64_t> Engine::Impl::balance(const Uuid& user_id) {
+  if (memory_is_current()) {
+    if (const auto balance = balances_.read_balance(user_id)) return balance;
+  }
+  refresh(&user_id);
+  return balances_.read_balance(user_id);
+}
+
+std::optional<AccountRow> Engine::Impl::check(const Uuid& user_id) {
+  if (memory_is_current()) {
+    if (const auto row = balances_.read(user_id)) return row;
+  }
+  refresh(&user_id);
+  return balances_.read(user_id);
+}
+
+std::optional<std::int64_t> Engine::Impl::find_user(const Uuid& user_id) const {
+  return balances_.find_user(user_id);
+}
+
+std::optional<AccountRow> Engine::Impl::account(std::int64_t u) const {
+  const std::lock_guard lock(memory_mutex_);
+  return balances_.account(u);
+}
+
+void Engine::Impl::refresh(const Uuid* user_id) {
+  const std::lock_guard lock(memory_mutex_);
+  const std::uint64_t word = change_word_.load();  // Before the snapshot, which is at least as new.
+  const auto read = [](Query& query, int first) {
+    AccountRow row;
+    row.balance = query.column<std::int64_t>(first);
+    row.held = query.column<std::int64_t>(first + 1);
+    row.seq = query.column<std::int64_t>(first + 2);
+    row.head = query.column<std::int64_t>(first + 3);
+    row.pending = query.column<std::int64_t>(first + 4);
+    return row;
+  };
+  const auto reload = [&](std::int64_t u) {
+    const Rewind rewind(load_account_);
+    load_account_.bind(u);
+    if (load_account_.step()) balances_.put(u, read(load_account_, 0));
+  };
+  struct Snapshot {
+    explicit Snapshot(Impl& impl) : impl_(impl) { impl_.loader_begin_.run(); }
+    ~Snapshot() {
+      try {
+        impl_.loader_end_.run();
+      } catch (const SQLite::Exception&) {  // A read transaction's end has nothing to lose.
+        impl_.log(LogLevel::warning, "a read transaction did not end");
+      }
+    }
+    Impl& impl_;
+  };
+  const Snapshot snapshot(*this);
+  const Rewind rewind_latest(latest_);
+  latest_.step();
+  const auto operation = latest_.column<std::int64_t>(0);
+  const auto epoch = latest_.column<std::int64_t>(1);
+  if (epoch != seen_epoch_) {
+    balances_.for_each(reload);
+  } else if (operation > seen_operation_ && !balances_.empty()) {
+    const Rewind rewind(changed_accounts_);
+    changed_accounts_.bind(seen_operation_);
+    while (changed_accounts_.step()) {
+      const auto u = changed_accounts_.column<std::int64_t>(0);
+      if (balances_.holds(u)) reload(u);
+    }
+  }
+  if (user_id != nullptr && !balances_.find_user(*user_id)) {
+    const Rewind rewind(find_account_);
+    find_account_.bind(*user_id);
+    if (find_account_.step()) {
+      balances_.put(find_account_.column<std::int64_t>(0), *user_id, read(find_account_, 1));
+    }
+  }
+  seen_operation_ = std::max(operation, seen_operation_);
+  seen_epoch_ = epoch;
+  seen_word_.store(word, std::memory_order_release);
+}
+
+// ---- the writer -------------------------------------------------------------------------------
+
+// The first who waits commits for all who wait behind: while one group is on its way to the disk
+// the next gathers in the queue.
+void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts,
+                          Error& failure) noexcept {
+  Request request{&commands, &verdicts, &failure};
+  std::unique_lock lock(queue_mutex_);
+  const bool first = queue_.empty();
+  queue_.push_back(&request);
+  if (!first) {
+    lock.unlock();
+    request.turn.wait(Turn::wait);
+    if (request.turn.load(std::memory_order_acquire) == Turn::done) return;
+    lock.lock();
+  }
+
+  std::vector<Request*> group;
+  std::size_t operations = 0;
+  for (Request* waiting : queue_) {
+    operations += waiting->commands->size();
+    if (!group.empty() && operations > commit_operations_max) break;
+    group.push_back(waiting);
+  }
+  lock.unlock();
+  commit_for(group);
+  const std::vector<Happening> happenings = work_.happenings();
+  lock.lock();
+  queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(group.size()));
+  Request* const next = queue_.empty() ? nullptr : queue_.front();
+  lock.unlock();
+  // The next leader first: its commit can be on its way while the others wake. A request may be
+  // gone once its turn is set; only its address is used after that.
+  if (next != nullptr) next->give(Turn::lead);
+  for (Request* finished : group) {
+    if (finished != &request) finished->give(Turn::done);
+  }
+  tell_host(happenings);
+}
+
+void Engine::Impl::commit_for(const std::vector<Request*>& group) noexcept {
+  work_.begin();
+  if (broken_.load(std::memory_order_relaxed)) {
+    fail_group(group, Error{Code::internal, "an earlier invariant failed; reopen the mirror"});
+    return;
+  }
+  bool begun = false;
+  try {
+    begin_.run();
+    begun = true;
+    const std::uint64_t word = change_word_.load();  // Ours until we commit: we hold the write lock.
+    const bool foreign = !written_before_ || word != written_word_;
+    if (foreign) refresh(nullptr);
+    store_.begin(foreign);
+    if (apply_group(group)) {
+      store_.flush();
+      own_counter_.store(ChangeWord::counter(word) + 1U, std::memory_order_release);
+      commit_.run();
+      begun = false;
+      publish(word);
+    } else {
+      rollback_.run();
+      begun = false;
+      written_word_ = word;
+      written_before_ = true;
+    }
+  } catch (...) {
+    const Error error = error_in_flight();
+    if (error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
+    fail_group(group, error);
+    work_.begin();
+    written_before_ = false;  // Whatever happened: read everything anew.
+    try {
+      if (begun && sqlite3_get_autocommit(writer_.getHandle()) == 0) rollback_.run();
+    } catch (...) {
+      broken_.store(true, std::memory_order_relaxed);
+      log(LogLevel::error, "a transaction could not be rolled back; reopen the mirror");
+    }
+    own_counter_.store(no_counter, std::memory_order_release);
+    log(LogLevel::error, error.detail);
+  }
+}
+
+/// False where nothing is to be written.
+bool Engine::Impl::apply_group(const std::vector<Request*>& group) {
+  const std::int64_t before = store_.next_number();
+  for (Request* request : group) {
+    request->verdicts->resize(request->commands->size());
+    for (std::size_t i = 0; i < request->commands->size(); ++i) {
+      (*request->verdicts)[i] = work_.apply((*request->commands)[i]);
+    }
+  }
+  return store_.next_number() != before;
+}
+
+void Engine::Impl::fail_group(const std::vector<Request*>& group, const Error& error) noexcept {
+  for (Request* request : group) {
+    *request->failure = error;
+    request->verdicts->clear();
+  }
+}
+
+/// The commit is in the file: memory follows.
+void Engine::Impl::publish(std::uint64_t word_before) {
+  const std::lock_guard lock(memory_mutex_);
+  store_.accounts.for_each_touched([&](std::int64_t u, const AccountRow& row) {
+    if (balances_.holds(u)) {
+      balances_.put(u, row);
+    } else if (const UserRow* user = store_.users.find(u)) {
+      balances_.put(u, user->id, row);
+    }
+  });
+  seen_operation_ = store_.last_operation();
+  const std::uint64_t word = change_word_.load();
+  const bool only_ours = ChangeWord::counter(word) == static_cast<std::uint32_t>(
+                                                          ChangeWord::counter(word_before) + 1U);
+  // Where another process committed behind us, `seen` stays behind and the next reader refreshes.
+  if (only_ours) seen_word_.store(word, std::memory_order_release);
+  written_word_ = only_ours ? word : 0;
+  written_before_ = only_ours;
+  own_counter_.store(no_counter, std::memory_order_release);
+}
+
+void Engine::Impl::tell_host(const std::vector<Happening>& happenings) noexcept {
+  const Callbacks& host = options_.callbacks;
+  for (const Happening& happening : happenings) {
+    switch (happening.kind) {
+      case Happening::Kind::job_complete:
+        if (host.job_complete) host.job_complete(happening.user_id, happening.job_id);
+        break;
+      case Happening::Kind::job_failed:
+        if (host.job_failed) host.job_failed(happening.user_id, happening.job_id);
+        break;
+      case Happening::Kind::low_credits:
+        if (host.low_credits) host.low_credits(happening.user_id, happening.balance);
+        break;
+    }
+  }
+}
+
+void Engine::Impl::log(LogLevel level, std::string_view line) noexcept {
+  if (options_.callbacks.log) options_.callbacks.log(level, line);
+}
+
+// ---- readers ----------------------------------------------------------------------------------
+
+Engine::Impl::Reader::Reader(Impl& impl) : impl_(impl) {
+  {
+    const std::lock_guard lock(impl_.readers_mutex_);
+    if (!impl_.idle_readers_.empty()) {
+      db_ = std::move(impl_.idle_readers_.back());
+      impl_.idle_readers_.pop_back();
+    }
+  }
+  if (!db_) db_ = std::make_unique<SQLite::Database>(connect(impl_.path_, impl_.options_, false));
+  db_->exec("begin");
+}
+
+Engine::Impl::Reader::~Reader() {
+  if (db_->tryExec("commit") != SQLITE_OK) return;  // A connection in doubt is closed.
+  const std::lock_guard lock(impl_.readers_mutex_);
+  impl_.idle_readers_.push_back(std::move(db_));
+}
+
+// ---- the facade -------------------------------------------------------------------------------
+
+Engine::Engine(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+Result<Engine> Engine::open(const std::filesystem::path& path, Options options) noexcept {
+  try {
+    return Engine(std::make_unique<Impl>(path, std::move(options)));
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Command Engine::make_command(Operation operation, CallId call) const noexcept {
+  const Options& options = impl_->options();
+  Command command;
+  command.op_id = call.op_id ? *call.op_id : options.new_id ? options.new_id() : new_uuid_v7();
+  command.at = call.at ? *call.at : options.clock ? options.clock() : system_now();
+  command.operation = std::move(operation);
+  return command;
+}
+
+Result<Receipt> Engine::apply_command(Command command) noexcept {
+  std::vector<Command> commands;
+  std::vector<Verdict> verdicts;
+  commands.push_back(std::move(command));
+  Error failure;
+  impl_->submit(commands, verdicts, failure);
+  if (verdicts.empty()) return failure;
+  const Verdict& verdict = verdicts.front();
+  if (verdict.code == Code::ok) return Receipt{verdict.op_id, verdict.balance, verdict.id};
+  std::string detail(row_of(verdict.code).sentence);
+  if (verdict.index) detail += " (operation " + std::to_string(*verdict.index) + " of the batch)";
+  return Error{verdict.code, std::move(detail)};
+}
+
+Result<Receipt> Engine::apply_batch(std::vector<Command> operations, CallId call) noexcept {
+  for (Command& command : operations) {
+    if (command.op_id == Uuid{}) command.op_id = make_command(PurgeExpiredDrafts{}).op_id;
+  }
+  return apply_command(make_command(Batch{std::move(operations)}, call));
+}
+
+std::vector<Verdict> Engine::submit(std::vector<Command> commands) noexcept {
+  std::vector<Verdict> verdicts;
+  Error failure;
+  impl_->submit(commands, verdicts, failure);
+  if (verdicts.size() == commands.size()) return verdicts;
+  verdicts.resize(commands.size());
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    verdicts[i].op_id = commands[i].op_id;
+    verdicts[i].code = failure.code;
+  }
+  return verdicts;
+}
+
+Result<Credits> Engine::balance(const Uuid& user_id) const noexcept {
+  try {
+    if (const auto balance = impl_->balance(user_id)) return Credits{*balance};
+    return Error{Code::user_not_found, "no user " + user_id.text()};
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<AccountCheck> Engine::check(const Uuid& user_id) const noexcept {
+  try {
+    if (const auto row = impl_->check(user_id)) {
+      return AccountCheck{Credits{row->balance}, Credits{row->held}, row->seq, row->pending};
+    }
+    return Error{Code::user_not_found, "no user " + user_id.text()};
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+std::string_view version() noexcept { return TALLY_VERSION; }
+std::string_view sqlite_version() noexcept { return sqlite3_libversion(); }
+
+}  // namespace tally

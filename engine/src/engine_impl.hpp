@@ -1,0 +1,108 @@
+#pragma once
+// The engine behind its facade: one writer that commits for all who wait, memory of balances, and
+// connections for readers.
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "balances.hpp"
+#include "mirror.hpp"
+#include "work.hpp"
+
+namespace tally {
+
+class Engine::Impl final : private AccountMemory {
+ public:
+  Impl(const std::filesystem::path& path, Options options);
+
+  /// Applies the commands in one commit with those of other callers; blocks until it is durable.
+  void submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts, Error& failure) noexcept;
+
+  std::optional<AccountRow> check(const Uuid& user_id);
+  std::optional<std::int64_t> balance(const Uuid& user_id);
+
+  /// A connection for one reader, inside one read transaction; given back by the destructor.
+  class Reader {
+   public:
+    explicit Reader(Impl& impl);
+    ~Reader();
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+    SQLite::Database& db() noexcept { return *db_; }
+
+   private:
+    Impl& impl_;
+    std::unique_ptr<SQLite::Database> db_;
+  };
+
+  const Options& options() const noexcept { return options_; }
+
+ private:
+  /// What a caller in the queue is to do: wait, commit for all who wait, or take its result.
+  enum class Turn : int { wait, lead, done };
+  struct Request {
+    std::vector<Command>* commands;
+    std::vector<Verdict>* verdicts;
+    Error* failure;
+    std::atomic<Turn> turn{Turn::wait};
+    void give(Turn given) noexcept {
+      turn.store(given, std::memory_order_release);
+      turn.notify_one();
+    }
+  };
+
+  // The writer's side; only the leader of the queue is in here.
+  void commit_for(const std::vector<Request*>& group) noexcept;
+  bool apply_group(const std::vector<Request*>& group);
+  void fail_group(const std::vector<Request*>& group, const Error& error) noexcept;
+  void publish(std::uint64_t word_before);
+  void tell_host(const std::vector<Happening>& happenings) noexcept;
+  void log(LogLevel level, std::string_view line) noexcept;
+
+  // Memory.
+  std::optional<std::int64_t> find_user(const Uuid& user_id) const override;
+  std::optional<AccountRow> account(std::int64_t u) const override;
+  bool memory_is_current() const noexcept;
+  /// Brings memory up to what the file shows; loads that user where one is given.
+  void refresh(const Uuid* user_id);
+
+  std::filesystem::path path_;
+  Options options_;
+
+  SQLite::Database writer_;
+  Store store_;
+  Query begin_;
+  Query commit_;
+  Query rollback_;
+
+  SQLite::Database loader_;  ///< Under memory_mutex_.
+  Query loader_begin_;
+  Query loader_end_;
+  Query changed_accounts_;
+  Query load_account_;
+  Query find_account_;
+  Query latest_;
+
+  mutable std::mutex memory_mutex_;
+  Balances balances_;
+  Work work_;
+  ChangeWord change_word_;
+  std::atomic<std::uint64_t> seen_word_;         ///< Memory shows all that is committed up to it.
+  std::atomic<std::uint64_t> own_counter_;       ///< Of the commit under way; 2^32 without one.
+  std::int64_t seen_operation_ = 0;              ///< Under memory_mutex_, as the next.
+  std::int64_t seen_epoch_ = 0;
+  std::uint64_t written_word_ = 0;               ///< After the writer's last transaction.
+  bool written_before_ = false;
+  std::atomic<bool> broken_{false};
+
+  std::mutex queue_mutex_;
+  std::deque<Request*> queue_;
+
+  std::mutex readers_mutex_;
+  std::vector<std::unique_ptr<SQLite::Database>> idle_readers_;
+};
+
+}  // namespace tally

@@ -1,0 +1,138 @@
+#include "mirror.hpp"
+
+#include <sqlite3.h>
+
+#include <SQLiteCpp/Transaction.h>
+#include <new>
+#include <string>
+#include <system_error>
+
+#include "sql/mirror.hpp"
+#include "platform.hpp"
+#include "sqlite.hpp"
+
+namespace tally {
+namespace {
+
+/// 'Tall', so that `file` and others can tell a mirror from another SQLite file.
+constexpr int application_id = 0x54616c6c;
+
+/// Versions from 3.7.0 to 3.51.2 can lose a committed transaction when two connections write and
+/// checkpoint at once; these have the fix.
+bool sqlite_is_safe() noexcept {
+  const int v = sqlite3_libversion_number();
+  return v >= 3'051'003 || (v >= 3'050'007 && v < 3'051'000) || (v >= 3'044'006 && v < 3'045'000);
+}
+
+int pragma_int(SQLite::Database& db, const char* name) {
+  Query query(db, std::string("pragma ") + name);
+  return query.step() ? query.column<int>(0) : 0;
+}
+
+Code code_of(int sqlite_code) noexcept {
+  switch (sqlite_code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return Code::busy;
+    case SQLITE_FULL: return Code::full;
+    case SQLITE_IOERR: return Code::io;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return Code::corrupt;
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM: return Code::read_only;
+    default: return Code::internal;
+  }
+}
+
+}  // namespace
+
+Error error_in_flight() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const Failure& failure) {
+      return {failure.code, failure.detail};
+    } catch (const SQLite::Exception& e) {
+      return {code_of(e.getErrorCode()), std::string("SQLite: ") + e.what()};
+    } catch (const std::system_error& e) {
+      const bool missing = e.code() == std::errc::no_such_file_or_directory;
+      const bool denied = e.code() == std::errc::permission_denied ||
+                          e.code() == std::errc::read_only_file_system;
+      return {missing ? Code::not_found : denied ? Code::read_only : Code::io, e.what()};
+    } catch (const std::bad_alloc&) {
+      return {Code::internal, "out of memory"};
+    } catch (const std::exception& e) {
+      return {Code::internal, e.what()};
+    }
+  } catch (...) {
+    return {Code::internal, {}};  // Even the text did not fit into memory.
+  }
+}
+
+SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes) {
+  SQLite::Database db(path.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX,
+                      static_cast<int>(options.busy_timeout.count()));
+  const bool full = options.durability == Durability::full;
+  db.exec(full ? "pragma synchronous = full" : "pragma synchronous = normal");
+  db.exec("pragma foreign_keys = on");
+  db.exec("pragma trusted_schema = off");
+  if (writes) db.exec("pragma cache_size = -" + std::to_string(options.cache_kib));
+  // 16 MiB of WAL, then the committing thread moves it into the file.
+  db.exec("pragma wal_autocheckpoint = 4000");
+  return db;
+}
+
+void prepare_mirror(const std::filesystem::path& path, const Options& options) {
+  if (!sqlite_is_safe()) {
+    throw Failure{Code::sqlite_unsafe, std::string("SQLite ") + sqlite3_libversion() +
+                                           " can lose committed work; build with the SQLite that the build "
+                                           "brings, or with 3.51.3 or later"};
+  }
+  if (options.create) {
+    platform::create_private_file(path);
+  } else if (!std::filesystem::exists(path)) {
+    throw Failure{Code::not_found, "there is no mirror at " + path.string()};
+  }
+  SQLite::Database db = connect(path, options, false);
+  const int version = pragma_int(db, "user_version");
+  if (version > mirror_version) {
+    throw Failure{Code::schema_too_new, "the mirror has schema version " + std::to_string(version) +
+                                            ", this library knows " + std::to_string(mirror_version)};
+  }
+  Query objects(db, "select count(*) from sqlite_schema");
+  objects.step();
+  const bool empty = objects.column<int>(0) == 0;
+  objects.reset();
+  if (!empty && pragma_int(db, "application_id") != application_id) {
+    throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
+  }
+  if (version == mirror_version) return;
+
+  db.exec("pragma journal_mode = wal");
+  SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
+  // Another process may have migrated it while this one waited.
+  for (int v = pragma_int(db, "user_version"); v < mirror_version; ++v) {
+    db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));
+  }
+  db.exec("pragma application_id = " + std::to_string(application_id));
+  db.exec("pragma user_version = " + std::to_string(mirror_version));
+  transaction.commit();
+}
+
+ChangeWord::ChangeWord(SQLite::Database& db) {
+  sqlite3_file* file = nullptr;
+  if (sqlite3_file_control(db.getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+      file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) {
+    throw Failure{Code::io, "this file system has no shared memory for the mirror"};
+  }
+  constexpr int region_bytes = 32'768;
+  void volatile* region = nullptr;
+  if (file->pMethods->xShmMap(file, 0, region_bytes, 0, &region) != SQLITE_OK || region == nullptr) {
+    throw Failure{Code::io, "the mirror's shared memory cannot be mapped"};
+  }
+  // SQLite maps it for the connection's life; the header's first copy starts the region, with the
+  // change counter as its third word and the last frame's checksum as its seventh.
+  words_ = static_cast<const std::atomic<std::uint32_t>*>(const_cast<const void*>(region));
+}
+
+}  // namespace tally

@@ -1,0 +1,52 @@
+#pragma once
+// The mirror file: opening, migrating, connections, and the word that moves with every commit.
+
+#include <SQLiteCpp/Database.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+
+#include "tally/engine.hpp"
+
+namespace tally {
+
+/// The version of the schema that this library writes.
+inline constexpr int mirror_version = 1;
+
+/// Creates the file where it is missing and allowed, checks SQLite and the schema, migrates.
+/// Throws Failure or SQLite::Exception.
+void prepare_mirror(const std::filesystem::path& path, const Options& options);
+
+/// A connection with the engine's settings.
+SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes);
+
+/// A failure with its code, for the edge.
+struct Failure {
+  Code code;
+  std::string detail;
+};
+
+/// Turns the exception in flight into an Error: the one place where that is done.
+Error error_in_flight() noexcept;
+
+/// The WAL-index's header in shared memory: its change counter grows with every commit of every
+/// process, so one load tells whether memory is current. Valid while its connection is open.
+class ChangeWord {
+ public:
+  /// The connection must have read something before.
+  explicit ChangeWord(SQLite::Database& db);
+
+  /// Counter and frame checksum in one value; equal values mean that nothing was committed between.
+  std::uint64_t load() const noexcept {
+    return (static_cast<std::uint64_t>(words_[2].load(std::memory_order_acquire)) << 32U) |
+           words_[6].load(std::memory_order_relaxed);
+  }
+  static std::uint32_t counter(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> 32U); }
+
+ private:
+  const std::atomic<std::uint32_t>* words_;
+};
+
+}  // namespace tally

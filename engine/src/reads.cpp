@@ -1,0 +1,390 @@
+// The engine's readers over the file: accounts, history, rows of the views, digests, the audit.
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/multiprecision/cpp_int.hpp>
+#include <map>
+
+#include "engine_impl.hpp"
+
+namespace tally {
+namespace {
+
+/// How each of the PRD's tables finds its user; the digest goes over them in this order.
+struct UserTable {
+  std::string_view name;
+  std::string_view user;  ///< The user's id, from the view `t`.
+  bool digested = true;
+};
+constexpr std::array user_tables{
+    UserTable{"profiles", "t.id"},
+    UserTable{"credit_ledger", "t.user_id"},
+    UserTable{"draft_prompts", "t.user_id"},
+    UserTable{"projects", "t.user_id"},
+    UserTable{"jobs", "t.user_id"},
+    UserTable{"job_steps", "(select j.user_id from jobs j where j.id = t.job_id)"},
+    UserTable{"assets", "(select j.user_id from jobs j where j.id = t.job_id)"},
+    UserTable{"voice_profiles", "t.user_id"},
+    UserTable{"users", "t.id", false},
+};
+
+/// The rows of a table that are this user's; found through the engine's keys where the view would
+/// have to be searched.
+std::string select_rows(const UserTable& table, bool of_one_user) {
+  std::string sql = "select t.* from " + std::string(table.name) + " t";
+  if (of_one_user && (table.name == "job_steps" || table.name == "assets")) {
+    sql += " where t.job_id in (select id from jobs where user_id = ?)";
+  } else if (of_one_user) {
+    sql += " where " + std::string(table.user) + " = ?";
+  }
+  return sql;
+}
+
+const UserTable* find_table(std::string_view name) {
+  const auto table = std::find_if(user_tables.begin(), user_tables.end(),
+                                  [&](const UserTable& row) { return row.name == name; });
+  return table == user_tables.end() ? nullptr : &*table;
+}
+
+ViewRow read_view_row(const Query& query) {
+  ViewRow row;
+  for (int i = 0; i < query.column_count(); ++i) {
+    row.emplace_back(query.column_name(i), query.column<std::optional<std::string>>(i));
+  }
+  return row;
+}
+
+std::vector<ViewRow> read_view_rows(Query& query) {
+  const Rewind rewind(query);
+  std::vector<ViewRow> rows;
+  while (query.step()) rows.push_back(read_view_row(query));
+  return rows;
+}
+
+std::uint64_t row_digest(std::string_view table, const Query& query) {
+  std::string text(table);
+  for (int i = 0; i < query.column_count(); ++i) {
+    const auto value = query.column<std::optional<std::string>>(i);
+    text += value ? std::to_string(value->size()) + ":" + *value : "-";
+  }
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
+  std::uint64_t first = 0;
+  for (int i = 0; i < 8; ++i) first = (first << 8U) | hash[static_cast<std::size_t>(i)];
+  return first;
+}
+
+// ---- audit ------------------------------------------------------------------------------------
+
+using Exact = boost::multiprecision::cpp_int;
+
+/// Everything recomputed from the entries in one pass over the file, beside what the file says.
+class Audit {
+ public:
+  explicit Audit(SQLite::Database& db) : db_(db) {}
+
+  AuditReport run() {
+    read_jobs();
+    walk_entries();
+    compare_accounts();
+    compare_jobs();
+    return std::move(report_);
+  }
+
+ private:
+  struct Sums {
+    Exact balance = 0;
+    Exact held = 0;
+    std::int64_t seq = 0;
+    std::int64_t head = 0;
+  };
+  struct Job {
+    std::int64_t u = 0;
+    std::int64_t hold = 0;      ///< As the row says.
+    std::int64_t computed = 0;  ///< As the entries say.
+    JobStatus status = JobStatus::PENDING;
+  };
+
+  void find(std::string_view invariant, std::int64_t u, std::string detail) {
+    Query user(db_, "select id from tally_user where u = ?");
+    user.bind(u);
+    Finding finding{std::string(invariant), {}, std::move(detail)};
+    if (user.step()) finding.user_id = user.column<Uuid>(0);
+    report_.findings.push_back(std::move(finding));
+  }
+
+  void read_jobs() {
+    Query jobs(db_, "select j, u, hold, status from tally_job");
+    while (jobs.step()) {
+      jobs_[jobs.column<std::int64_t>(0)] =
+          Job{jobs.column<std::int64_t>(1), jobs.column<std::int64_t>(2), 0, jobs.column<JobStatus>(3)};
+      ++report_.jobs;
+    }
+  }
+
+  void walk_entries() {
+    Query entries(db_,
+                  "select n.e, n.u, n.seq, n.prev, n.j, n.amount, n.balance_after, k.type"
+                  " from tally_entry n left join tally_entry_kind k on k.kind = n.kind order by n.e");
+    while (entries.step()) {
+      ++report_.entries;
+      const auto e = entries.column<std::int64_t>(0);
+      const auto u = entries.column<std::int64_t>(1);
+      const auto amount = entries.column<std::int64_t>(5);
+      const auto type = entries.column<std::string>(7);
+      const std::string which = "entry " + std::to_string(e);
+      Sums& sums = sums_[u];
+      if (entries.column<std::int64_t>(2) != sums.seq + 1) {
+        find("I4", u, which + " has seq " + entries.column<std::string>(2) + " after " + std::to_string(sums.seq));
+      }
+      if (const auto prev = entries.column<std::int64_t>(3); prev != (sums.head == 0 ? 0 : e - sums.head)) {
+        find("I3", u, which + " does not follow the user's entry before it");
+      }
+      sums.balance += amount;
+      if (Exact(entries.column<std::int64_t>(6)) != sums.balance) {
+        find("I4", u, which + " says balance_after " + entries.column<std::string>(6) + ", the entries add up to " +
+                          sums.balance.str());
+      }
+      if (sums.balance < 0) find("I2", u, which + " takes the balance below zero");
+      sums.seq = entries.column<std::int64_t>(2);
+      sums.head = e;
+      if (!entries.is_null(4)) walk_job(entries.column<std::int64_t>(4), u, type, amount, which);
+    }
+  }
+
+  void walk_job(std::int64_t j, std::int64_t u, const std::string& type, std::int64_t amount,
+                const std::string& which) {
+    const auto found = jobs_.find(j);
+    if (found == jobs_.end()) return;  // The job was deleted.
+    Job& job = found->second;
+    if (job.u != u) find("I5", u, which + " is of a job of another user");
+    if (type == "reserve" && amount < 0) {
+      if (job.computed != 0) find("I5", u, which + " opens a second hold");
+      job.computed = -amount;
+    } else if (type == "reserve" || type == "refund") {
+      // Settling above the hold takes the whole of it back first; within it, the price and the rest.
+      job.computed -= amount;
+      if (job.computed < 0) find("I5", u, which + " closes more than was held");
+    }
+  }
+
+  void compare_accounts() {
+    Query accounts(db_, "select u, balance, held, seq, head from tally_account");
+    std::map<std::int64_t, Exact> held;
+    for (const auto& [j, job] : jobs_) held[job.u] += job.computed;
+    while (accounts.step()) {
+      ++report_.users;
+      const auto u = accounts.column<std::int64_t>(0);
+      const Sums& sums = sums_[u];
+      if (sums.balance != accounts.column<std::int64_t>(1)) {
+        find("I1", u, "the balance is " + accounts.column<std::string>(1) + ", the entries add up to " +
+                          sums.balance.str());
+      }
+      if (held[u] != accounts.column<std::int64_t>(2)) {
+        find("I5", u, "the account says that " + accounts.column<std::string>(2) + " are held, the entries " +
+                          held[u].str());
+      }
+      if (sums.seq != accounts.column<std::int64_t>(3) || sums.head != accounts.column<std::int64_t>(4)) {
+        find("I3", u, "the account's last entry is not the user's last entry");
+      }
+      sums_.erase(u);
+    }
+    for (const auto& [u, sums] : sums_) find("I1", u, "entries without an account");
+  }
+
+  void compare_jobs() {
+    for (const auto& [j, job] : jobs_) {
+      if (job.hold != job.computed) {
+        find("I5", job.u, "job " + std::to_string(j) + " says that " + std::to_string(job.hold) +
+                              " are held, its entries " + std::to_string(job.computed));
+      }
+      if (job.computed != 0 && (job.status == JobStatus::READY || job.status == JobStatus::FAILED)) {
+        find("I5", job.u, "job " + std::to_string(j) + " has ended with an open hold");
+      }
+    }
+  }
+
+  SQLite::Database& db_;
+  std::map<std::int64_t, Sums> sums_;
+  std::map<std::int64_t, Job> jobs_;
+  AuditReport report_;
+};
+
+std::string ids_clause(std::string_view view) { return "select * from " + std::string(view) + " where id = ?"; }
+
+}  // namespace
+
+Result<Account> Engine::account(const Uuid& user_id) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    Query row(reader.db(),
+              "select u, balance, held, seq, pending from tally_account"
+              " where u = (select u from tally_user where id = ?)");
+    if (!row.bind(user_id).step()) return Error{Code::user_not_found, "no user " + user_id.text()};
+    Account account;
+    account.check = {Credits{row.column<std::int64_t>(1)}, Credits{row.column<std::int64_t>(2)},
+                     row.column<std::int64_t>(3), row.column<std::int64_t>(4)};
+    Query holds(reader.db(),
+                "select id, hold, reservation from tally_job where u = ? and hold > 0 order by j");
+    holds.bind(row.column<std::int64_t>(0));
+    while (holds.step()) {
+      account.holds.push_back({unfolded(holds.column<Uuid>(0)), Credits{holds.column<std::int64_t>(1)},
+                               holds.column<std::optional<Uuid>>(2)});
+    }
+    return account;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limit,
+                                           std::optional<std::int64_t> before_seq) const noexcept {
+  try {
+    if (limit < 1 || limit > 10'000) return Error{Code::invalid_argument, "limit is 1 to 10,000"};
+    Impl::Reader reader(*impl_);
+    Query account(reader.db(),
+                  "select head from tally_account where u = (select u from tally_user where id = ?)");
+    if (!account.bind(user_id).step()) return Error{Code::user_not_found, "no user " + user_id.text()};
+    // The user's chain, newest first.
+    Query entry(reader.db(),
+                "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
+                "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal"
+                " from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                " left join tally_operation o on o.o = n.e - k.ordinal"
+                " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j"
+                " where n.e = ?");
+    std::vector<Entry> entries;
+    for (auto e = account.column<std::int64_t>(0); e > 0 && entries.size() < limit;) {
+      const Rewind rewind(entry);
+      if (!entry.bind(e).step()) return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
+      const auto distance = entry.column<std::int64_t>(1);
+      if (!before_seq || entry.column<std::int64_t>(0) < *before_seq) {
+        Entry out;
+        out.seq = entry.column<std::int64_t>(0);
+        out.type = entry.column<std::string>(2);
+        out.amount = Credits{entry.column<std::int64_t>(3)};
+        out.balance_after = Credits{entry.column<std::int64_t>(4)};
+        out.note = entry.column<std::optional<std::string>>(5);
+        out.created_at = entry.column<Timestamp>(6);
+        if (!entry.is_null(7)) out.job_id = unfolded(entry.column<Uuid>(7));
+        out.stripe_payment_id = entry.column<std::optional<std::string>>(8);
+        out.id = entry.is_null(9) ? unfolded(entry.column<Uuid>(10)).derived(entry.column<unsigned>(11))
+                                  : entry.column<Uuid>(9);
+        entries.push_back(std::move(out));
+      }
+      e = distance == 0 ? 0 : e - distance;
+    }
+    return entries;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    Query query(reader.db(), ids_clause("projects"));
+    const std::string id = project_id.text();
+    if (!query.bind(id).step()) return Error{Code::project_not_found, "no project " + id};
+    return read_view_row(query);
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    const std::string id = job_id.text();
+    Query exists(reader.db(), "select j from tally_job where id = ?");
+    const Uuid key = folded(job_id);
+    if (!exists.bind(key).step()) return Error{Code::job_not_found, "no job " + id};
+    Query job(reader.db(), ids_clause("jobs"));
+    Query steps(reader.db(), "select * from job_steps where job_id = ? order by step_order");
+    Query assets(reader.db(), "select * from assets where job_id = ? order by created_at, id");
+    JobView view;
+    if (job.bind(id).step()) view.job = read_view_row(job);
+    view.steps = read_view_rows(steps.bind(id));
+    view.assets = read_view_rows(assets.bind(id));
+    return view;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<std::vector<ViewRow>> Engine::jobs(const Uuid& user_id) const noexcept { return rows("jobs", user_id); }
+
+Result<std::vector<ViewRow>> Engine::drafts(const Uuid& user_id) const noexcept {
+  return rows("draft_prompts", user_id);
+}
+
+Result<std::vector<Uuid>> Engine::users() const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    Query query(reader.db(), "select id from tally_user order by id");
+    std::vector<Uuid> ids;
+    while (query.step()) ids.push_back(query.column<Uuid>(0));
+    return ids;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<std::vector<ViewRow>> Engine::rows(std::string_view table, std::optional<Uuid> user_id) const noexcept {
+  try {
+    const UserTable* found = find_table(table);
+    if (found == nullptr) return Error{Code::not_found, "the mirror has no table " + std::string(table)};
+    Impl::Reader reader(*impl_);
+    Query query(reader.db(), select_rows(*found, user_id.has_value()) + " order by t.id");
+    const std::string user = user_id ? user_id->text() : "";
+    if (user_id) query.bind(user);
+    return read_view_rows(query);
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<std::vector<TableDigest>> Engine::digest(const Uuid& user_id) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    const std::string user = user_id.text();
+    std::vector<TableDigest> digests;
+    for (const UserTable& table : user_tables) {
+      if (!table.digested) continue;
+      TableDigest digest{std::string(table.name), 0, 0};
+      Query query(reader.db(), select_rows(table, true));
+      query.bind(user);
+      while (query.step()) {
+        ++digest.rows;
+        digest.digest += row_digest(table.name, query);
+      }
+      digests.push_back(std::move(digest));
+    }
+    return digests;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<AuditReport> Engine::audit() const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    return Audit(reader.db()).run();
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Result<std::int64_t> Engine::pending_operations() const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    Query query(reader.db(), "select coalesce(sum(operations), 0) from tally_outbox");
+    query.step();
+    return query.column<std::int64_t>(0);
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+}  // namespace tally

@@ -1,0 +1,135 @@
+#pragma once
+// Statements over SQLite: bind and read whole rows of our value types. Errors throw
+// SQLite::Exception; the engine's edge turns them into codes.
+
+#include <sqlite3.h>
+
+#include <SQLiteCpp/Database.h>
+#include <SQLiteCpp/Exception.h>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "tally/job_machine.hpp"
+#include "tally/values.hpp"
+
+namespace tally {
+
+/// A prepared statement, kept for the life of its connection. Bound to its connection's thread.
+class Query {
+ public:
+  Query(SQLite::Database& db, std::string_view sql) : db_(db.getHandle()) {
+    check(sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                             &statement_, nullptr));
+  }
+  ~Query() { sqlite3_finalize(statement_); }
+  Query(const Query&) = delete;
+  Query& operator=(const Query&) = delete;
+
+  /// Binds parameters 1, 2, …. Texts and blobs must outlive the next step or reset.
+  template <class... Args>
+  Query& bind(const Args&... args) {
+    int i = 0;
+    (bind_one(++i, args), ...);
+    return *this;
+  }
+  /// The next row, if there is one; resets after the last.
+  bool step() {
+    const int rc = sqlite3_step(statement_);
+    if (rc == SQLITE_ROW) return true;
+    const int reset_rc = sqlite3_reset(statement_);
+    if (rc != SQLITE_DONE) check(reset_rc == SQLITE_OK ? rc : reset_rc);
+    return false;
+  }
+  /// Runs to the end.
+  void run() {
+    while (step()) {
+    }
+  }
+  void reset() noexcept { sqlite3_reset(statement_); }
+
+  template <class T>
+  T column(int i) const {
+    T value{};
+    read(i, value);
+    return value;
+  }
+  bool is_null(int i) const noexcept { return sqlite3_column_type(statement_, i) == SQLITE_NULL; }
+  int column_count() const noexcept { return sqlite3_column_count(statement_); }
+  const char* column_name(int i) const noexcept { return sqlite3_column_name(statement_, i); }
+
+  void bind_one(int i, std::int64_t v) { check(sqlite3_bind_int64(statement_, i, v)); }
+  void bind_one(int i, int v) { check(sqlite3_bind_int(statement_, i, v)); }
+  void bind_one(int i, std::nullopt_t) { check(sqlite3_bind_null(statement_, i)); }
+  void bind_one(int i, std::string_view v) {
+    check(sqlite3_bind_text64(statement_, i, v.data(), v.size(), SQLITE_STATIC, SQLITE_UTF8));
+  }
+  void bind_one(int i, const std::string& v) { bind_one(i, std::string_view(v)); }
+  void bind_one(int i, const Uuid& v) {
+    check(sqlite3_bind_blob(statement_, i, v.bytes.data(), 16, SQLITE_STATIC));
+  }
+  void bind_one(int i, Timestamp v) { bind_one(i, v.us); }
+  void bind_one(int i, JobStatus v) { bind_one(i, static_cast<int>(v)); }
+  void bind_one(int i, StepState v) { bind_one(i, static_cast<int>(v)); }
+  template <class T>
+  void bind_one(int i, const std::optional<T>& v) {
+    if (v) {
+      bind_one(i, *v);
+    } else {
+      bind_one(i, std::nullopt);
+    }
+  }
+  void bind_blob(int i, std::string_view v) {
+    check(sqlite3_bind_blob64(statement_, i, v.data(), v.size(), SQLITE_STATIC));
+  }
+
+  void read(int i, std::int64_t& v) const noexcept { v = sqlite3_column_int64(statement_, i); }
+  void read(int i, int& v) const noexcept { v = sqlite3_column_int(statement_, i); }
+  void read(int i, unsigned& v) const noexcept { v = static_cast<unsigned>(sqlite3_column_int(statement_, i)); }
+  void read(int i, std::string& v) const {
+    const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, i));
+    v.assign(bytes == nullptr ? "" : bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, i)));
+  }
+  void read(int i, Uuid& v) const {
+    const void* bytes = sqlite3_column_blob(statement_, i);
+    if (bytes == nullptr || sqlite3_column_bytes(statement_, i) != 16) {
+      throw SQLite::Exception("a UUID is not 16 bytes", SQLITE_CORRUPT);
+    }
+    std::memcpy(v.bytes.data(), bytes, 16);
+  }
+  void read(int i, Timestamp& v) const noexcept { read(i, v.us); }
+  void read(int i, JobStatus& v) const noexcept { v = static_cast<JobStatus>(column<int>(i)); }
+  void read(int i, StepState& v) const noexcept { v = static_cast<StepState>(column<int>(i)); }
+  template <class T>
+  void read(int i, std::optional<T>& v) const {
+    if (is_null(i)) {
+      v.reset();
+    } else {
+      read(i, v.emplace());
+    }
+  }
+
+ private:
+  void check(int rc) const {
+    if (rc != SQLITE_OK) throw SQLite::Exception(db_, rc);
+  }
+  sqlite3* db_;
+  sqlite3_stmt* statement_ = nullptr;
+};
+
+/// Resets a statement that may be left between rows.
+class Rewind {
+ public:
+  explicit Rewind(Query& query) noexcept : query_(query) {}
+  ~Rewind() { query_.reset(); }
+  Rewind(const Rewind&) = delete;
+  Rewind& operator=(const Rewind&) = delete;
+
+ private:
+  Query& query_;
+};
+
+}  // namespace tally

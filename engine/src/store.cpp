@@ -1,0 +1,305 @@
+#include "store.hpp"
+
+#include <algorithm>
+
+namespace tally {
+namespace {
+
+/// The first 15 bytes of a folded id, under which clashing ids meet.
+Uuid masked(Uuid folded_id, std::uint8_t last) noexcept {
+  folded_id.bytes[15] = last;
+  return folded_id;
+}
+
+}  // namespace
+
+Store::Store(SQLite::Database& db)
+    : users(db),
+      profiles(db),
+      accounts(db),
+      payments(db),
+      voice_profiles(db),
+      projects(db),
+      drafts(db),
+      jobs(db),
+      job_texts(db),
+      steps(db),
+      assets(db),
+      insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
+      insert_entry_text_(db,
+                         "insert into tally_entry_text (e, id, note, stripe_payment_id) values (?, ?, ?, ?)"),
+      insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
+      insert_outbox_(db, "insert into tally_outbox values (?, ?, ?)"),
+      like_operations_(db,
+                       "select o, id, u, kind, at, fingerprint, result from tally_operation"
+                       " where id between ? and ?"),
+      numbers_(db,
+               "select max(coalesce((select max(e) from tally_entry), 0),"
+               "           coalesce((select max(o) from tally_operation), 0)) + 1,"
+               "  coalesce((select max(o) from tally_operation), 0),"
+               "  coalesce((select n + operations from tally_outbox order by n desc limit 1),"
+               "           (select value from tally_meta where name = 'outbox_next'), 1),"
+               "  (select value from tally_meta where name = 'job_floor'),"
+               "  exists (select 1 from tally_entry_text where id is not null)"),
+      entry_kind_at_(db,
+                     "select 1 from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                     " left join tally_entry_text t on t.e = n.e"
+                     " where n.e = ?1 + ?2 and k.ordinal = ?2 and t.id is null"),
+      entry_text_id_(db, "select 1 from tally_entry_text where id = ?"),
+      email_(db, "select u from tally_user where email = ?"),
+      payment_(db, "select k from tally_payment where stripe_payment_id = ?"),
+      unclaimed_drafts_(db, "select d from tally_draft where session_token = ? and u is null"),
+      expired_drafts_(db, "select d from tally_draft where u is null and expires_at <= ?"),
+      voice_projects_(db, "select p from tally_project where v = ?"),
+      project_jobs_(db, "select j from tally_job where p = ?"),
+      job_assets_(db, "select a from tally_asset where j = ?"),
+      working_jobs_(db, "select j from tally_job where status between 2 and 9"),
+      like_jobs_(db, "select 1 from tally_job where id between ? and ?"),
+      set_meta_(db, "insert or replace into tally_meta values (?, ?)"),
+      erase_entries_(db, "delete from tally_entry where e >= ?"),
+      erase_entry_texts_(db, "delete from tally_entry_text where e >= ?"),
+      erase_operations_(db, "delete from tally_operation where o >= ?") {}
+
+void Store::begin(bool reload_numbers) {
+  for_each_table([](int, auto& table) { table.clear(); });
+  entries_.clear();
+  entry_texts_.clear();
+  operations_.clear();
+  earlier_like_.clear();
+  operation_index_.clear();
+  flushed_entries_ = flushed_entry_texts_ = flushed_operations_ = 0;
+  outbox_.clear();
+  outbox_records_ = 0;
+  if (reload_numbers || next_number_ == 0) {
+    const Rewind rewind(numbers_);
+    numbers_.step();
+    next_number_ = numbers_.column<std::int64_t>(0);
+    last_operation_ = numbers_.column<std::int64_t>(1);
+    next_outbox_ = numbers_.column<std::int64_t>(2);
+    job_floor_ = numbers_.column<std::int64_t>(3);
+    has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
+  }
+}
+
+void Store::flush_entries() {
+  for (; flushed_entries_ < entries_.size(); ++flushed_entries_) {
+    const Entry& entry = entries_[flushed_entries_];
+    insert_entry_
+        .bind(entry.e, entry.u, entry.seq, entry.prev, entry.j, static_cast<int>(entry.kind), entry.amount,
+              entry.balance_after)
+        .run();
+  }
+  for (; flushed_entry_texts_ < entry_texts_.size(); ++flushed_entry_texts_) {
+    const auto& [e, text] = entry_texts_[flushed_entry_texts_];
+    insert_entry_text_.bind(e, text.id, text.note, text.stripe_payment_id).run();
+  }
+  for (; flushed_operations_ < operations_.size(); ++flushed_operations_) {
+    const AppliedOperation& operation = operations_[flushed_operations_];
+    insert_operation_
+        .bind(operation.o, operation.id, operation.u, operation.kind, operation.at,
+              static_cast<std::int64_t>(operation.fingerprint), operation.result)
+        .run();
+  }
+}
+
+void Store::flush() {
+  for_each_table([](int, auto& table) { table.flush(); });
+  flush_entries();
+  if (outbox_records_ == 0) return;
+  insert_outbox_.bind(next_outbox_, outbox_records_);
+  insert_outbox_.bind_blob(3, outbox_.bytes());
+  insert_outbox_.run();
+  next_outbox_ += outbox_records_;
+  outbox_records_ = 0;
+  outbox_.clear();
+}
+
+// ---- operations ---------------------------------------------------------------------------------
+
+void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
+  out.clear();
+  const Uuid id = folded(op_id);
+  const Uuid low = masked(id, 0x00);
+  const Uuid high = masked(id, 0xff);
+  for (std::uint32_t i = operation_index_.find(low); i != FlatIndex<Uuid>::none; i = earlier_like_[i]) {
+    if (i < operations_.size()) out.push_back(operations_[i]);
+  }
+  const Rewind rewind(like_operations_);
+  like_operations_.bind(low, high);
+  while (like_operations_.step()) {
+    AppliedOperation found;
+    found.o = like_operations_.column<std::int64_t>(0);
+    // Those flushed by this transaction came from memory already.
+    if (!operations_.empty() && found.o >= operations_.front().o) continue;
+    found.id = like_operations_.column<Uuid>(1);
+    found.u = like_operations_.column<std::int64_t>(2);
+    found.kind = like_operations_.column<int>(3);
+    found.at = like_operations_.column<Timestamp>(4);
+    found.fingerprint = static_cast<std::uint64_t>(like_operations_.column<std::int64_t>(5));
+    found.result = like_operations_.column<std::optional<Uuid>>(6);
+    out.push_back(found);
+  }
+}
+
+void Store::add_operation(AppliedOperation operation, int numbers) {
+  const Uuid key = masked(operation.id, 0x00);
+  earlier_like_.push_back(operation_index_.find(key));
+  operation_index_.insert(key, static_cast<std::uint32_t>(operations_.size()));
+  last_operation_ = operation.o;
+  next_number_ = operation.o + std::max(1, numbers);
+  operations_.push_back(std::move(operation));
+}
+
+// ---- entries ------------------------------------------------------------------------------------
+
+void Store::append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optional<std::int64_t> j,
+                         EntryKind kind, std::int64_t amount, const EntryText& text) {
+  AccountRow& account = accounts.edit(u);
+  const std::int64_t e = o + ordinal;
+  account.balance += amount;
+  account.seq += 1;
+  entries_.push_back(Entry{e, u, account.seq, account.head == 0 ? 0 : e - account.head, j, kind, amount,
+                           account.balance});
+  account.head = e;
+  if (text.id || text.note || text.stripe_payment_id) {
+    has_stored_entry_ids_ = has_stored_entry_ids_ || text.id;
+    entry_texts_.push_back(TextOfEntry{e, text});
+  }
+}
+
+bool Store::entry_id_taken(const Uuid& id, const std::vector<AppliedOperation>& like, int ordinal) {
+  if (like.empty() && !has_stored_entry_ids_) return false;
+  flush_entries();
+  for (const AppliedOperation& other : like) {
+    const Rewind rewind(entry_kind_at_);
+    if (entry_kind_at_.bind(other.o, ordinal).step()) return true;
+  }
+  const Rewind rewind(entry_text_id_);
+  return entry_text_id_.bind(id).step();
+}
+
+// ---- queries ------------------------------------------------------------------------------------
+
+std::vector<std::int64_t> Store::keys(Query& query) {
+  const Rewind rewind(query);
+  std::vector<std::int64_t> out;
+  while (query.step()) out.push_back(query.column<std::int64_t>(0));
+  return out;
+}
+
+std::optional<std::int64_t> Store::find_email(const std::string& email) {
+  users.flush();
+  const Rewind rewind(email_);
+  return email_.bind(email).step() ? std::optional(email_.column<std::int64_t>(0)) : std::nullopt;
+}
+
+std::optional<std::int64_t> Store::find_payment(const std::string& stripe_payment_id) {
+  payments.flush();
+  const Rewind rewind(payment_);
+  return payment_.bind(stripe_payment_id).step() ? std::optional(payment_.column<std::int64_t>(0))
+                                                 : std::nullopt;
+}
+
+std::vector<std::int64_t> Store::unclaimed_drafts(const std::string& session_token) {
+  drafts.flush();
+  return keys(unclaimed_drafts_.bind(session_token));
+}
+std::vector<std::int64_t> Store::expired_drafts(Timestamp at) {
+  drafts.flush();
+  return keys(expired_drafts_.bind(at));
+}
+std::vector<std::int64_t> Store::projects_with_voice(std::int64_t v) {
+  projects.flush();
+  return keys(voice_projects_.bind(v));
+}
+std::vector<std::int64_t> Store::jobs_of_project(std::int64_t p) {
+  jobs.flush();
+  return keys(project_jobs_.bind(p));
+}
+std::vector<std::int64_t> Store::assets_of_job(std::int64_t j) {
+  assets.flush();
+  return keys(job_assets_.bind(j));
+}
+std::vector<std::int64_t> Store::working_jobs() {
+  jobs.flush();
+  return keys(working_jobs_);
+}
+
+bool Store::step_ids_taken(const Uuid& job_id) {
+  jobs.flush();
+  const Uuid id = folded(job_id);
+  const Rewind rewind(like_jobs_);
+  return like_jobs_.bind(masked(id, 0x00), masked(id, 0xff)).step();
+}
+
+void Store::retire_job_key(std::int64_t j) {
+  if (j <= job_floor_) return;
+  job_floor_ = j;
+  set_meta_.bind(std::string_view("job_floor"), j).run();
+}
+
+// ---- journal ------------------------------------------------------------------------------------
+
+Store::Mark Store::mark() noexcept {
+  Mark mark;
+  mark.tables = {users.mark(),    profiles.mark(), accounts.mark(), payments.mark(), voice_profiles.mark(),
+                 projects.mark(), drafts.mark(),   jobs.mark(),     job_texts.mark(), steps.mark(),
+                 assets.mark()};
+  mark.entries = entries_.size();
+  mark.entry_texts = entry_texts_.size();
+  mark.operations = operations_.size();
+  mark.outbox_bytes = outbox_.bytes().size();
+  mark.outbox_records = outbox_records_;
+  mark.next_number = next_number_;
+  mark.last_operation = last_operation_;
+  return mark;
+}
+
+void Store::rollback(const Mark& mark) {
+  for_each_table([&](int n, auto& table) { table.rollback(mark.tables[static_cast<std::size_t>(n)]); });
+  if (flushed_entries_ > mark.entries || flushed_operations_ > mark.operations) {
+    erase_operations_from(mark.next_number);
+    flushed_entries_ = std::min(flushed_entries_, mark.entries);
+    flushed_entry_texts_ = std::min(flushed_entry_texts_, mark.entry_texts);
+    flushed_operations_ = std::min(flushed_operations_, mark.operations);
+  }
+  entries_.resize(mark.entries, Entry{});
+  entry_texts_.resize(mark.entry_texts);
+  while (operations_.size() > mark.operations) {
+    operation_index_.insert(masked(operations_.back().id, 0x00), earlier_like_.back());
+    operations_.pop_back();
+    earlier_like_.pop_back();
+  }
+  outbox_.bytes().resize(mark.outbox_bytes);
+  outbox_records_ = mark.outbox_records;
+  next_number_ = mark.next_number;
+  last_operation_ = mark.last_operation;
+}
+
+void Store::put_images(Encoder& out, const Mark& mark) {
+  Encoder images;
+  std::size_t count = 0;
+  for_each_table([&](int n, auto& table) {
+    count += table.put_images(images, mark.tables[static_cast<std::size_t>(n)], n);
+  });
+  out.put_varint(count);
+  out.bytes() += images.bytes();
+}
+
+void Store::restore_images(Decoder& in) {
+  const std::uint64_t count = in.get_varint();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t number = in.get_varint();
+    for_each_table([&](int n, auto& table) {
+      if (static_cast<std::uint64_t>(n) == number) table.restore_image(in);
+    });
+  }
+}
+
+void Store::erase_operations_from(std::int64_t o) {
+  erase_entries_.bind(o).run();
+  erase_entry_texts_.bind(o).run();
+  erase_operations_.bind(o).run();
+}
+
+}  // namespace tally

@@ -1,0 +1,200 @@
+#pragma once
+// The store: everything one transaction reads and writes. Rows are in tables that write back;
+// entries, operations and outbox records are appended. Bound to the writer's connection.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "table.hpp"
+
+namespace tally {
+
+/// The kinds of entries; their words are in the mirror's tally_entry_kind.
+enum class EntryKind : std::uint8_t {
+  sign_up = 1,
+  purchase = 2,
+  grant = 3,
+  subscription = 4,
+  refund = 5,
+  expire = 6,
+  reserve = 7,
+  converted = 8,
+  usage = 9,
+  unused = 10,
+  released = 11,
+};
+
+/// What an entry has of its own, beyond its kind.
+struct EntryText {
+  std::optional<Uuid> id{};
+  std::optional<std::string> note{};
+  std::optional<std::string> stripe_payment_id{};
+};
+
+/// An applied operation, as remembered for its op_id (I6).
+struct AppliedOperation {
+  std::int64_t o = 0;
+  Uuid id{};  ///< Folded.
+  std::int64_t u = 0;
+  int kind = 0;
+  Timestamp at{};
+  std::uint64_t fingerprint = 0;
+  std::optional<Uuid> result{};
+};
+
+class Store {
+ public:
+  explicit Store(SQLite::Database& db);
+
+  /// Forgets what it knew; call at the begin of a transaction. Numbers are read anew when another
+  /// process has written since.
+  void begin(bool reload_numbers);
+  /// Writes everything, with the outbox segment, into the open transaction.
+  void flush();
+
+  Table<UserRow> users;
+  Table<ProfileRow> profiles;
+  Table<AccountRow> accounts;
+  Table<PaymentRow> payments;
+  Table<VoiceProfileRow> voice_profiles;
+  Table<ProjectRow> projects;
+  Table<DraftRow> drafts;
+  Table<JobRow> jobs;
+  Table<JobTextRow> job_texts;
+  Table<StepRow> steps;
+  Table<AssetRow> assets;
+
+  // ---- operations ----
+  /// Every applied operation whose folded id shares its first 15 bytes: the same op_id, or one
+  /// whose derived ids clash.
+  void find_like(const Uuid& op_id, std::vector<AppliedOperation>& out);
+  std::int64_t next_number() const noexcept { return next_number_; }
+  /// Remembers an operation that took the numbers from o on.
+  void add_operation(AppliedOperation operation, int numbers);
+  std::int64_t last_operation() const noexcept { return last_operation_; }
+
+  // ---- entries ----
+  /// Appends entry number `ordinal` of operation `o`; the account's balance, seq and head follow.
+  void append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optional<std::int64_t> j,
+                    EntryKind kind, std::int64_t amount, const EntryText& text);
+  /// Whether some other row has taken that derived id.
+  bool entry_id_taken(const Uuid& id, const std::vector<AppliedOperation>& like, int ordinal);
+
+  // ---- outbox ----
+  Encoder& outbox() noexcept { return outbox_; }
+  void count_outbox_record() noexcept { ++outbox_records_; }
+
+  // ---- queries over what was flushed ----
+  std::optional<std::int64_t> find_email(const std::string& email);
+  std::optional<std::int64_t> find_payment(const std::string& stripe_payment_id);
+  std::vector<std::int64_t> unclaimed_drafts(const std::string& session_token);
+  std::vector<std::int64_t> expired_drafts(Timestamp at);
+  std::vector<std::int64_t> projects_with_voice(std::int64_t v);
+  std::vector<std::int64_t> jobs_of_project(std::int64_t p);
+  std::vector<std::int64_t> assets_of_job(std::int64_t j);
+  /// Jobs in a stage.
+  std::vector<std::int64_t> working_jobs();
+  /// Whether another job's steps have taken this job's derived step ids.
+  bool step_ids_taken(const Uuid& job_id);
+  std::int64_t new_job_key() { return jobs.new_key(job_floor_); }
+  /// A job number was deleted: it is never given out again.
+  void retire_job_key(std::int64_t j);
+
+  // ---- journal ----
+  static constexpr std::size_t table_count = 11;
+  struct Mark {
+    std::array<std::size_t, table_count> tables{};
+    std::size_t entries = 0;
+    std::size_t entry_texts = 0;
+    std::size_t operations = 0;
+    std::size_t outbox_bytes = 0;
+    std::int64_t outbox_records = 0;
+    std::int64_t next_number = 0;
+    std::int64_t last_operation = 0;
+  };
+  Mark mark() noexcept;
+  /// Back to the mark, whatever was written or flushed since.
+  void rollback(const Mark& mark);
+  /// Appends a count and the before-images of every row written since the mark.
+  void put_images(Encoder& out, const Mark& mark);
+  /// Takes before-images back, last first.
+  void restore_images(Decoder& in);
+  /// Removes the entries and the memory of the operations from o on.
+  void erase_operations_from(std::int64_t o);
+
+ private:
+  struct Entry {
+    std::int64_t e;
+    std::int64_t u;
+    std::int64_t seq;
+    std::int64_t prev;
+    std::optional<std::int64_t> j;
+    EntryKind kind;
+    std::int64_t amount;
+    std::int64_t balance_after;
+  };
+  struct TextOfEntry {
+    std::int64_t e;
+    EntryText text;
+  };
+  template <class Visit>
+  void for_each_table(Visit&& visit) {
+    int n = 0;
+    visit(n++, users);
+    visit(n++, profiles);
+    visit(n++, accounts);
+    visit(n++, payments);
+    visit(n++, voice_profiles);
+    visit(n++, projects);
+    visit(n++, drafts);
+    visit(n++, jobs);
+    visit(n++, job_texts);
+    visit(n++, steps);
+    visit(n++, assets);
+  }
+  void flush_entries();
+  std::vector<std::int64_t> keys(Query& query);
+
+  Query insert_entry_;
+  Query insert_entry_text_;
+  Query insert_operation_;
+  Query insert_outbox_;
+  Query like_operations_;
+  Query numbers_;
+  Query entry_kind_at_;
+  Query entry_text_id_;
+  Query email_;
+  Query payment_;
+  Query unclaimed_drafts_;
+  Query expired_drafts_;
+  Query voice_projects_;
+  Query project_jobs_;
+  Query job_assets_;
+  Query working_jobs_;
+  Query like_jobs_;
+  Query set_meta_;
+  Query erase_entries_;
+  Query erase_entry_texts_;
+  Query erase_operations_;
+
+  std::vector<Entry> entries_;
+  std::vector<TextOfEntry> entry_texts_;
+  std::vector<AppliedOperation> operations_;
+  std::vector<std::uint32_t> earlier_like_;  ///< Per operation: the one before with the same 15 bytes.
+  FlatIndex<Uuid> operation_index_;
+  std::size_t flushed_entries_ = 0;
+  std::size_t flushed_entry_texts_ = 0;
+  std::size_t flushed_operations_ = 0;
+  Encoder outbox_;
+  std::int64_t outbox_records_ = 0;
+  std::int64_t next_number_ = 0;
+  std::int64_t last_operation_ = 0;
+  std::int64_t next_outbox_ = 0;
+  std::int64_t job_floor_ = 0;
+  bool has_stored_entry_ids_ = false;
+};
+
+}  // namespace tally

@@ -1,0 +1,396 @@
+#pragma once
+// Table<Row>: the rows of one table that the current transaction touches. Reads go through to
+// SQLite once; writes stay here, journalled, until flush() writes each row once. A journal mark can
+// be returned to, which is how a refused operation or batch leaves nothing behind; the journal's
+// before-images are also what the outbox keeps to undo an operation that canonical rejects.
+
+#include <cassert>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "codec.hpp"
+#include "rows.hpp"
+#include "sqlite.hpp"
+
+namespace tally {
+
+/// Open addressing from a key to a slot number; clearing costs nothing.
+template <class Key>
+class FlatIndex {
+ public:
+  static constexpr std::uint32_t none = 0xffffffff;
+
+  std::uint32_t find(const Key& key) const noexcept {
+    if (cells_.empty()) return none;
+    for (std::size_t i = start(key);; i = (i + 1) & (cells_.size() - 1)) {
+      if (cells_[i].epoch != epoch_) return none;
+      if (cells_[i].key == key) return cells_[i].slot;
+    }
+  }
+  void insert(const Key& key, std::uint32_t slot) {
+    if ((used_ + 1) * 2 > cells_.size()) grow();
+    std::size_t i = start(key);
+    while (cells_[i].epoch == epoch_ && !(cells_[i].key == key)) i = (i + 1) & (cells_.size() - 1);
+    if (cells_[i].epoch != epoch_) ++used_;
+    cells_[i] = Cell{key, slot, epoch_};
+  }
+  void clear() noexcept {
+    used_ = 0;
+    if (++epoch_ == 0) {
+      cells_.clear();
+      epoch_ = 1;
+    }
+  }
+
+ private:
+  struct Cell {
+    Key key{};
+    std::uint32_t slot = 0;
+    std::uint32_t epoch = 0;
+  };
+  static std::size_t hash(const Uuid& key) noexcept { return std::hash<Uuid>{}(key); }
+  static std::size_t hash(std::int64_t key) noexcept {
+    const std::uint64_t h = static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15ULL;
+    return static_cast<std::size_t>(h ^ (h >> 29U));
+  }
+  std::size_t start(const Key& key) const noexcept { return hash(key) & (cells_.size() - 1); }
+  void grow() {
+    std::vector<Cell> old(cells_.empty() ? 64 : cells_.size() * 2);
+    old.swap(cells_);
+    used_ = 0;
+    for (const Cell& cell : old) {
+      if (cell.epoch == epoch_) insert(cell.key, cell.slot);
+    }
+  }
+  std::vector<Cell> cells_;
+  std::size_t used_ = 0;
+  std::uint32_t epoch_ = 1;
+};
+
+namespace detail {
+/// The comma-separated columns, each through `format`.
+template <class Row, class Format>
+std::string column_list(Format&& format) {
+  std::string out;
+  int i = 0;
+  std::apply(
+      [&](const auto&... columns) {
+        ((out += format(columns, ++i, out.empty() ? "" : ", ")), ...);
+      },
+      Row::columns());
+  return out;
+}
+template <class Row>
+constexpr std::size_t column_count = std::tuple_size_v<decltype(Row::columns())>;
+
+/// `update … set …` of the columns that may change; the key is the last parameter.
+template <class Row>
+std::string update_sql(bool with_indexed) {
+  const std::string set = column_list<Row>([&](const auto& column, int i, const char* comma) -> std::string {
+    if (column.use == ColumnUse::fixed || (column.use == ColumnUse::indexed && !with_indexed)) return "";
+    return comma + std::string(column.name) + " = ?" + std::to_string(i);
+  });
+  return "update " + std::string(Row::table) + " set " + set + " where " + std::string(Row::key) + " = ?" +
+         std::to_string(column_count<Row> + 1);
+}
+}  // namespace detail
+
+template <class Row>
+class Table {
+ public:
+  explicit Table(SQLite::Database& db)
+      : select_(db, "select " + names() + " from " + std::string(Row::table) + " where " +
+                        std::string(Row::key) + " = ?"),
+        insert_(db, "insert into " + std::string(Row::table) + " (" + names() + ", " +
+                        std::string(Row::key) + ") values (" + places() + ")"),
+        update_(db, detail::update_sql<Row>(true)),
+        delete_(db, "delete from " + std::string(Row::table) + " where " + std::string(Row::key) + " = ?"),
+        last_key_(db, "select max(" + std::string(Row::key) + ") from " + std::string(Row::table)) {
+    if constexpr (has_indexed()) update_plain_.emplace(db, detail::update_sql<Row>(false));
+    if constexpr (has_id()) {
+      select_id_.emplace(db, "select " + std::string(Row::key) + ", " + names() + " from " +
+                                 std::string(Row::table) + " where id = ?");
+    }
+  }
+
+  /// Starts a transaction with nothing remembered from before.
+  void clear() noexcept {
+    index_.clear();
+    ids_.clear();
+    used_ = 0;
+    journal_.clear();
+    latest_mark_ = 0;
+    next_key_ = 0;
+  }
+
+  /// The row, or null. Valid until clear().
+  const Row* find(std::int64_t key) {
+    const Slot& slot = slot_of(key);
+    return slot.present ? &slot.row : nullptr;
+  }
+  const Row& get(std::int64_t key) {
+    const Row* row = find(key);
+    if (row == nullptr) throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
+    return *row;
+  }
+  /// The key of the row with that id, if there is one.
+  std::optional<std::int64_t> find_id(const Uuid& id) requires requires(Row row) { row.id.bytes; } {
+    if (const std::uint32_t i = ids_.find(id); i != ids_.none) {
+      return slots_[i].present ? std::optional(slots_[i].key) : std::nullopt;
+    }
+    const Rewind rewind(*select_id_);
+    select_id_->bind(id);
+    if (!select_id_->step()) return std::nullopt;
+    const auto key = select_id_->template column<std::int64_t>(0);
+    if (index_.find(key) == index_.none) read_row(*select_id_, 1, new_slot(key));
+    const Slot& slot = slots_[index_.find(key)];
+    return slot.present && slot.row.id == id ? std::optional(key) : std::nullopt;
+  }
+  /// The row for writing; it must exist.
+  Row& edit(std::int64_t key) {
+    Slot& slot = slot_of(key);
+    if (!slot.present) throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
+    remember(slot);
+    return slot.row;
+  }
+  /// A new row under a key of the caller's.
+  Row& insert(std::int64_t key, Row row) {
+    Slot& slot = slot_of(key);
+    assert(!slot.present);
+    remember(slot);
+    slot.row = std::move(row);
+    slot.present = true;
+    if constexpr (has_id()) ids_.insert(slot.row.id, index_.find(key));
+    return slot.row;
+  }
+  /// The row for writing, made by default where there is none.
+  Row& edit_or_insert(std::int64_t key) { return find(key) == nullptr ? insert(key, Row{}) : edit(key); }
+  bool knows(std::int64_t key) const noexcept { return index_.find(key) != index_.none; }
+  /// A row known from elsewhere (memory), as if it had been loaded.
+  void adopt(std::int64_t key, const Row& row) {
+    if (index_.find(key) != index_.none) return;
+    Slot& slot = new_slot(key);
+    slot.row = row;
+    slot.present = slot.stored = true;
+  }
+  void erase(std::int64_t key) {
+    Slot& slot = slot_of(key);
+    if (!slot.present) return;
+    remember(slot);
+    slot.present = false;
+    erased_ = true;
+  }
+  /// A key that no row has, above all others of this table.
+  std::int64_t new_key(std::int64_t floor = 0) {
+    if (next_key_ == 0) {
+      const Rewind rewind(last_key_);
+      next_key_ = last_key_.step() ? last_key_.template column<std::int64_t>(0) : 0;
+      for (std::size_t i = 0; i < used_; ++i) next_key_ = std::max(next_key_, slots_[i].key);
+    }
+    next_key_ = std::max(next_key_, floor) + 1;
+    return next_key_;
+  }
+
+  /// Writes every changed row to SQLite, within its transaction.
+  void flush() {
+    // Deletions first: the id of a deleted row is free again.
+    for (std::size_t i = 0; erased_ && i < used_; ++i) {
+      Slot& slot = slots_[i];
+      if (!slot.dirty || slot.present || !slot.stored) continue;
+      delete_.bind(slot.key).run();
+      slot.stored = false;
+    }
+    erased_ = false;
+    for (std::size_t i = 0; i < used_; ++i) {
+      Slot& slot = slots_[i];
+      if (!slot.dirty) continue;
+      slot.dirty = false;
+      if (slot.present && !slot.stored) {
+        write(insert_, slot, true);
+      } else if (slot.present && !(slot.row == slot.loaded)) {
+        if constexpr (has_indexed()) {
+          Query& update = indexed_changed(slot) ? update_ : *update_plain_;
+          write(update, slot, indexed_changed(slot));
+        } else {
+          write(update_, slot, true);
+        }
+      }
+      slot.stored = slot.present;
+      slot.loaded = slot.row;
+    }
+  }
+
+  /// The rows that were written to since clear(): visit(key, row).
+  template <class Visit>
+  void for_each_touched(Visit&& visit) const {
+    for (std::size_t i = 0; i < used_; ++i) {
+      if (slots_[i].touched && slots_[i].present) visit(slots_[i].key, slots_[i].row);
+    }
+  }
+
+  // ---- journal ----
+  /// From here on each row is journalled once, before its first write.
+  std::size_t mark() noexcept { return latest_mark_ = journal_.size(); }
+  void rollback(std::size_t mark) {
+    latest_mark_ = mark;
+    while (journal_.size() > mark) {
+      Before& before = journal_.back();
+      Slot& slot = slots_[before.slot];
+      slot.present = before.present;
+      slot.journal_end = 0;
+      slot.dirty = true;
+      erased_ = erased_ || !slot.present;
+      if (before.present) {
+        slot.row = std::move(before.row);
+        if constexpr (has_id()) ids_.insert(slot.row.id, before.slot);
+      }
+      journal_.pop_back();
+    }
+  }
+  /// Appends the before-images since the mark: number of table, key, whether it existed, columns.
+  std::size_t put_images(Encoder& out, std::size_t mark, int table_number) const {
+    for (std::size_t i = mark; i < journal_.size(); ++i) {
+      const Before& before = journal_[i];
+      out.put_varint(static_cast<std::uint64_t>(table_number));
+      out.put(slots_[before.slot].key);
+      out.put_varint(before.present ? 1 : 0);
+      if (!before.present) continue;
+      std::apply([&](const auto&... columns) { (out.put(before.row.*(columns.member)), ...); },
+                 Row::columns());
+    }
+    return journal_.size() - mark;
+  }
+  /// Takes one image back: the row becomes what it was.
+  void restore_image(Decoder& in) {
+    std::int64_t key = 0;
+    in.get(key);
+    if (in.get_byte(1) == 0) {
+      erase(key);
+      return;
+    }
+    Row row;
+    std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); }, Row::columns());
+    if (find(key) == nullptr) {
+      insert(key, std::move(row));
+    } else {
+      edit(key) = std::move(row);
+    }
+  }
+
+ private:
+  struct Slot {
+    std::int64_t key = 0;
+    Row row{};
+    Row loaded{};          ///< As SQLite has it, where stored.
+    bool present = false;  ///< Exists for the transaction.
+    bool stored = false;   ///< Exists in SQLite.
+    bool dirty = false;
+    bool touched = false;
+    std::size_t journal_end = 0;  ///< Behind its latest record in the journal.
+  };
+  struct Before {
+    std::uint32_t slot;
+    bool present;
+    Row row;
+  };
+
+  static constexpr bool has_id() { return requires(Row row) { row.id.bytes; }; }
+  static constexpr bool has_indexed() {
+    return std::apply([](const auto&... columns) { return ((columns.use == ColumnUse::indexed) || ...); },
+                      Row::columns());
+  }
+  static std::string names() {
+    return detail::column_list<Row>([](const auto& column, int, const char* comma) {
+      return comma + std::string(column.name);
+    });
+  }
+  static std::string places() {
+    return detail::column_list<Row>([](const auto&, int i, const char* comma) {
+             return comma + ("?" + std::to_string(i));
+           }) +
+           ", ?" + std::to_string(detail::column_count<Row> + 1);
+  }
+
+  Slot& new_slot(std::int64_t key) {
+    if (used_ == slots_.size()) slots_.emplace_back();
+    Slot& slot = slots_[used_];
+    slot.key = key;
+    slot.present = slot.stored = slot.dirty = slot.touched = false;
+    slot.journal_end = 0;
+    index_.insert(key, static_cast<std::uint32_t>(used_++));
+    return slot;
+  }
+  Slot& slot_of(std::int64_t key) {
+    if (const std::uint32_t i = index_.find(key); i != index_.none) return slots_[i];
+    Slot& slot = new_slot(key);
+    const Rewind rewind(select_);
+    select_.bind(key);
+    if (select_.step()) read_row(select_, 0, slot);
+    return slot;
+  }
+  void read_row(const Query& query, int first, Slot& slot) {
+    slot.present = slot.stored = true;
+    int i = first;
+    std::apply([&](const auto&... columns) { (query.read(i++, slot.row.*(columns.member)), ...); },
+               Row::columns());
+    if constexpr (has_id()) {
+      ids_.insert(slot.row.id, index_.find(slot.key));
+    }
+  }
+  void remember(Slot& slot) {
+    if (!slot.dirty && slot.stored) slot.loaded = slot.row;
+    slot.dirty = slot.touched = true;
+    if (slot.journal_end > latest_mark_) return;
+    journal_.push_back(Before{static_cast<std::uint32_t>(index_.find(slot.key)), slot.present,
+                              slot.present ? slot.row : Row{}});
+    slot.journal_end = journal_.size();
+  }
+  static bool indexed_changed(const Slot& slot) {
+    return std::apply(
+        [&](const auto&... columns) {
+          return ((columns.use == ColumnUse::indexed &&
+                   !(slot.row.*(columns.member) == slot.loaded.*(columns.member))) ||
+                  ...);
+        },
+        Row::columns());
+  }
+  void write(Query& query, const Slot& slot, bool with_indexed) {
+    int i = 0;
+    const bool insert = &query == &insert_;
+    std::apply(
+        [&](const auto&... columns) {
+          const auto bind = [&](const auto& column) {
+            ++i;
+            const bool used = insert || (column.use != ColumnUse::fixed &&
+                                         (column.use != ColumnUse::indexed || with_indexed));
+            if (used) query.bind_one(i, slot.row.*(column.member));
+          };
+          (bind(columns), ...);
+        },
+        Row::columns());
+    query.bind_one(i + 1, slot.key);
+    query.run();
+  }
+
+  Query select_;
+  Query insert_;
+  Query update_;
+  Query delete_;
+  Query last_key_;
+  std::optional<Query> update_plain_;
+  std::optional<Query> select_id_;
+  std::deque<Slot> slots_;
+  std::size_t used_ = 0;
+  FlatIndex<std::int64_t> index_;
+  FlatIndex<Uuid> ids_;
+  std::vector<Before> journal_;
+  std::size_t latest_mark_ = 0;
+  std::int64_t next_key_ = 0;
+  bool erased_ = false;  ///< Some row that was stored may be gone.
+};
+
+}  // namespace tally

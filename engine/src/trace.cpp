@@ -1,0 +1,247 @@
+#include "tally/trace.hpp"
+
+#include <charconv>
+
+#include "fields.hpp"
+#include "json.hpp"
+
+namespace tally {
+namespace {
+
+using json::Value;
+using Kind = json::Value::Kind;
+
+// ---- reading ----------------------------------------------------------------------------------
+
+bool read(const Value& value, std::string& out) {
+  if (value.kind != Kind::string) return false;
+  out = value.text;
+  return true;
+}
+bool read(const Value& value, Uuid& out) {
+  const auto id = value.kind == Kind::string ? Uuid::parse(value.text) : std::nullopt;
+  if (id) out = *id;
+  return id.has_value();
+}
+bool read(const Value& value, std::int64_t& out) {
+  bool fits = false;
+  if (value.is_integer()) out = value.integer(fits);
+  return fits;
+}
+/// An amount of any length is an integer; one beyond 64 bits is out of its range all the same.
+bool read(const Value& value, Credits& out) {
+  bool fits = false;
+  if (value.is_integer()) out.value = value.integer(fits);
+  return value.is_integer();
+}
+bool read(const Value& value, JobStatus& out) {
+  const auto status = value.kind == Kind::string ? job_status_named(value.text) : std::nullopt;
+  if (status) out = *status;
+  return status.has_value();
+}
+bool read(const Value& value, Json& out) {
+  auto text = json::jsonb_text(value);
+  if (text) out.text = std::move(*text);
+  return text.has_value();
+}
+
+template <class M>
+bool read_member(const Value* value, M& member) {
+  using Traits = MemberTraits<M>;
+  if (value == nullptr) return !Traits::required;
+  if (value->kind == Kind::null) {
+    if constexpr (Traits::change) member = M::cleared();
+    return Traits::nullable;
+  }
+  typename Traits::Value read_value{};
+  if (!read(*value, read_value)) return false;
+  member = std::move(read_value);
+  return true;
+}
+
+template <std::size_t I = 0>
+bool make_operation(std::string_view name, Operation& operation) {
+  if constexpr (I < std::variant_size_v<Operation>) {
+    if (operation_table[I].name != name) return make_operation<I + 1>(name, operation);
+    operation.emplace<I>();
+    return true;
+  } else {
+    return false;
+  }
+}
+
+const Value* find_id(const Value& object, std::string_view key, Uuid& id) {
+  const Value* value = object.find(key);
+  return value != nullptr && read(*value, id) ? value : nullptr;
+}
+
+bool read_fields(const Value& object, Command& command, bool with_at);
+
+/// Marks a command whose fields do not parse; whom and which job it names is told all the same.
+void mark_malformed(const Value& object, Command& command) {
+  command.malformed = Code::invalid_argument;
+  Uuid id;
+  if (find_id(object, "user_id", id) != nullptr) command.malformed_user_id = id;
+  if (find_id(object, "job_id", id) != nullptr) command.malformed_job_id = id;
+}
+
+/// Reads `ops`; what can be read stays, so that the batch's user can be told.
+bool read_batch(const Value& object, const Command& command, Batch& batch) {
+  const Value* ops = object.find("ops");
+  if (ops == nullptr || ops->kind != Kind::array) return false;
+  bool well_formed = ops->items.size() <= batch_operations_max;
+  for (const Value& item : ops->items) {
+    Command inner;
+    inner.at = command.at;
+    const Value* op = item.kind == Kind::object ? item.find("op") : nullptr;
+    if (op == nullptr || op->kind != Kind::string || op->text == Batch::row.name ||
+        !make_operation(op->text, inner.operation) || find_id(item, "op_id", inner.op_id) == nullptr ||
+        inner.op_id.version() < 1 || inner.op_id.version() > 7) {
+      well_formed = false;
+      if (item.kind != Kind::object) continue;
+      Command no_operation;
+      mark_malformed(item, no_operation);
+      batch.operations.push_back(std::move(no_operation));
+      continue;
+    }
+    if (item.find("at") != nullptr) well_formed = false;  // All take the batch's.
+    if (!read_fields(item, inner, false)) mark_malformed(item, inner);
+    batch.operations.push_back(std::move(inner));
+  }
+  return well_formed;
+}
+
+/// Reads an operation's own fields; false where one is missing, unknown or malformed.
+bool read_fields(const Value& object, Command& command, bool with_at) {
+  bool well_formed = true;
+  std::size_t known = 2;  // op and op_id.
+  if (with_at) ++known;
+  const OperationRow& row = row_of(command.operation);
+  std::visit(
+      [&](auto& fields) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
+          well_formed = read_batch(object, command, fields);
+          if (object.find("ops") != nullptr) ++known;
+        } else {
+          for_each_field(fields, [&](const auto& field, auto& member) {
+            const Value* value = object.find(field.name);
+            if (value != nullptr) ++known;
+            const bool fits = read_member(value, member);
+            if (!fits) well_formed = false;
+          });
+        }
+      },
+      command.operation);
+  if (const Value* reservation = object.find("reservation"); row.names_reservation && reservation != nullptr) {
+    ++known;
+    Uuid id;
+    if (reservation->kind != Kind::null) {
+      if (!read(*reservation, id)) return false;
+      command.reservation = id;
+    }
+  }
+  // Keys beyond the known ones; a key that comes twice is one.
+  std::size_t distinct = 0;
+  if (object.members.size() > 256) return false;  // No operation has that many; spares the search below.
+  if (object.members.size() > known) {
+    for (const auto& [key, value] : object.members) {
+      if (object.find(key) == &value && ++distinct > known) return false;
+    }
+  }
+  return well_formed;
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+void write(std::string& out, const std::string& text) { json::append_string(out, text); }
+void write(std::string& out, const Uuid& id) { out += '"' + id.text() + '"'; }
+void write(std::string& out, std::int64_t number) { out += std::to_string(number); }
+void write(std::string& out, Credits credits) { write(out, credits.value); }
+void write(std::string& out, JobStatus status) { json::append_string(out, name_of(status)); }
+void write(std::string& out, const Json& value) { out += value.text; }
+
+void write_fields(std::string& out, const Command& command) {
+  std::visit(
+      [&](const auto& fields) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
+          out += ",\"ops\":[";
+          for (std::size_t i = 0; i < fields.operations.size(); ++i) {
+            const Command& inner = fields.operations[i];
+            if (i > 0) out += ',';
+            out += "{\"op\":\"";
+            out += row_of(inner.operation).name;
+            out += "\",\"op_id\":\"" + inner.op_id.text() + '"';
+            write_fields(out, inner);
+            out += '}';
+          }
+          out += ']';
+        } else {
+          for_each_field(fields, [&](const auto& field, const auto& member) {
+            const auto key = [&] {
+              out += ",\"";
+              out += field.name;
+              out += "\":";
+            };
+            if constexpr (MemberTraits<std::remove_cvref_t<decltype(member)>>::change) {
+              if (member.present() && !member.has_value()) {
+                key();
+                out += "null";
+              }
+            }
+            with_value(member, [&](const auto& value) {
+              key();
+              write(out, value);
+            });
+          });
+        }
+      },
+      command.operation);
+  if (command.reservation) out += ",\"reservation\":\"" + command.reservation->text() + '"';
+}
+
+}  // namespace
+
+std::optional<Command> parse_trace_line(std::string_view line) {
+  const auto object = json::parse(line);
+  if (!object || object->kind != Kind::object) return std::nullopt;
+  Command command;
+  const Value* op = object->find("op");
+  const Value* at = object->find("at");
+  if (op == nullptr || op->kind != Kind::string || !make_operation(op->text, command.operation) ||
+      find_id(*object, "op_id", command.op_id) == nullptr || command.op_id.version() < 1 ||
+      command.op_id.version() > 7 || at == nullptr || at->kind != Kind::string) {
+    return std::nullopt;
+  }
+  const auto time = Timestamp::parse(at->text);
+  if (!time) return std::nullopt;
+  command.at = *time;
+  if (!read_fields(*object, command, true)) mark_malformed(*object, command);
+  return command;
+}
+
+std::string trace_line(const Command& command) {
+  std::string out = "{\"op\":\"";
+  out += row_of(command.operation).name;
+  out += "\",\"op_id\":\"" + command.op_id.text() + "\",\"at\":\"" + command.at.text() + '"';
+  write_fields(out, command);
+  out += '}';
+  return out;
+}
+
+std::string result_line(const Verdict& verdict) {
+  std::string out = "{\"op_id\":\"" + verdict.op_id.text() + "\",\"result\":\"";
+  out += name_of(verdict.code);
+  out += "\",\"balance\":";
+  out += verdict.balance ? std::to_string(verdict.balance->value) : "null";
+  if (verdict.id) out += ",\"id\":\"" + verdict.id->text() + '"';
+  if (verdict.index) out += ",\"index\":" + std::to_string(*verdict.index);
+  out += '}';
+  return out;
+}
+
+std::string not_an_operation_line(std::uint64_t number) {
+  return "{\"op_id\":null,\"result\":\"invalid_argument\",\"balance\":null,\"line\":" +
+         std::to_string(number) + '}';
+}
+
+}  // namespace tally

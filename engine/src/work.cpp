@@ -1,0 +1,328 @@
+#include "work.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+#include "fields.hpp"
+#include "json.hpp"
+
+namespace tally {
+
+// ---- commands as bytes ----------------------------------------------------------------------
+
+namespace {
+
+template <std::size_t I = 0>
+void emplace_operation(std::uint64_t number, Operation& operation) {
+  if constexpr (I < std::variant_size_v<Operation>) {
+    if (operation_table[I].number == number) {
+      operation.emplace<I>();
+    } else {
+      emplace_operation<I + 1>(number, operation);
+    }
+  } else {
+    throw std::runtime_error("the outbox names an operation that this version does not know");
+  }
+}
+
+template <class Member>
+void put_member(Encoder& out, const Member& member) {
+  if constexpr (requires { out.put(member); }) {
+    out.put(member);
+  } else {
+    out.put(static_cast<const std::optional<typename MemberTraits<Member>::Value>&>(member));
+  }
+}
+template <class Member>
+void get_member(Decoder& in, Member& member) {
+  if constexpr (requires { in.get(member); }) {
+    in.get(member);
+  } else {
+    in.get(static_cast<std::optional<typename MemberTraits<Member>::Value>&>(member));
+  }
+}
+
+}  // namespace
+
+void put_command(Encoder& out, const Command& command) {
+  out.put_varint(row_of(command.operation).number);
+  out.put(command.op_id);
+  out.put(command.at);
+  out.put(command.reservation);
+  std::visit(
+      [&](const auto& fields) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
+          out.put_varint(fields.operations.size());
+          for (const Command& inner : fields.operations) put_command(out, inner);
+        } else {
+          for_each_field(fields, [&](const auto&, const auto& member) { put_member(out, member); });
+        }
+      },
+      command.operation);
+}
+
+Command get_command(Decoder& in) {
+  Command command;
+  emplace_operation(in.get_varint(), command.operation);
+  in.get(command.op_id);
+  in.get(command.at);
+  in.get(command.reservation);
+  std::visit(
+      [&](auto& fields) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
+          const std::uint64_t count = in.get_varint();
+          if (count > batch_operations_max) throw std::runtime_error("the outbox holds too long a batch");
+          for (std::uint64_t i = 0; i < count; ++i) fields.operations.push_back(get_command(in));
+        } else {
+          for_each_field(fields, [&](const auto&, auto& member) { get_member(in, member); });
+        }
+      },
+      command.operation);
+  return command;
+}
+
+// ---- one operation --------------------------------------------------------------------------
+
+Verdict Work::apply(Command& command) { return apply_call(command, true); }
+
+Code Work::apply_own(Command command) { return apply_call(command, true).code; }
+
+Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
+  Verdict verdict;
+  verdict.op_id = command.op_id;
+  Call call;
+  if (!spare_calls_.empty()) {  // Spares the allocation of `like`.
+    call.like = std::move(spare_calls_.back().like);
+    spare_calls_.pop_back();
+  }
+  call.command = &command;
+  call.pushed_by_itself = pushed_by_itself;
+  call.o = store.next_number();
+  Call* const outer = call_;
+  call_ = &call;
+  const Store::Mark mark = store.mark();
+  const std::size_t happenings = happenings_.size();
+  verdict.code = check_and_apply(call, verdict.index);
+  if (verdict.code == Code::ok) {
+    verdict.id = call.result;
+    if (call.reservation) command.reservation = call.reservation;
+    if (pushed_by_itself && call.remembered && row_of(command.operation).pushed) {
+      put_outbox_record(call, mark);
+    }
+  } else {
+    store.rollback(mark);
+    happenings_.resize(happenings, Happening{});
+  }
+  call_ = outer;
+  spare_calls_.push_back(std::move(call));
+  if (outer == nullptr) verdict.balance = balance_for(command);
+  return verdict;
+}
+
+std::optional<std::int64_t> Work::find_user(const Uuid& id) {
+  if (const auto u = memory_.find_user(id)) return u;
+  return store.users.find_id(id);
+}
+
+void Work::adopt_account(std::int64_t u) {
+  if (store.accounts.knows(u)) return;
+  if (const auto row = memory_.account(u)) store.accounts.adopt(u, *row);
+}
+
+void Work::find_named(const Command& command, Call& call) {
+  const auto user_id = has_field(command.operation, "user_id") ? named_user(command) : std::nullopt;
+  const auto job_id = has_field(command.operation, "job_id") ? named_job(command) : std::nullopt;
+  if (user_id) {
+    call.named_u = find_user(*user_id).value_or(-1);
+    call.u = call.named_u;
+  }
+  if (job_id) {
+    call.j = find_job(*job_id).value_or(0);
+    if (!user_id) call.u = call.j > 0 ? store.jobs.get(call.j).u : 0;
+    if (call.j > 0 && row_of(command.operation).names_reservation && !command.reservation) {
+      call.reservation = store.jobs.get(call.j).reservation.value_or(Uuid{});
+    }
+  }
+  if (call.u > 0) adopt_account(call.u);
+}
+
+Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
+  Command& command = *call.command;
+  const OperationRow& row = row_of(command.operation);
+  // A mirror without a device has every capability, but none of a device's.
+  if (row.needs_device) return Code::not_permitted;
+
+  auto* batch = std::get_if<Batch>(&command.operation);
+  bool one_user = true;
+  if (batch != nullptr) {
+    const auto user = user_of_batch(*batch);
+    one_user = user.has_value();
+    call.u = user.value_or(-1);
+  } else {
+    find_named(command, call);
+  }
+
+  const Code fields = check_fields(command);
+  const std::uint64_t print = fields == Code::ok ? fingerprint(command.operation) : 0;
+  store.find_like(command.op_id, call.like);
+  const bool job_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
+                        named_job(command).has_value();
+  for (const AppliedOperation& seen : call.like) {
+    if (seen.id != folded(command.op_id)) continue;
+    const bool same = fields == Code::ok && seen.kind == row.number && seen.fingerprint == print;
+    if (job_gone ? same : seen.u == call.u) {
+      call.remembered = false;
+      call.result = seen.result;
+      return same ? Code::ok : Code::operation_conflict;
+    }
+  }
+  if (fields != Code::ok) return fields;
+  if (!one_user) return Code::invalid_argument;
+
+  const AccountRow* account = call.u > 0 && batch == nullptr ? store.accounts.find(call.u) : nullptr;
+  const std::int64_t balance_before = account == nullptr ? 0 : account->balance;
+  Code code = Code::ok;
+  if (batch != nullptr) {
+    code = apply_batch(call, *batch, index);
+  } else {
+    code = std::visit(
+        [&](const auto& operation) {
+          using T = std::remove_cvref_t<decltype(operation)>;
+          if constexpr (std::is_same_v<T, Batch> || T::row.needs_device) {
+            return Code::internal;  // Answered above.
+          } else {
+            return tally::apply(*this, operation);
+          }
+        },
+        command.operation);
+  }
+  if (code != Code::ok || !call.remembered) return code;
+  // The numbers of what it did itself (a sweep's operations) come first.
+  const std::int64_t o = call.entries > 0 ? call.o : store.next_number();
+  store.add_operation(AppliedOperation{o, folded(command.op_id), std::max<std::int64_t>(call.u, 0),
+                                       row.number, command.at, print, call.result},
+                      call.entries);
+  if (call.u > 0 && row.pushed && call.pushed_by_itself) store.accounts.edit(call.u).pending += 1;
+  if (account != nullptr && balance_before >= low_credits_.value && account->balance < low_credits_.value) {
+    happened(Happening::Kind::low_credits, call.u, std::nullopt);
+  }
+  return code;
+}
+
+// ---- batches --------------------------------------------------------------------------------
+
+std::optional<std::int64_t> Work::user_of_batch(const Batch& batch) {
+  std::optional<std::int64_t> user;
+  std::vector<std::pair<Uuid, std::int64_t>> made;  // Jobs that the batch makes itself.
+  for (const Command& inner : batch.operations) {
+    if (inner.op_id == Uuid{}) continue;  // No operation: the batch is malformed.
+    Call named;
+    find_named(inner, named);
+    const auto user_id = named_user(inner);
+    const auto job_id = named_job(inner);
+    if (!user_id && job_id && named.j == 0) {
+      const auto maker = std::find_if(made.rbegin(), made.rend(),
+                                      [&](const auto& pair) { return pair.first == *job_id; });
+      if (maker == made.rend()) continue;  // Of nobody: answered job_not_found in its turn.
+      named.u = maker->second;
+    }
+    if (job_id && user_id && std::holds_alternative<CreateJob>(inner.operation)) {
+      made.emplace_back(*job_id, named.u);
+    }
+    if (user && *user != named.u) return std::nullopt;
+    user = named.u;
+  }
+  return user.value_or(0);
+}
+
+Code Work::apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index) {
+  std::uint32_t i = 0;
+  for (Command& inner : batch.operations) {
+    inner.at = call.command->at;
+    Verdict verdict;
+    if (inner.op_id == call.command->op_id) {
+      verdict.code = Code::operation_conflict;
+    } else {
+      verdict = apply_call(inner, false);
+    }
+    if (verdict.code != Code::ok) {
+      index = i;
+      return verdict.code;
+    }
+    ++i;
+  }
+  return Code::ok;
+}
+
+// ---- outbox ---------------------------------------------------------------------------------
+
+void Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
+  Encoder& out = store.outbox();
+  Encoder record;
+  record.put(call.u);
+  record.put(mark.next_number);
+  put_command(record, *call.command);
+  store.put_images(record, mark);
+  out.put_varint(record.bytes().size());
+  out.bytes() += record.bytes();
+  store.count_outbox_record();
+}
+
+// ---- for the operations' functions ----------------------------------------------------------
+
+bool Work::would_overflow(std::int64_t u, Credits amount) {
+  const AccountRow& account = store.accounts.get(u);
+  return account.balance + account.held + amount.value > Credits::max;
+}
+
+void Work::append(std::int64_t u, std::optional<std::int64_t> j, EntryKind kind, Credits amount,
+                  EntryText text) {
+  const Uuid id = command().op_id.derived(static_cast<unsigned>(call_->entries));
+  if (store.entry_id_taken(id, call_->like, call_->entries)) text.id = random_id_();
+  store.append_entry(call_->o, call_->entries, u, j, kind, amount.value, text);
+  ++call_->entries;
+}
+
+Code Work::check_reservation() {
+  if (!command().reservation) return Code::ok;
+  return store.jobs.get(j()).reservation == command().reservation ? Code::ok : Code::stale_reservation;
+}
+
+void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j) {
+  constexpr std::string_view preferences[] = {"job_complete", "job_failed", "low_credits"};
+  if (!wants(u, preferences[static_cast<std::size_t>(kind)])) return;
+  Happening happening{};
+  happening.kind = kind;
+  happening.user_id = store.users.get(u).id;
+  if (j) happening.job_id = unfolded(store.jobs.get(*j).id);
+  happening.balance = Credits{store.accounts.get(u).balance};
+  happenings_.push_back(happening);
+}
+
+bool Work::wants(std::int64_t u, std::string_view preference) {
+  const ProfileRow* profile = store.profiles.find(u);
+  if (profile == nullptr || !profile->notification_prefs) return false;
+  const auto prefs = json::parse(*profile->notification_prefs);
+  const json::Value* wanted = prefs ? prefs->find(preference) : nullptr;
+  return wanted != nullptr && wanted->kind == json::Value::Kind::boolean && wanted->boolean;
+}
+
+std::optional<Credits> Work::balance_for(const Command& command) {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (const Command& inner : batch->operations) {
+      if (const auto balance = balance_for(inner)) return balance;
+    }
+  }
+  std::optional<std::int64_t> u;
+  if (const auto user_id = named_user(command)) u = find_user(*user_id);
+  if (!u) {
+    if (const auto job_id = named_job(command)) {
+      if (const auto j = find_job(*job_id)) u = store.jobs.get(*j).u;
+    }
+  }
+  if (!u) return std::nullopt;
+  adopt_account(*u);
+  return Credits{store.accounts.get(*u).balance};
+}
+
+}  // namespace tally

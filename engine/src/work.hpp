@@ -1,0 +1,145 @@
+#pragma once
+// One commit's work: applies operations to the store, each in the contract's order of checks.
+// Nothing here knows threads, files or memory of balances.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "store.hpp"
+#include "tally/operations.hpp"
+#include "tally/trace.hpp"
+
+namespace tally {
+
+/// Something that the host may want to hear of, once it is committed.
+struct Happening {
+  enum class Kind : std::uint8_t { job_complete, job_failed, low_credits };
+  Kind kind;
+  Uuid user_id;
+  Uuid job_id;      ///< Zero for low_credits.
+  Credits balance;  ///< After the operation.
+};
+
+/// What memory knows of accounts, as of the begin of the transaction.
+class AccountMemory {
+ public:
+  virtual ~AccountMemory() = default;
+  virtual std::optional<std::int64_t> find_user(const Uuid& user_id) const = 0;
+  virtual std::optional<AccountRow> account(std::int64_t u) const = 0;
+};
+
+class Work {
+ public:
+  /// `random_id` makes ids of version 4, for rows whose derived id is taken.
+  Work(Store& store, const AccountMemory& memory, std::function<Uuid()> random_id, Credits low_credits)
+      : store(store), memory_(memory), random_id_(std::move(random_id)), low_credits_(low_credits) {}
+
+  /// Starts a commit.
+  void begin() noexcept { happenings_.clear(); }
+  /// Applies one operation or batch whole, or changes nothing.
+  Verdict apply(Command& command);
+
+  const std::vector<Happening>& happenings() const noexcept { return happenings_; }
+
+  // ---- for the operations' functions ----
+
+  Store& store;
+
+  const Command& command() const noexcept { return *call_->command; }
+  Timestamp at() const noexcept { return call_->command->at; }
+  /// The user, the job that the operation names; asked for only after they were found.
+  std::int64_t u() const noexcept { return call_->named_u; }
+  std::int64_t j() const noexcept { return call_->j; }
+  bool user_exists() const noexcept { return call_->named_u > 0; }
+  bool job_exists() const noexcept { return call_->j > 0; }
+  /// The user whose account the operation concerns.
+  void concerns(std::int64_t u) noexcept { call_->u = u; }
+  /// `stale_reservation` where the operation names another one than the job's latest, else ok.
+  Code check_reservation();
+  /// Whether so many credits more would take balance and holds past the bound.
+  bool would_overflow(std::int64_t u, Credits amount);
+  void append(std::int64_t u, std::optional<std::int64_t> j, EntryKind kind, Credits amount,
+              EntryText text = {});
+  /// The id that the operation returns, now and when it is repeated.
+  void returns(const Uuid& id) { call_->result = id; }
+  /// The operation changed nothing: it is not remembered.
+  void forget() noexcept { call_->remembered = false; }
+  void happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j);
+  /// Applies another operation of the engine's own making, as sweep does.
+  Code apply_own(Command command);
+  Uuid random_id() const { return random_id_(); }
+
+ private:
+  struct Call {
+    Command* command = nullptr;
+    std::int64_t named_u = 0;  ///< 0: no user named; -1: named, but unknown.
+    std::int64_t j = 0;        ///< 0: no job named or found.
+    std::int64_t u = 0;        ///< Whose operation it is; 0 of nobody, -1 of an unknown user.
+    std::int64_t o = 0;
+    int entries = 0;
+    std::optional<Uuid> result;
+    bool remembered = true;
+    bool pushed_by_itself = true;         ///< Not as a part of its batch.
+    std::optional<Uuid> reservation;      ///< The job's latest before the call; nil where it had none.
+    std::vector<AppliedOperation> like;
+  };
+
+  Verdict apply_call(Command& command, bool pushed_by_itself);
+  Code check_and_apply(Call& call, std::optional<std::uint32_t>& index);
+  Code apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index);
+  /// The user of a batch: nothing where its operations are not all of one.
+  std::optional<std::int64_t> user_of_batch(const Batch& batch);
+  void find_named(const Command& command, Call& call);
+  std::optional<Credits> balance_for(const Command& command);
+  std::optional<std::int64_t> find_user(const Uuid& id);
+  /// Spares the load where memory has the account.
+  void adopt_account(std::int64_t u);
+  std::optional<std::int64_t> find_job(const Uuid& id) { return store.jobs.find_id(folded(id)); }
+  void put_outbox_record(const Call& call, const Store::Mark& mark);
+  bool wants(std::int64_t u, std::string_view preference);
+
+  const AccountMemory& memory_;
+  std::function<Uuid()> random_id_;
+  Credits low_credits_;
+  Call* call_ = nullptr;
+  std::vector<Happening> happenings_;
+  std::vector<Call> spare_calls_;
+};
+
+// The operations, one function each; called with the fields checked and the named user and job
+// looked up. Each returns ok after its writes, or a code and no writes.
+Code apply(Work&, const CreateUser&);
+Code apply(Work&, const UpdateProfile&);
+Code apply(Work&, const AddCredits&);
+Code apply(Work&, const ExpireCredits&);
+Code apply(Work&, const CreateDraft&);
+Code apply(Work&, const UpdateDraft&);
+Code apply(Work&, const ClaimDraft&);
+Code apply(Work&, const PurgeExpiredDrafts&);
+Code apply(Work&, const CreateProject&);
+Code apply(Work&, const UpdateProject&);
+Code apply(Work&, const DeleteProject&);
+Code apply(Work&, const CreateVoiceProfile&);
+Code apply(Work&, const DeleteVoiceProfile&);
+Code apply(Work&, const CreateJob&);
+Code apply(Work&, const ReserveCredits&);
+Code apply(Work&, const AdvanceJob&);
+Code apply(Work&, const ReportProgress&);
+Code apply(Work&, const AddAsset&);
+Code apply(Work&, const FinalizeJobCredits&);
+Code apply(Work&, const ReleaseJobCredits&);
+Code apply(Work&, const CompleteJob&);
+Code apply(Work&, const FailJob&);
+Code apply(Work&, const RetryJob&);
+Code apply(Work&, const ClaimJob&);
+Code apply(Work&, const RenewClaim&);
+Code apply(Work&, const DropClaim&);
+Code apply(Work&, const Sweep&);
+
+/// Appends a command to the outbox's bytes; reads it back.
+void put_command(Encoder& out, const Command& command);
+Command get_command(Decoder& in);
+
+}  // namespace tally

@@ -1,0 +1,784 @@
+-- Migration: 20260201000001_integrity.sql
+-- I1 to I6 of the contract, held against every writer: an account row per user that is the lock
+-- and the balance, entries that are numbered and never change, overdraft refused, holds known per
+-- job, job moves checked. What the functions of the next file write is told apart by their owner,
+-- the role tally_owner: it cannot log in and nobody is a member of it once a migration is done.
+-- Re-runnable. Everything of ours is in the schema tally, which is not to be exposed.
+
+set local lock_timeout = '10s';
+set local search_path = pg_catalog;
+
+-- The owner of our functions ------------------------------------------------------------------
+
+do $$
+begin
+  if not exists (select from pg_roles where rolname = 'tally_owner') then
+    create role tally_owner nologin noinherit;
+  end if;
+end;
+$$;
+
+-- For this transaction only (revoked at the end): without being a member, a migration role that is
+-- no superuser (Supabase's postgres) cannot give an object away.
+grant tally_owner to current_user;
+
+create schema if not exists tally;
+revoke all on schema tally from public;
+grant usage, create on schema tally to tally_owner;
+grant usage, create on schema public to tally_owner;
+
+-- The contract's tables, as rows --------------------------------------------------------------
+
+create table if not exists tally.codes (
+  number   integer primary key,
+  name     text not null unique,
+  class    text not null,
+  sentence text not null
+);
+
+insert into tally.codes (number, name, class, sentence) values
+  (0,  'ok', 'ok', 'The operation was applied, now or before.'),
+  (1,  'not_permitted', 'rejected', 'The caller lacks a capability that the operation needs.'),
+  (2,  'operation_conflict', 'rejected', 'The op_id was already applied with another operation or other fields.'),
+  (3,  'invalid_argument', 'rejected', 'A field is missing, unknown, malformed, too long, or out of its range or list.'),
+  (4,  'invalid_amount', 'rejected', 'The amount is a whole number out of its range.'),
+  (5,  'invalid_type', 'rejected', 'The entry type is none that may be added.'),
+  (6,  'user_not_found', 'rejected', 'The user does not exist.'),
+  (7,  'project_not_found', 'rejected', 'The project does not exist.'),
+  (8,  'voice_profile_not_found', 'rejected', 'The voice profile does not exist or is another user''s.'),
+  (9,  'draft_not_found', 'rejected', 'The draft does not exist, or none of the session is left to claim.'),
+  (10, 'job_not_found', 'rejected', 'The job does not exist.'),
+  (11, 'step_not_found', 'rejected', 'The job has no step of that name.'),
+  (12, 'lease_not_found', 'rejected', 'The lease does not exist.'),
+  (13, 'user_exists', 'rejected', 'The user exists already, or another has the e-mail address.'),
+  (14, 'already_exists', 'rejected', 'The id is taken.'),
+  (15, 'not_owner', 'rejected', 'The row is another user''s.'),
+  (16, 'already_claimed', 'rejected', 'A live claim is on the job.'),
+  (17, 'not_claim_holder', 'rejected', 'The caller does not hold the live claim on the job.'),
+  (18, 'stale_reservation', 'rejected', 'The operation means another reservation than the job''s latest.'),
+  (19, 'illegal_transition', 'rejected', 'The job''s state does not allow it.'),
+  (20, 'draft_expired', 'rejected', 'The draft expired unclaimed.'),
+  (21, 'already_reserved', 'rejected', 'The job has an open hold.'),
+  (22, 'already_finalized', 'rejected', 'The job''s credits are settled.'),
+  (23, 'no_reservation', 'rejected', 'The job has no open hold.'),
+  (24, 'reservation_required', 'rejected', 'The job needs an open hold first.'),
+  (25, 'payment_conflict', 'rejected', 'The payment was already used for something else.'),
+  (26, 'insufficient_credits', 'rejected', 'The balance is too low.'),
+  (27, 'balance_overflow', 'rejected', 'Balance, holds and leases together would pass 2147483647.')
+on conflict (number) do update
+  set name = excluded.name, class = excluded.class, sentence = excluded.sentence;
+
+create table if not exists tally.operations (
+  number        integer primary key,
+  name          text not null unique,
+  capability    text not null,
+  required      text[] not null,
+  optional      text[] not null,
+  in_batch      boolean not null,
+  -- May carry the name of the reservation that it means.
+  reservation   boolean not null
+);
+
+insert into tally.operations (number, name, capability, required, optional, in_batch, reservation) values
+  (1,  'create_user', 'service', '{user_id}', '{email,display_name}', true, false),
+  (2,  'update_profile', 'author', '{user_id}', '{display_name,avatar_url,notification_prefs,stripe_customer_id}', true, false),
+  (3,  'add_credits', 'service', '{user_id,amount,type}', '{note,stripe_payment_id}', true, false),
+  (4,  'expire_credits', 'service', '{user_id,amount}', '{note,stripe_payment_id}', true, false),
+  (5,  'create_draft', 'author', '{draft_id,session_token,prompt_text}', '{user_id,template_id,options}', true, false),
+  (6,  'update_draft', 'author', '{draft_id}', '{session_token,user_id,prompt_text,template_id,options}', true, false),
+  (7,  'claim_draft', 'author', '{session_token,user_id}', '{}', true, false),
+  (8,  'purge_expired_drafts', 'service', '{}', '{}', false, false),
+  (9,  'create_project', 'author', '{project_id,user_id,title,prompt_text,niche_preset,target_minutes}', '{voice_profile_id,transcript_mode,transcript_text,settings}', true, false),
+  (10, 'update_project', 'author', '{project_id,user_id}', '{title,prompt_text,niche_preset,target_minutes,voice_profile_id,transcript_mode,transcript_text,settings}', true, false),
+  (11, 'delete_project', 'author', '{project_id,user_id}', '{}', true, false),
+  (12, 'create_voice_profile', 'author', '{voice_profile_id,user_id,name,audio_path}', '{provider,voice_id,settings}', true, false),
+  (13, 'delete_voice_profile', 'author', '{voice_profile_id,user_id}', '{}', true, false),
+  (14, 'create_job', 'author', '{job_id,project_id,user_id}', '{}', true, false),
+  (15, 'reserve_credits', 'author', '{user_id,job_id,amount}', '{}', true, false),
+  (16, 'advance_job', 'worker', '{job_id,to}', '{status_message}', true, true),
+  (17, 'report_progress', 'worker', '{job_id,step_name,progress_pct}', '{status_message,logs_url,artifacts_json}', true, true),
+  (18, 'add_asset', 'worker', '{asset_id,job_id,type,url,storage_path}', '{size_bytes,mime_type,metadata_json}', true, true),
+  (19, 'finalize_job_credits', 'worker', '{job_id,final_cost}', '{}', true, true),
+  (20, 'release_job_credits', 'worker', '{job_id}', '{}', true, true),
+  (21, 'complete_job', 'worker', '{job_id,final_cost}', '{output_url,manifest_json}', true, true),
+  (22, 'fail_job', 'worker', '{job_id,error_code}', '{error_message}', true, true),
+  (23, 'retry_job', 'author', '{job_id,amount}', '{}', true, true),
+  (24, 'claim_job', 'worker', '{job_id,ttl}', '{}', true, false),
+  (25, 'renew_claim', 'worker', '{job_id,ttl}', '{}', true, false),
+  (26, 'drop_claim', 'worker', '{job_id}', '{}', true, false),
+  (27, 'lease_credits', 'author', '{lease_id,user_id,amount,ttl}', '{}', false, false),
+  (28, 'return_lease', 'author', '{lease_id}', '{}', false, false),
+  (29, 'sweep', 'service', '{grace}', '{}', false, false),
+  (30, 'batch', 'each', '{ops}', '{}', false, false)
+on conflict (number) do update
+  set name = excluded.name, capability = excluded.capability, required = excluded.required,
+      optional = excluded.optional, in_batch = excluded.in_batch, reservation = excluded.reservation;
+
+-- Which moves of a job there are, by which operation, and what the move does to its hold.
+create table if not exists tally.job_moves (
+  from_status  text not null,
+  to_status    text not null,
+  by_operation text not null,
+  hold         text not null check (hold in ('keeps', 'needs', 'settled', 'settles', 'releases', 'opens')),
+  primary key (from_status, to_status, by_operation)
+);
+
+insert into tally.job_moves (from_status, to_status, by_operation, hold)
+select 'PENDING', 'QUEUED', 'advance_job', 'needs'
+union all
+-- After a retry the first stage is the one whose step has not succeeded; which one, advance_job knows.
+select 'QUEUED', s, 'advance_job', 'keeps'
+  from unnest(array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING']) s
+union all
+select f, t, 'advance_job', 'keeps'
+  from unnest(array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING'],
+              array['VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING']) m(f, t)
+union all select 'PACKAGING', 'READY', 'advance_job', 'settled'
+union all select 'PACKAGING', 'READY', 'complete_job', 'settles'
+union all
+select s, 'FAILED', 'fail_job', 'releases'
+  from unnest(array['PENDING','QUEUED','SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING']) s
+union all select 'FAILED', 'QUEUED', 'retry_job', 'opens'
+on conflict do nothing;
+
+-- Our own data --------------------------------------------------------------------------------
+
+-- One row per user: the balance, what open holds have taken out of it, and the last entry's number.
+-- It is the lock under which anything of the user's credits or jobs is decided.
+create table if not exists tally.accounts (
+  user_id uuid primary key,
+  balance integer not null default 0,
+  held    bigint  not null default 0,
+  seq     bigint  not null default 0
+) with (fillfactor = 50);
+
+-- What the PRD's jobs table has no column for. A job inserted plainly gets its row when needed.
+create table if not exists tally.job_state (
+  job_id      uuid primary key,
+  hold        integer not null default 0,
+  reservation uuid,
+  claim_until timestamptz,
+  active_at   timestamptz
+) with (fillfactor = 50);
+
+-- Used payments, over all users, kept when a user's rows are not looked at.
+create table if not exists tally.payments (
+  stripe_payment_id text primary key,
+  operation text not null,
+  user_id   uuid not null,
+  amount    integer not null,
+  type      text not null
+);
+
+-- Exactly once: what was applied, per user (null: an operation that concerns none).
+create table if not exists tally.applied_operations (
+  op_id       uuid not null,
+  user_id     uuid,
+  operation   text not null,
+  fingerprint bytea not null,
+  id          uuid,
+  at          timestamptz not null
+);
+create unique index if not exists applied_operations_op_user on tally.applied_operations (op_id, user_id);
+create unique index if not exists applied_operations_op_none on tally.applied_operations (op_id) where user_id is null;
+
+do $$
+declare
+  t text;
+begin
+  foreach t in array array['codes', 'operations', 'job_moves', 'accounts', 'job_state', 'payments', 'applied_operations'] loop
+    execute format('alter table tally.%I owner to tally_owner', t);
+    execute format('revoke all on tally.%I from public', t);
+  end loop;
+end;
+$$;
+
+-- What our functions may do with the PRD's tables: through row-level security by policies of their
+-- own, because a role that bypasses it is not ours to make everywhere.
+do $$
+declare
+  t text;
+begin
+  foreach t in array array['profiles', 'credit_ledger', 'draft_prompts', 'projects', 'jobs', 'job_steps', 'assets', 'voice_profiles'] loop
+    if t = 'credit_ledger' then
+      execute format('grant select, insert on public.%I to tally_owner', t);
+    else
+      execute format('grant select, insert, update, delete on public.%I to tally_owner', t);
+    end if;
+    execute format('drop policy if exists tally_owner_all on public.%I', t);
+    execute format('create policy tally_owner_all on public.%I to tally_owner using (true) with check (true)', t);
+  end loop;
+end;
+$$;
+
+-- The foreign key from projects is followed when a voice profile is deleted.
+create index if not exists idx_projects_voice_profile on public.projects (voice_profile_id)
+  where voice_profile_id is not null;
+
+-- Old rows --------------------------------------------------------------------------------------
+
+alter table public.credit_ledger add column if not exists seq bigint;
+
+do $$
+begin
+  -- On a second run there is nothing left to number, and the triggers below would refuse it.
+  if exists (select from public.credit_ledger where seq is null and user_id is not null) then
+    update public.credit_ledger l
+       set seq = n.seq, balance_after = n.balance_after
+      from (select id,
+                   row_number() over w as seq,
+                   sum(amount) over (w rows unbounded preceding) as balance_after
+              from public.credit_ledger
+             where user_id is not null
+            window w as (partition by user_id order by created_at, id)) n
+     where l.id = n.id;
+
+    -- Hold: minus the job's reserve and refund entries from its latest negative reserve on.
+    insert into tally.job_state (job_id, hold, reservation, active_at)
+    select j.id, greatest(coalesce(h.hold, 0), 0), r.id, now()
+      from public.jobs j
+      left join lateral (
+        select l.id, l.seq from public.credit_ledger l
+         where l.job_id = j.id and l.user_id = j.user_id and l.type = 'reserve' and l.amount < 0
+         order by l.seq desc limit 1) r on true
+      left join lateral (
+        select -sum(l.amount) as hold from public.credit_ledger l
+         where l.job_id = j.id and l.user_id = j.user_id and l.type in ('reserve', 'refund')
+           and l.seq >= r.seq) h on true
+    on conflict (job_id) do nothing;
+
+    insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
+    select distinct on (stripe_payment_id) stripe_payment_id,
+           case when type = 'expire' then 'expire_credits' else 'add_credits' end,
+           user_id, abs(amount), type
+      from public.credit_ledger
+     where stripe_payment_id is not null and user_id is not null
+     order by stripe_payment_id, created_at, id
+    on conflict do nothing;
+  end if;
+end;
+$$;
+
+create unique index if not exists credit_ledger_user_seq on public.credit_ledger (user_id, seq);
+
+insert into tally.accounts (user_id, balance, held, seq)
+select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0)
+  from auth.users u
+  left join (select user_id, sum(amount) as balance, max(seq) as seq
+               from public.credit_ledger where user_id is not null group by user_id) e on e.user_id = u.id
+  left join (select j.user_id, sum(s.hold) as held
+               from tally.job_state s join public.jobs j on j.id = s.job_id group by j.user_id) h on h.user_id = u.id
+on conflict (user_id) do nothing;
+
+-- Functions that the triggers need --------------------------------------------------------------
+
+-- Refuses with a code of the contract: the SQLSTATE is TA and its number, the message its name.
+create or replace function tally.refuse(code text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  raise exception using
+    errcode = 'TA' || lpad((select c.number from tally.codes c where c.name = code)::text, 3, '0'),
+    message = code,
+    detail = (select c.sentence from tally.codes c where c.name = code);
+end;
+$$;
+
+-- Which of these users exist. auth.users is another owner's on Supabase, so this function and
+-- insert_user stay with the migration role; only tally_owner may call them.
+create or replace function tally.known_users(ids uuid[])
+returns setof uuid
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select u.id from auth.users u where u.id = any (ids);
+$$;
+
+create or replace function tally.insert_user(p_id uuid, p_email text, p_meta jsonb, p_at timestamptz)
+returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  insert into auth.users (id, email, raw_user_meta_data, created_at)
+  values (p_id, p_email, p_meta, p_at)
+  on conflict do nothing;
+  return found;
+end;
+$$;
+
+-- Locks the accounts of the users that exist, in id order, and makes the row of one that has none.
+create or replace function tally.lock_accounts(ids uuid[])
+returns setof tally.accounts
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if exists (select from unnest(ids) u(id) where not exists (select from tally.accounts a where a.user_id = u.id)) then
+    insert into tally.accounts (user_id)
+    select k from tally.known_users(ids) k order by k
+    on conflict (user_id) do nothing;
+  end if;
+  return query
+    select a.* from tally.accounts a where a.user_id = any (ids) order by a.user_id for update;
+end;
+$$;
+
+-- Appends the entries of one operation and returns the account as it is after them. It does not
+-- touch the account row: whoever calls it writes that once, after all its operations.
+create or replace function tally.append_entries(
+  a tally.accounts, op_id uuid, at timestamptz, job_id uuid,
+  types text[], amounts integer[], notes text[], stripe_payment_id text default null)
+returns tally.accounts
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  for n in 1 .. cardinality(types) loop
+    a.seq := a.seq + 1;
+    a.balance := a.balance + amounts[n];
+    -- The derived id: version digit 8, then the entry's number from 0.
+    v_id := overlay(op_id::text placing '8' || (n - 1)::text from 15 for 2)::uuid;
+    insert into public.credit_ledger
+      (id, user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
+    values (v_id, a.user_id, types[n], amounts[n], notes[n], at, job_id, stripe_payment_id, a.balance, a.seq)
+    on conflict (id) do nothing;
+    if not found then
+      insert into public.credit_ledger
+        (id, user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
+      values (gen_random_uuid(), a.user_id, types[n], amounts[n], notes[n], at, job_id, stripe_payment_id, a.balance, a.seq);
+    end if;
+  end loop;
+  return a;
+end;
+$$;
+
+-- Entries ---------------------------------------------------------------------------------------
+
+-- A plain INSERT. The account row is only locked here; it is written once a statement, below,
+-- because a row that ON CONFLICT skips has been here too.
+create or replace function tally.entry_insert()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_seq bigint;
+  v_balance bigint;
+  v_held bigint;
+begin
+  if new.user_id is null or new.amount is null then
+    perform tally.refuse('invalid_argument');
+  end if;
+  if new.type = 'reserve' or new.job_id is not null then
+    perform tally.refuse('not_permitted');
+  end if;
+  if (new.type in ('purchase', 'grant', 'subscription', 'refund') and new.amount < 1)
+     or (new.type = 'usage' and new.amount > 0) or (new.type = 'expire' and new.amount > -1) then
+    perform tally.refuse('invalid_amount');
+  end if;
+
+  select a.held into v_held from tally.accounts a where a.user_id = new.user_id for update;
+  if not found then
+    select a.held into v_held from tally.lock_accounts(array[new.user_id]) a;
+    if not found then
+      perform tally.refuse('user_not_found');
+    end if;
+  end if;
+
+  if new.stripe_payment_id is not null
+     and exists (select from tally.payments p where p.stripe_payment_id = new.stripe_payment_id) then
+    perform tally.refuse('payment_conflict');
+  end if;
+
+  -- From the ledger, not from the account: rows before this one in the same statement count.
+  select l.seq, l.balance_after into v_seq, v_balance
+    from public.credit_ledger l
+   where l.user_id = new.user_id and l.seq is not null
+   order by l.seq desc limit 1;
+  v_balance := coalesce(v_balance, 0) + new.amount;
+  if new.amount < 0 and v_balance < 0 then
+    perform tally.refuse('insufficient_credits');
+  end if;
+  if new.amount > 0 and v_balance + v_held > 2147483647 then
+    perform tally.refuse('balance_overflow');
+  end if;
+  new.seq := coalesce(v_seq, 0) + 1;
+  new.balance_after := v_balance;
+  return new;
+end;
+$$;
+
+create or replace function tally.entries_inserted()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_payments bigint;
+  v_recorded bigint;
+begin
+  update tally.accounts a
+     set balance = a.balance + i.amount, seq = i.seq
+    from (select user_id, sum(amount) as amount, max(seq) as seq from inserted group by user_id) i
+   where a.user_id = i.user_id;
+
+  select count(*) into v_payments from inserted where stripe_payment_id is not null;
+  if v_payments > 0 then
+    insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
+    select stripe_payment_id, case when amount > 0 then 'add_credits' else 'expire_credits' end,
+           user_id, abs(amount), type
+      from inserted where stripe_payment_id is not null
+    on conflict do nothing;
+    get diagnostics v_recorded = row_count;
+    if v_recorded <> v_payments then
+      perform tally.refuse('payment_conflict');
+    end if;
+  end if;
+  return null;
+end;
+$$;
+
+-- An entry is history: it is never updated or deleted. The one exception is the foreign key, which
+-- clears job_id once the job is gone; no UPDATE can look like that while the job is there.
+create or replace function tally.entry_change()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' and old.job_id is not null and new.job_id is null then
+    if not exists (select from public.jobs j where j.id = old.job_id) then
+      new.job_id := old.job_id;
+      if new is not distinct from old then
+        new.job_id := null;
+        return new;
+      end if;
+    end if;
+  end if;
+  perform tally.refuse('not_permitted');
+  return null;
+end;
+$$;
+
+drop trigger if exists tally_entry_insert on public.credit_ledger;
+create trigger tally_entry_insert
+  before insert on public.credit_ledger
+  for each row when (current_user <> 'tally_owner')
+  execute function tally.entry_insert();
+
+drop trigger if exists tally_entries_inserted on public.credit_ledger;
+create trigger tally_entries_inserted
+  after insert on public.credit_ledger
+  referencing new table as inserted
+  for each statement when (current_user <> 'tally_owner')
+  execute function tally.entries_inserted();
+
+drop trigger if exists tally_entry_change on public.credit_ledger;
+create trigger tally_entry_change
+  before update or delete on public.credit_ledger
+  for each row execute function tally.entry_change();
+
+drop trigger if exists tally_entry_truncate on public.credit_ledger;
+create trigger tally_entry_truncate
+  before truncate on public.credit_ledger
+  for each statement execute function tally.entry_change();
+
+-- Sign-up ---------------------------------------------------------------------------------------
+
+-- The PRD's trigger function. create_user makes the account row before it inserts the user, and
+-- then writes profile and entry itself, at its own time.
+create or replace function public.handle_new_user()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  a tally.accounts;
+begin
+  insert into tally.accounts (user_id) values (new.id)
+  on conflict (user_id) do nothing
+  returning * into a;
+  if a.user_id is null then
+    return new;
+  end if;
+  insert into public.profiles (id, display_name)
+  values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
+  a := tally.append_entries(a, gen_random_uuid(), now(), null,
+                            array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
+  update tally.accounts t set balance = a.balance, seq = a.seq where t.user_id = a.user_id;
+  return new;
+end;
+$$;
+
+-- The PRD's function, which leaves alone what our functions write: that carries its operation's time.
+create or replace function public.update_updated_at()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if current_user <> 'tally_owner' then
+    new.updated_at = now();
+  end if;
+  return new;
+end;
+$$;
+
+-- The PRD's function, in constant time.
+create or replace function public.get_credit_balance(p_user_id uuid)
+returns integer
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select coalesce((select a.balance from tally.accounts a where a.user_id = p_user_id), 0);
+$$;
+
+-- Jobs ------------------------------------------------------------------------------------------
+
+create or replace function tally.stage_names()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+  select array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING'];
+$$;
+
+-- The eight steps of a job, or those that it lacks: under derived ids (version digit 8, then the
+-- step's order), under random ones where those are taken.
+create or replace function tally.make_steps(p_job_id uuid)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_made integer;
+begin
+  insert into public.job_steps (id, job_id, step_name, step_order)
+  select overlay(p_job_id::text placing '8' || s.n from 15 for 2)::uuid, p_job_id, s.name, s.n
+    from unnest(tally.stage_names()) with ordinality s(name, n)
+  on conflict do nothing;
+  get diagnostics v_made = row_count;
+  if v_made < 8 then
+    insert into public.job_steps (job_id, step_name, step_order)
+    select p_job_id, s.name, s.n
+      from unnest(tally.stage_names()) with ordinality s(name, n)
+    on conflict (job_id, step_name) do nothing;
+  end if;
+end;
+$$;
+
+-- Leaves one stage (succeeded) and enters the next (started); either may be none.
+create or replace function tally.move_steps(p_job_id uuid, p_from text, p_to text, p_at timestamptz)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+begin
+  update public.job_steps s
+     set state        = (case when s.step_name = p_to then 'started' else 'succeeded' end)::public.step_state,
+         progress_pct = case when s.step_name = p_to then 0 else 100 end,
+         started_at   = case when s.step_name = p_to then p_at else s.started_at end,
+         finished_at  = case when s.step_name = p_to then s.finished_at else p_at end
+   where s.job_id = p_job_id and s.step_name in (p_from, p_to);
+  return (select coalesce(sum(s.progress_pct), 0) / 8 from public.job_steps s where s.job_id = p_job_id);
+end;
+$$;
+
+-- The first stage whose step has not succeeded: the only one that a QUEUED job may enter.
+create or replace function tally.first_stage(p_job_id uuid)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+  select g.name
+    from unnest(tally.stage_names()) with ordinality g(name, n)
+    left join public.job_steps s on s.job_id = p_job_id and s.step_name = g.name
+   where s.state is distinct from 'succeeded'
+   order by g.n limit 1;
+$$;
+
+create or replace function tally.job_insert()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_user uuid;
+begin
+  select p.user_id into v_user from public.projects p where p.id = new.project_id;
+  if not found then
+    perform tally.refuse('project_not_found');
+  end if;
+  if new.user_id is distinct from v_user then
+    perform tally.refuse('not_owner');
+  end if;
+  if new.status <> 'PENDING' then
+    perform tally.refuse('illegal_transition');
+  end if;
+  new.cost_credits_reserved := 0;
+  new.cost_credits_final := null;
+  return new;
+end;
+$$;
+
+create or replace function tally.job_update()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  a tally.accounts;
+  s tally.job_state;
+  v_move text;
+  v_from text := old.status::text;
+  v_to text := new.status::text;
+  v_at timestamptz := now();
+begin
+  if new.id is distinct from old.id or new.project_id is distinct from old.project_id
+     or new.user_id is distinct from old.user_id then
+    perform tally.refuse('not_owner');
+  end if;
+  new.cost_credits_reserved := old.cost_credits_reserved;
+  new.cost_credits_final := old.cost_credits_final;
+  if v_from = v_to then
+    return new;
+  end if;
+
+  select m.hold into v_move from tally.job_moves m
+   where m.from_status = v_from and m.to_status = v_to and m.by_operation in ('advance_job', 'fail_job');
+  if not found then
+    perform tally.refuse('illegal_transition');
+  end if;
+
+  select * into a from tally.lock_accounts(array[old.user_id]);
+  insert into tally.job_state (job_id) values (old.id) on conflict do nothing;
+  select * into s from tally.job_state t where t.job_id = old.id;
+
+  if v_move = 'needs' and s.hold = 0 then
+    perform tally.refuse('reservation_required');
+  elsif v_move = 'settled' then
+    -- By the ledger: the original functions settled without setting cost_credits_final.
+    if s.hold > 0 or not exists (
+      select from public.credit_ledger l
+       where l.job_id = old.id and l.user_id = old.user_id and l.type = 'usage'
+         and l.seq > coalesce((select max(r.seq) from public.credit_ledger r
+                                where r.job_id = old.id and r.user_id = old.user_id
+                                  and r.type = 'reserve' and r.amount < 0), 0)) then
+      perform tally.refuse('illegal_transition');
+    end if;
+  elsif v_from = 'QUEUED' and v_move = 'keeps' then
+    if v_to is distinct from tally.first_stage(old.id) then
+      perform tally.refuse('illegal_transition');
+    end if;
+    perform tally.make_steps(old.id);
+  end if;
+
+  if v_move = 'releases' then
+    if s.hold > 0 then
+      a := tally.append_entries(a, gen_random_uuid(), v_at, old.id,
+                                array['refund'], array[s.hold], array['Job failed - credits released']);
+      update tally.accounts t set balance = a.balance, seq = a.seq, held = a.held - s.hold where t.user_id = a.user_id;
+    end if;
+    update public.job_steps t
+       set state = 'failed', finished_at = v_at, error_message = new.error_message
+     where t.job_id = old.id and t.state = 'started'
+    returning t.step_name into new.failed_step;
+    new.finished_at := v_at;
+  else
+    if v_to <> 'QUEUED' then
+      new.progress := tally.move_steps(old.id, v_from, v_to, v_at);
+    end if;
+    if v_to = 'READY' then
+      new.finished_at := v_at;
+    elsif v_to <> 'QUEUED' then
+      new.started_at := coalesce(old.started_at, v_at);
+    end if;
+  end if;
+
+  update tally.job_state t
+     set hold = case when v_move = 'releases' then 0 else t.hold end,
+         claim_until = case when v_to in ('READY', 'FAILED') then null else t.claim_until end,
+         active_at = greatest(t.active_at, v_at)
+   where t.job_id = old.id;
+  return new;
+end;
+$$;
+
+-- Whoever deletes it, also through its project: a job with an open hold stays.
+create or replace function tally.job_delete()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_hold integer;
+begin
+  delete from tally.job_state s where s.job_id = old.id returning s.hold into v_hold;
+  if v_hold > 0 then
+    perform tally.refuse('illegal_transition');
+  end if;
+  return old;
+end;
+$$;
+
+-- Named so as to come last: no other trigger may take back what they did.
+drop trigger if exists zz_tally_job_insert on public.jobs;
+create trigger zz_tally_job_insert
+  before insert on public.jobs
+  for each row when (current_user <> 'tally_owner')
+  execute function tally.job_insert();
+
+drop trigger if exists zz_tally_job_update on public.jobs;
+create trigger zz_tally_job_update
+  before update on public.jobs
+  for each row when (current_user <> 'tally_owner')
+  execute function tally.job_update();
+
+drop trigger if exists zz_tally_job_delete on public.jobs;
+create trigger zz_tally_job_delete
+  before delete on public.jobs
+  for each row execute function tally.job_delete();
+
+-- Owners and grants -----------------------------------------------------------------------------
+
+do $$
+declare
+  f record;
+begin
+  for f in
+    select p.oid::regprocedure as name, p.proname from pg_proc p
+     where p.pronamespace = 'tally'::regnamespace
+        or p.oid in ('public.handle_new_user()'::regprocedure, 'public.get_credit_balance(uuid)'::regprocedure)
+  loop
+    if f.proname in ('known_users', 'insert_user') then
+      execute format('grant execute on function %s to tally_owner', f.name);
+    else
+      execute format('alter function %s owner to tally_owner', f.name);
+    end if;
+  end loop;
+end;
+$$;
+
+revoke execute on all functions in schema tally from public;
+
+revoke create on schema public, tally from tally_owner;
+revoke tally_owner from current_user;

@@ -1,0 +1,73 @@
+-- The PRD's functions, its sign-up trigger, and plain INSERTs, UPDATEs and DELETEs.
+
+-- Runs one statement; its value, or the refusal's SQLSTATE class and message.
+create function pg_temp.try(statement text) returns text language plpgsql as $$
+declare
+  v text;
+begin
+  execute statement into v;
+  return coalesce(v, 'null');
+exception when others then
+  return case when sqlstate like 'TA%' then sqlerrm else sqlstate || ' ' || sqlerrm end;
+end;
+$$;
+create temp table steps (n integer primary key, statement text, want text);
+insert into auth.users (id, email, raw_user_meta_data) values
+  ('00000000-0000-4000-8000-0000000000a1', 'p@x', '{"full_name": "Pat"}'),
+  ('00000000-0000-4000-8000-0000000000a2', 'q@x', null);
+insert into steps values
+  (1,  'select display_name from profiles where id = $a1', 'Pat'),
+  (2,  'select get_credit_balance($a1)', '10'),
+  (3,  'insert into projects (id, user_id, title, prompt_text, niche_preset) values ($b1, $a1, ''t'', ''p'', ''facts'') returning ''made''', 'made'),
+  (4,  'insert into jobs (id, project_id, user_id) values ($c1, $b1, $a2)', 'not_owner'),
+  (5,  'insert into jobs (id, project_id, user_id, status) values ($c1, $b1, $a1, ''READY'')', 'illegal_transition'),
+  (6,  'insert into jobs (id, project_id, user_id, cost_credits_final) values ($c1, $b1, $a1, 7) returning cost_credits_final', 'null'),
+  (7,  'update jobs set status = ''QUEUED'' where id = $c1', 'reservation_required'),
+  (8,  'select reserve_credits($a1, $c1, 11)', 'false'),
+  (9,  'select reserve_credits($a1, $c1, -1)', 'invalid_amount'),
+  (10, 'select reserve_credits($a2, $c1, 1)', 'not_owner'),
+  (11, 'select reserve_credits($a1, $c1, 8)', 'true'),
+  (12, 'select reserve_credits($a1, $c1, 1)', 'already_reserved'),
+  (13, 'delete from projects where id = $b1', 'illegal_transition'),
+  (14, 'update jobs set status = ''QUEUED'' where id = $c1 returning status', 'QUEUED'),
+  (15, 'update jobs set status = ''RENDERING'' where id = $c1', 'illegal_transition'),
+  (16, 'update jobs set status = ''SCRIPTING'', cost_credits_reserved = 99 where id = $c1 returning cost_credits_reserved', '8'),
+  (17, 'select count(*) from job_steps where job_id = $c1', '8'),
+  (18, 'select finalize_job_credits($c1, 5)', ''),
+  (19, 'select finalize_job_credits($c1, 5)', ''),
+  (20, 'select finalize_job_credits($c1, 6)', 'already_finalized'),
+  (21, 'select release_job_credits($c1)', ''),
+  (22, 'select get_credit_balance($a1)', '5'),
+  (23, 'select add_credits($a1, 5, ''purchase'', ''n'', ''pi_x'')', ''),
+  (24, 'select add_credits($a1, 5, ''purchase'', ''n'', ''pi_x'')', ''),
+  (25, 'select add_credits($a1, 6, ''purchase'', ''n'', ''pi_x'')', 'payment_conflict'),
+  (26, 'select add_credits($a1, 5, ''usage'', ''n'')', 'invalid_type'),
+  (27, 'insert into credit_ledger (user_id, type, amount, stripe_payment_id) values ($a1, ''grant'', 1, ''pi_y''), ($a1, ''grant'', 1, ''pi_y'')', 'payment_conflict'),
+  (28, 'insert into credit_ledger (user_id, type, amount) values ($a1, ''reserve'', 1)', 'not_permitted'),
+  (29, 'insert into credit_ledger (user_id, type, amount, job_id) values ($a1, ''grant'', 1, $c1)', 'not_permitted'),
+  (30, 'insert into credit_ledger (user_id, type, amount) values ($a1, ''grant'', -1)', 'invalid_amount'),
+  (31, 'insert into credit_ledger (user_id, type, amount) values (null, ''grant'', 1)', 'invalid_argument'),
+  (32, 'insert into credit_ledger (user_id, type, amount) values ($a1, ''usage'', -6), ($a1, ''usage'', -5)', 'insufficient_credits'),
+  (33, 'with i as (insert into credit_ledger (user_id, type, amount) values ($a1, ''usage'', -6), ($a1, ''grant'', 3) returning balance_after) select string_agg(balance_after::text, '','') from i', '4,7'),
+  (34, 'insert into credit_ledger (id, user_id, type, amount) select id, user_id, ''grant'', 7 from credit_ledger where user_id = $a1 limit 1 on conflict do nothing returning 1', 'null'),
+  (35, 'select get_credit_balance($a1)', '7'),
+  (36, 'update credit_ledger set note = ''x'' where user_id = $a1', 'not_permitted'),
+  (37, 'update credit_ledger set job_id = null where job_id = $c1', 'not_permitted'),
+  (38, 'delete from credit_ledger where user_id = $a1', 'not_permitted'),
+  (39, 'truncate credit_ledger', 'not_permitted'),
+  (40, 'insert into jobs (id, project_id, user_id) values ($c2, $b1, $a1) returning status', 'PENDING'),
+  (41, 'select reserve_credits($a1, $c2, 7)', 'true'),
+  (42, 'update jobs set status = ''FAILED'' where id = $c2 returning status', 'FAILED'),
+  (43, 'select get_credit_balance($a1)', '7'),
+  (44, 'update jobs set status = ''QUEUED'' where id = $c2', 'illegal_transition'),
+  (45, 'delete from projects where id = $b1 returning ''gone''', 'gone'),
+  (46, 'select count(*) from credit_ledger where job_id is not null', '0'),
+  (47, 'insert into draft_prompts (session_token, prompt_text, created_at) values (''z'', ''a'', ''2026-01-01''), (''z'', ''b'', ''2026-01-02'') returning 1', '1'),
+  (48, 'select claim_draft_prompt(''z'', $a1) = (select id from draft_prompts where prompt_text = ''b'')', 'true'),
+  (49, 'select claim_draft_prompt(''z'', $a1)', 'null'),
+  (50, 'select count(*) from pg_auth_members where roleid = ''tally_owner''::regrole and not admin_option', '0');
+
+select case when got = want then 'ok - ' else 'not ok - ' end || n || ' ' || left(statement, 90)
+       || case when got = want then '' else format(' (want %s, got %s)', want, got) end
+  from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-c][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got
+          from (select * from steps order by n offset 0) s) x;
