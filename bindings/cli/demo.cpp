@@ -118,25 +118,38 @@ struct Findings {
   }
 };
 
-/// The job that failed once and was taken up again.
-std::optional<Uuid> retried_job() {
+/// The job that failed once and was taken up again, and what the trace says of that.
+struct RetriedJob {
+  Uuid id;
+  std::vector<std::string> story{};
+};
+
+std::optional<RetriedJob> retried_job() {
+  std::vector<Command> commands;
+  std::optional<RetriedJob> found;
   for (const std::string& line : lines_of(embedded("demo.jsonl"))) {
-    const auto command = parse_trace_line(line);
-    if (!command) continue;
-    if (const auto* retry = std::get_if<RetryJob>(&command->operation)) return retry->job_id;
+    if (auto command = parse_trace_line(line)) commands.push_back(std::move(*command));
+    if (commands.empty()) continue;
+    if (const auto* retry = std::get_if<RetryJob>(&commands.back().operation)) found = RetriedJob{retry->job_id};
   }
-  return std::nullopt;
+  for (const Command& command : commands) {
+    const std::string at = short_time(command.at.text()) + "  ";
+    if (const auto* fail = std::get_if<FailJob>(&command.operation); fail && found && fail->job_id == found->id) {
+      found->story.push_back(at + "fail_job: " + fail->error_code + ", " + fail->error_message.value_or(""));
+    }
+    if (const auto* retry = std::get_if<RetryJob>(&command.operation); retry && found && retry->job_id == found->id) {
+      found->story.push_back(at + "retry_job: " + thousands(retry->amount.value) + " credits held anew");
+    }
+  }
+  return found;
 }
 
-std::optional<ThrowawayPostgres> start_postgres() {
-  if (!ThrowawayPostgres::find_binaries()) return std::nullopt;
-  std::optional<ThrowawayPostgres> postgres;
+std::unique_ptr<ThrowawayPostgres> start_postgres() {
   try {
-    postgres.emplace();
+    return std::make_unique<ThrowawayPostgres>();
   } catch (const std::exception& e) {
     throw Stop{Exit::world, "unreachable", std::string("the throw-away PostgreSQL did not start: ") + e.what()};
   }
-  return postgres;
 }
 
 void replay_on_canonical(const Engine& engine, Findings& findings) {
@@ -192,10 +205,11 @@ void print_statements(const Engine& engine, const Findings& findings) {
 }
 
 void print_retried_job(const Engine& engine) {
-  const auto id = retried_job();
-  if (!id) return;
+  const auto job = retried_job();
+  if (!job) return;
   heading("The job that failed in RENDERING and was retried; finished stages were not run again");
-  print(job_report(engine, take(engine.job(*id)), *id));
+  for (const std::string& line : job->story) print("  " + line + "\n");
+  print("\n" + job_report(engine, take(engine.job(job->id)), job->id));
 }
 
 void print_digests(const Engine& engine, const Comparison& comparison) {

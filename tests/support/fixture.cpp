@@ -293,6 +293,15 @@ void tamper(const std::filesystem::path& file, const std::string& sql) {
   connection.run(sql);
 }
 
+RawTransaction::RawTransaction(const std::filesystem::path& file) {
+  sqlite3* db = nullptr;
+  const bool begun = sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
+                     sqlite3_exec(db, "begin immediate", nullptr, nullptr, nullptr) == SQLITE_OK;
+  db_ = db;
+  if (!begun) throw std::runtime_error("no transaction on " + file.string());
+}
+RawTransaction::~RawTransaction() { sqlite3_close(static_cast<sqlite3*>(db_)); }
+
 void copy_mirror(const std::filesystem::path& from, const std::filesystem::path& to) {
   for (const char* suffix : {"", "-wal"}) {
     const std::filesystem::path part = from.string() + suffix;

@@ -131,6 +131,17 @@ std::string difference(const Dump& before, const Dump& after);
 std::vector<std::string> query(const std::filesystem::path& file, const std::string& sql);
 /// Runs statements on the file behind the engine's back, foreign keys and triggers off.
 void tamper(const std::filesystem::path& file, const std::string& sql);
+/// An open write transaction of somebody else's; rolled back at its end.
+class RawTransaction {
+ public:
+  explicit RawTransaction(const std::filesystem::path& file);
+  ~RawTransaction();
+  RawTransaction(const RawTransaction&) = delete;
+  RawTransaction& operator=(const RawTransaction&) = delete;
+
+ private:
+  void* db_ = nullptr;
+};
 /// Copies a mirror that nobody has open.
 void copy_mirror(const std::filesystem::path& from, const std::filesystem::path& to);
 

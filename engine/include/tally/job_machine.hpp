@@ -61,12 +61,16 @@ constexpr std::optional<int> step_order_named(std::string_view step_name) noexce
 
 /// What a move asks of the job's hold, or does to it.
 enum class Hold : std::uint8_t {
-  untouched,  ///< The move neither needs nor changes it.
-  required,   ///< There must be an open hold: `reservation_required`.
-  settled,    ///< The hold must have been settled, or is settled by the move.
-  released,   ///< An open hold is released by the move.
-  opened,     ///< The move opens a new one.
+  keeps,     ///< The move neither needs nor changes it.
+  needs,     ///< There must be an open hold: `reservation_required`.
+  settled,   ///< The hold must have been settled before.
+  settles,   ///< The move settles it.
+  releases,  ///< An open hold is released by the move.
+  opens,     ///< The move opens a new one.
 };
+inline constexpr std::array<std::string_view, 6> hold_names{"keeps",   "needs",    "settled",
+                                                            "settles", "releases", "opens"};
+constexpr std::string_view name_of(Hold hold) noexcept { return hold_names[static_cast<std::size_t>(hold)]; }
 
 struct JobMove {
   JobStatus from;
@@ -83,22 +87,22 @@ constexpr auto make_job_moves() noexcept {
   // that has not succeeded), seven from stage to stage, READY twice, FAILED from ten, the retry.
   std::array<JobMove, 1 + 8 + 7 + 2 + 10 + 1> moves{};
   std::size_t n = 0;
-  moves[n++] = {PENDING, QUEUED, "advance_job", Hold::required, "A job is queued once it is paid for."};
+  moves[n++] = {PENDING, QUEUED, "advance_job", Hold::needs, "A job is queued once it is paid for."};
   for (int order = 1; order <= step_count; ++order) {
-    moves[n++] = {QUEUED, stage_of(order), "advance_job", Hold::untouched,
+    moves[n++] = {QUEUED, stage_of(order), "advance_job", Hold::keeps,
                   "Work starts at the first step that has not succeeded."};
   }
   for (int order = 1; order < step_count; ++order) {
-    moves[n++] = {stage_of(order), stage_of(order + 1), "advance_job", Hold::untouched,
+    moves[n++] = {stage_of(order), stage_of(order + 1), "advance_job", Hold::keeps,
                   "The stage is done; the next one starts."};
   }
   moves[n++] = {PACKAGING, READY, "advance_job", Hold::settled, "All is made and was settled before."};
-  moves[n++] = {PACKAGING, READY, "complete_job", Hold::settled, "All is made and is settled with it."};
+  moves[n++] = {PACKAGING, READY, "complete_job", Hold::settles, "All is made and is settled with it."};
   for (int status = 0; status <= static_cast<int>(PACKAGING); ++status) {
-    moves[n++] = {static_cast<JobStatus>(status), FAILED, "fail_job", Hold::released,
+    moves[n++] = {static_cast<JobStatus>(status), FAILED, "fail_job", Hold::releases,
                   "The job failed or was cancelled; what it held is released."};
   }
-  moves[n++] = {FAILED, QUEUED, "retry_job", Hold::opened, "A retry is paid for anew; finished steps stay."};
+  moves[n++] = {FAILED, QUEUED, "retry_job", Hold::opens, "A retry is paid for anew; finished steps stay."};
   return moves;
 }
 }  // namespace detail

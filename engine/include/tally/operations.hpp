@@ -23,9 +23,9 @@
 
 namespace tally {
 
-/// Who may call an operation. A mirror without a device has all capabilities.
-enum class Capability : std::uint8_t { author, worker, service };
-inline constexpr std::array<std::string_view, 3> capability_names{"author", "worker", "service"};
+/// Who may call an operation; of a batch, each operation says. A mirror without a device has all.
+enum class Capability : std::uint8_t { author, worker, service, each };
+inline constexpr std::array<std::string_view, 4> capability_names{"author", "worker", "service", "each"};
 
 /// The row of an operation in the table of the contract's section 4.
 struct OperationRow {
@@ -652,7 +652,7 @@ struct Command;
 struct Batch {
   std::vector<Command> operations;
 
-  static constexpr OperationRow row{30, "batch", Capability::author, {}};
+  static constexpr OperationRow row{30, "batch", Capability::each, {}};
   static constexpr auto fields() { return std::tuple{}; }  // Its one field is `ops`.
 };
 

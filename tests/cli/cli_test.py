@@ -1,0 +1,549 @@
+#!/usr/bin/env python3
+"""The program tally, as a person or a script meets it: answers, exit statuses, JSON, errors.
+
+usage: cli_test.py PROGRAM [unittest arguments]
+"""
+
+import json
+import os
+import pathlib
+import pty
+import pwd
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+PROGRAM = os.path.abspath(sys.argv.pop(1))
+TRACES = pathlib.Path(__file__).resolve().parent.parent / "traces"
+DEMO = TRACES / "demo.jsonl"
+EXPECTED = TRACES / "demo.expected.jsonl"
+ADA = "ada00000-0000-4000-8000-000000000001"
+BO = "b0000000-0000-4000-8000-000000000002"
+RETRIED = "10b00000-0000-4000-8000-000000000002"
+NOBODY = "00000000-0000-4000-8000-00000000dead"
+FINE, REFUSED, USAGE, WORLD = 0, 1, 2, 3
+
+
+def tally(*arguments, stdin=None, env=None):
+    """Runs the program; answers with its exit status, output and errors."""
+    done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=120,
+                          env={**os.environ, **(env or {})})
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def line(number, op="create_user", **fields):
+    return json.dumps({"op": op, "op_id": f"00000000-0000-7000-8000-{number:012d}",
+                       "at": "2026-01-18T00:00:00.000000Z", **fields})
+
+
+def user(number):
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+class Postgres:
+    """A server of the test's own, on a unix socket in a folder that goes with it."""
+
+    @staticmethod
+    def binaries():
+        given = os.environ.get("TALLY_PG_BINDIR")
+        folders = [pathlib.Path(given)] if given else sorted(
+            pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
+        return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="tally-cli-pg-", dir="/tmp")
+        self.as_user = {}
+        if os.geteuid() == 0:
+            for name in ("postgres", "nobody"):
+                try:
+                    owner = pwd.getpwnam(name)
+                    break
+                except KeyError:
+                    continue
+            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
+            self.as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        self._run("pg_ctl", "-w", "-l", f"{self.folder}/log", "-o",
+                  f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off", "start")
+        self.count = 0
+
+    def _run(self, program, *arguments):
+        subprocess.run([self.binaries() / program, "-D", f"{self.folder}/data", *arguments], check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       cwd="/", **self.as_user)
+
+    def close(self):
+        self._run("pg_ctl", "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def conninfo(self, database="postgres"):
+        return f"host={self.folder} port=5432 user=postgres dbname={database}"
+
+    def sql(self, text, database="postgres"):
+        done = subprocess.run([self.binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d",
+                               self.conninfo(database), "-c", text], check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    def fresh(self):
+        """A new empty database's conninfo and name."""
+        self.count += 1
+        name = f"fresh_{self.count}"
+        self.sql(f"create database {name} template template0")
+        return self.conninfo(name), name
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tally-cli-"))
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.db = self.folder / "mirror.db"
+
+    def replayed(self, trace=DEMO):
+        status, out, _ = tally("replay", trace, "--db", self.db)
+        self.assertEqual(status, FINE)
+        return out
+
+    def assert_error(self, run, status, *words):
+        """One sentence on standard error, nothing on standard output."""
+        self.assertEqual(run[0], status, run)
+        self.assertEqual(run[1], "", run)
+        self.assertEqual(run[2].count("\n"), 1, run)
+        self.assertTrue(run[2].startswith("tally: "), run)
+        for word in words:
+            self.assertIn(word, run[2])
+
+
+class Usage(InFolder):
+    def test_no_command_is_wrong_usage(self):
+        self.assert_error(tally(), USAGE, "--help")
+
+    def test_unknown_commands_and_options_are_wrong_usage(self):
+        for arguments in (["frobnicate"], ["balance"], ["balance", ADA], ["version", "--loud"],
+                          ["replay", DEMO], ["replay", DEMO, "--db", self.db, "--pg", "x"],
+                          ["replay", DEMO, "--db", self.db, "--batch", "0"],
+                          ["replay", DEMO, "--db", self.db, "--batch", "many"],
+                          ["history", ADA, "--db", self.db, "--limit", "0"], ["migrate"],
+                          ["verify", "--db", self.db]):
+            with self.subTest(arguments=arguments):
+                self.assert_error(tally(*arguments), USAGE)
+        self.assertFalse(self.db.exists())
+
+    def test_an_id_that_is_no_uuid_is_wrong_usage(self):
+        self.replayed()
+        self.assert_error(tally("balance", "ada", "--db", self.db), USAGE, "UUID")
+
+    def test_help_is_no_error(self):
+        for arguments in (["--help"], ["replay", "--help"], ["demo", "--help"]):
+            status, out, err = tally(*arguments)
+            self.assertEqual((status, err), (FINE, ""))
+            self.assertIn("--json" if len(arguments) > 1 else "replay", out)
+
+    def test_version(self):
+        status, out, _ = tally("version")
+        self.assertEqual(status, FINE)
+        self.assertRegex(out, r"^tally \d+\.\d+\.\d+ \(SQLite 3\.\d+\.\d+, libpq \d+\.\d+\)\n$")
+        self.assertEqual(set(json.loads(tally("version", "--json")[1])), {"tally", "sqlite", "libpq"})
+
+
+class Replay(InFolder):
+    def test_the_demo_trace_gives_the_expected_results(self):
+        self.assertEqual(self.replayed(), EXPECTED.read_text())
+
+    def test_results_do_not_depend_on_the_batch(self):
+        for batch in (1, 7, 100_000):
+            self.db = self.folder / f"{batch}.db"
+            status, out, _ = tally("replay", DEMO, "--db", self.db, "--batch", batch)
+            self.assertEqual((status, out), (FINE, EXPECTED.read_text()))
+
+    def test_results_go_to_a_file_and_a_summary_to_standard_error(self):
+        results = self.folder / "results.jsonl"
+        status, out, err = tally("replay", DEMO, "--db", self.db, "--results", results, "--json")
+        self.assertEqual((status, out), (FINE, ""))
+        self.assertEqual(results.read_text(), EXPECTED.read_text())
+        summary = json.loads(err)
+        self.assertEqual(summary["operations"], 108)
+        self.assertEqual(sum(summary["results"].values()), summary["lines"])
+
+    def test_on_a_pipe_nothing_but_results_is_written(self):
+        self.assertEqual(tally("replay", DEMO, "--db", self.db)[2], "")
+
+    def test_standard_input_is_a_trace(self):
+        status, out, _ = tally("replay", "-", "--db", self.db, stdin=DEMO.read_bytes())
+        self.assertEqual((status, out), (FINE, EXPECTED.read_text()))
+
+    def test_lines_that_are_no_operations_are_answered_in_their_place(self):
+        lines = ["", "not json", "[]", line(1, user_id=user(1)), '{"op":"create_user"}', line(2, op="fly"),
+                 line(3, user_id=user(1))]
+        status, out, err = tally("replay", "-", "--db", self.db, "--json", stdin="\n".join(lines).encode())
+        self.assertEqual(status, FINE)
+        nothing = '{"op_id":null,"result":"invalid_argument","balance":null,"line":%d}'
+        answers = out.splitlines()
+        self.assertEqual([answers[i] for i in (0, 1, 2, 4, 5)], [nothing % n for n in (1, 2, 3, 5, 6)])
+        self.assertEqual([json.loads(answers[i])["result"] for i in (3, 6)], ["ok", "user_exists"])
+        self.assertEqual(json.loads(err)["operations"], 2)
+
+    def test_windows_line_ends_and_a_missing_last_newline_change_nothing(self):
+        text = DEMO.read_bytes().replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+        status, out, _ = tally("replay", "-", "--db", self.db, stdin=text)
+        self.assertEqual((status, out), (FINE, EXPECTED.read_text()))
+
+    def test_an_empty_trace_has_no_results(self):
+        self.assertEqual(tally("replay", "-", "--db", self.db, stdin=b""), (FINE, "", ""))
+
+    def test_bytes_that_are_no_text_are_no_operation(self):
+        garbage = b"\xff\xfe\x00\x01\n" + line(1, user_id=user(1)).encode() + b"\n\x00\n"
+        status, out, _ = tally("replay", "-", "--db", self.db, stdin=garbage)
+        self.assertEqual(status, FINE)
+        self.assertEqual([json.loads(a)["result"] for a in out.splitlines()],
+                         ["invalid_argument", "ok", "invalid_argument"])
+
+    def test_what_cannot_be_read_or_written_is_said(self):
+        self.assert_error(tally("replay", self.folder / "none", "--db", self.db), WORLD, "No such file")
+        self.assert_error(tally("replay", self.folder, "--db", self.db), WORLD, "folder")
+        self.assert_error(tally("replay", DEMO, "--db", self.folder), WORLD, "folder")
+        self.assert_error(tally("replay", DEMO, "--db", DEMO), WORLD)
+        self.assert_error(tally("replay", DEMO, "--db", self.folder / "no" / "m.db"), WORLD)
+        self.assert_error(tally("replay", DEMO, "--db", self.db, "--results", self.folder), WORLD, "cannot write")
+
+    def test_results_never_overwrite_the_trace(self):
+        trace = self.folder / "trace.jsonl"
+        shutil.copy(DEMO, trace)
+        run = tally("replay", trace, "--db", self.db, "--results", trace)
+        self.assert_error(run, USAGE, "overwrite")
+        self.assertEqual(trace.read_bytes(), DEMO.read_bytes())
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_a_full_disk_under_the_results_is_a_failure(self):
+        self.assert_error(tally("replay", DEMO, "--db", self.db, "--results", "/dev/full"), WORLD, "No space")
+
+    def test_a_closed_output_ends_it_quietly(self):
+        self.replayed()
+        many = self.folder / "many.jsonl"
+        many.write_text("".join(line(n, user_id=user(n)) + "\n" for n in range(1, 20_000)))
+        for arguments in (["replay", many, "--db", self.folder / "other.db"],
+                          ["history", ADA, "--db", self.db]):
+            command = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
+            command.stdout.close()
+            err = command.stderr.read()
+            command.stderr.close()
+            self.assertEqual((command.wait(timeout=60), err), (WORLD, b""))
+
+    def test_interrupted_it_can_be_run_again(self):
+        many = self.folder / "many.jsonl"
+        many.write_text("".join(line(n, user_id=user(n)) + "\n" for n in range(1, 20_000)))
+        command = subprocess.Popen([PROGRAM, "replay", many, "--db", self.db, "--batch", "50"],
+                                   stdout=subprocess.PIPE)
+        command.stdout.readline()
+        command.send_signal(signal.SIGINT)
+        command.stdout.close()
+        command.wait(timeout=60)
+        answers = self.replayed(many).splitlines()
+        self.assertEqual({json.loads(a)["result"] for a in answers}, {"ok"})
+        self.assertEqual(tally("audit", "--db", self.db)[0], FINE)
+
+    def test_a_terminal_sees_a_summary_and_no_result_file_noise(self):
+        many = self.folder / "many.jsonl"
+        many.write_text("".join(line(n, user_id=user(n)) + "\n" for n in range(1, 40_000)))
+        master, slave = pty.openpty()
+        text = []
+
+        def read():
+            try:
+                while part := os.read(master, 65536):
+                    text.append(part)
+            except OSError:  # The other end is closed.
+                pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        done = subprocess.run([PROGRAM, "replay", many, "--db", self.db, "--results", self.folder / "r"],
+                              stderr=slave, stdout=subprocess.DEVNULL)
+        os.close(slave)
+        reader.join()
+        os.close(master)
+        self.assertEqual(done.returncode, FINE)
+        shown = b"".join(text).decode()
+        self.assertIn("39,999 lines in", shown)
+        self.assertIn("operations/s", shown)
+
+
+class Reading(InFolder):
+    def setUp(self):
+        super().setUp()
+        self.replayed()
+
+    def test_balance(self):
+        self.assertEqual(tally("balance", ADA, "--db", self.db), (FINE, "142\n", ""))
+        self.assertEqual(json.loads(tally("balance", BO, "--db", self.db, "--json")[1]),
+                         {"user_id": BO, "balance": 22})
+
+    def test_account_shows_open_holds(self):
+        job = "10b00000-0000-4000-8000-000000000077"
+        project = "c0de0000-0000-4000-8000-000000000077"
+        lines = [line(1, "create_project", project_id=project, user_id=BO, title="t", prompt_text="p",
+                      niche_preset="facts", target_minutes=1),
+                 line(2, "create_job", job_id=job, project_id=project, user_id=BO),
+                 line(3, "reserve_credits", user_id=BO, job_id=job, amount=4)]
+        tally("replay", "-", "--db", self.db, stdin="\n".join(lines).encode())
+        account = json.loads(tally("account", BO, "--db", self.db, "--json")[1])
+        self.assertEqual((account["balance"], account["held"]), (18, 4))
+        self.assertEqual([(h["job_id"], h["amount"]) for h in account["holds"]], [(job, 4)])
+        text = tally("account", BO, "--db", self.db)[1]
+        self.assertIn("balance             18", text)
+        self.assertIn(job, text)
+
+    def test_history_is_newest_first_and_paged(self):
+        entries = json.loads(tally("history", ADA, "--db", self.db, "--json")[1])["entries"]
+        self.assertEqual([e["seq"] for e in entries], list(range(12, 0, -1)))
+        self.assertEqual(sum(e["amount"] for e in entries), 142)
+        page = json.loads(tally("history", ADA, "--db", self.db, "--limit", 3, "--before", 5, "--json")[1])
+        self.assertEqual(page["entries"], entries[8:11])
+        text = tally("history", ADA, "--db", self.db, "--limit", 2)[1]
+        self.assertEqual(len(text.splitlines()), 4)
+        self.assertIn("--before 11", text)
+
+    def test_job_shows_stages_credits_and_assets(self):
+        view = json.loads(tally("job", RETRIED, "--db", self.db, "--json")[1])
+        self.assertEqual(view["job"]["status"], "READY")
+        self.assertEqual([s["step_order"] for s in view["steps"]], list(range(1, 9)))
+        self.assertEqual([e["amount"] for e in view["entries"]], [-8, 8, -9, 9, -9])
+        self.assertEqual(view["assets"][0]["size_bytes"], 39774002)
+        status, text, _ = tally("job", RETRIED, "--db", self.db)
+        self.assertEqual(status, FINE)
+        self.assertIn("RENDERING    8 min 25 s", text)
+
+    def test_what_does_not_exist_is_refused(self):
+        for command in ("balance", "account", "history"):
+            self.assert_error(tally(command, NOBODY, "--db", self.db), REFUSED, NOBODY)
+        self.assert_error(tally("job", NOBODY, "--db", self.db), REFUSED, NOBODY)
+        status, _, err = tally("balance", NOBODY, "--db", self.db, "--json")
+        self.assertEqual((status, json.loads(err)["error"]), (REFUSED, "user_not_found"))
+
+    def test_reading_never_makes_a_mirror(self):
+        none, empty = self.folder / "none.db", self.folder / "empty.db"
+        empty.touch()
+        for arguments in (["balance", ADA], ["account", ADA], ["history", ADA], ["job", RETRIED], ["audit"],
+                          ["verify", "--pg", "host=/nonexistent"]):
+            with self.subTest(arguments=arguments):
+                self.assert_error(tally(*arguments, "--db", none), WORLD, "tally replay")
+                self.assert_error(tally(*arguments, "--db", empty), WORLD, "empty")
+                self.assert_error(tally(*arguments, "--db", self.folder), WORLD, "folder")
+                self.assert_error(tally(*arguments, "--db", DEMO), WORLD)
+        self.assertFalse(none.exists())
+        self.assertEqual(empty.stat().st_size, 0)
+
+    def test_audit_finds_nothing_on_an_honest_mirror(self):
+        status, out, _ = tally("audit", "--db", self.db)
+        self.assertEqual(status, FINE)
+        self.assertIn("nothing is wrong", out)
+        report = json.loads(tally("audit", "--db", self.db, "--json")[1])
+        self.assertEqual((report["users"], report["entries"], report["findings"]), (2, 23, []))
+
+    def test_audit_finds_a_balance_that_was_tampered_with(self):
+        with sqlite3.connect(self.db) as mirror:
+            mirror.execute("update tally_account set balance = balance + 5 where u = 1")
+        mirror.close()
+        status, out, _ = tally("audit", "--db", self.db)
+        self.assertEqual(status, REFUSED)
+        self.assertIn("I1", out)
+        findings = json.loads(tally("audit", "--db", self.db, "--json")[1])["findings"]
+        self.assertEqual(findings[0]["invariant"], "I1")
+
+    def test_what_a_note_holds_does_not_reach_the_terminal_raw(self):
+        note = line(9, "add_credits", user_id=ADA, amount=1, type="grant", note="\x1b[2Jgone\x07\n")
+        tally("replay", "-", "--db", self.db, stdin=note.encode())
+        text = tally("history", ADA, "--db", self.db, "--limit", 1)[1]
+        self.assertIn("gone", text)
+        self.assertNotIn("\x1b", text)
+
+
+class Demo(InFolder):
+    def test_without_a_server_it_says_what_it_left_out(self):
+        status, out, err = tally("demo", env={"TALLY_PG_BINDIR": "/nonexistent"})
+        self.assertEqual((status, err), (FINE, ""))
+        self.assertIn("Left out: ", out)
+        self.assertNotIn("\x1b", out)
+
+    def test_it_keeps_the_mirror_where_told(self):
+        kept = self.folder / "kept"
+        status, out, _ = tally("demo", "--keep", kept, env={"TALLY_PG_BINDIR": "/nonexistent"})
+        self.assertEqual(status, FINE)
+        self.assertIn(str(kept), out)
+        self.assertEqual(tally("balance", ADA, "--db", kept / "mirror.db")[1], "142\n")
+        again = tally("demo", "--keep", kept, env={"TALLY_PG_BINDIR": "/nonexistent"})
+        self.assert_error(again, USAGE, "not empty")
+
+    @unittest.skipUnless(Postgres.binaries(), "no PostgreSQL server is installed")
+    def test_both_halves_are_equal(self):
+        status, out, err = tally("demo")
+        self.assertEqual((status, err), (FINE, ""))
+        self.assertIn("Both halves equal, to the credit.", out)
+        report = json.loads(tally("demo", "--json")[1])
+        self.assertTrue(report["fine"] and report["halves"]["equal"])
+        self.assertEqual([c["differing_line"] for c in report["compared"]], [None, None])
+
+
+class Unreachable(InFolder):
+    def test_a_server_that_is_not_there_is_a_failure_of_the_world(self):
+        self.replayed()
+        for pg in (f"host={self.folder}", "postgresql://127.0.0.1:1/x", "host=127.0.0.1 port=1"):
+            for arguments in (["replay", DEMO], ["migrate"], ["verify", "--db", self.db]):
+                with self.subTest(pg=pg, arguments=arguments):
+                    self.assert_error(tally(*arguments, "--pg", pg), WORLD, "check --pg")
+
+    def test_a_malformed_conninfo_is_said(self):
+        self.assert_error(tally("migrate", "--pg", "no such = thing ="), WORLD)
+
+
+@unittest.skipUnless(Postgres.binaries(), "no PostgreSQL server is installed")
+class Canonical(InFolder):
+    @classmethod
+    def setUpClass(cls):
+        cls.postgres = Postgres()
+        cls.addClassCleanup(cls.postgres.close)
+
+    def migrated(self):
+        pg, name = self.postgres.fresh()
+        self.assertEqual(tally("migrate", "--pg", pg, "--shim")[0], FINE)
+        return pg, name
+
+    def test_without_our_schema_the_way_out_is_named(self):
+        self.replayed()
+        pg, _ = self.postgres.fresh()
+        self.assert_error(tally("replay", DEMO, "--pg", pg), WORLD, "tally migrate")
+        self.assert_error(tally("verify", "--db", self.db, "--pg", pg), WORLD, "tally migrate")
+        self.assert_error(tally("migrate", "--pg", pg), WORLD, "--shim")
+
+    def test_migrate_applies_each_once_and_records_it(self):
+        pg, name = self.postgres.fresh()
+        before = json.loads(tally("migrate", "--pg", pg, "--shim", "--dry-run", "--json")[1])
+        self.assertTrue(before["dry_run"] and before["shim"])
+        self.assertEqual({m["state"] for m in before["migrations"]}, {"pending"})
+        self.assertEqual(self.postgres.sql("select count(*) from pg_namespace where nspname = 'tally'", name), "0")
+        status, out, _ = tally("migrate", "--pg", pg, "--shim")
+        self.assertEqual(status, FINE)
+        self.assertIn("migrations applied.", out)
+        again = json.loads(tally("migrate", "--pg", pg, "--shim", "--json")[1])
+        self.assertFalse(again["shim"])
+        self.assertEqual({m["state"] for m in again["migrations"]}, {"recorded"})
+        recorded = self.postgres.sql("select version || '_' || name || '.sql' from"
+                                     " supabase_migrations.schema_migrations order by version", name)
+        files = sorted(f.name for f in (TRACES.parent.parent / "sql/canonical").glob("*.sql"))
+        self.assertEqual(recorded.splitlines(), files)
+        text = self.postgres.sql("select statements[1] from supabase_migrations.schema_migrations"
+                                 " where name = 'operations'", name)
+        self.assertIn("create or replace function tally.apply_operations", text)
+
+    def test_a_dumped_script_does_the_same(self):
+        pg, name = self.postgres.fresh()
+        for script in (tally("migrate", "--pg", pg, "--shim", "--dump-sql")[1],):
+            subprocess.run([Postgres.binaries() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", pg],
+                           input=script.encode(), check=True, capture_output=True)
+        self.assertIn("up to date", tally("migrate", "--pg", pg)[1])
+        offline = tally("migrate", "--dump-sql", "--shim")
+        self.assertEqual((offline[0], offline[1]), (FINE, script))
+
+    def test_two_at_once_are_safe(self):
+        pg, name = self.postgres.fresh()
+        runs = [subprocess.Popen([PROGRAM, "migrate", "--pg", pg, "--shim"], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE) for _ in range(4)]
+        for run in runs:
+            _, err = run.communicate(timeout=120)
+            self.assertEqual((run.returncode, err), (FINE, b""))
+        self.assertEqual(self.postgres.sql("select count(*) = count(distinct version) from"
+                                           " supabase_migrations.schema_migrations", name), "t")
+
+    def test_a_gap_in_the_record_is_refused(self):
+        pg, name = self.migrated()
+        self.postgres.sql("delete from supabase_migrations.schema_migrations where name = 'jobs'", name)
+        self.assert_error(tally("migrate", "--pg", pg), REFUSED, "20260118000005_jobs")
+
+    def test_other_peoples_migrations_do_not_matter(self):
+        pg, name = self.migrated()
+        self.postgres.sql("insert into supabase_migrations.schema_migrations (version) values ('20991231000000')", name)
+        self.assertEqual(tally("migrate", "--pg", pg)[0], FINE)
+
+    def test_a_failing_migration_leaves_those_before_it(self):
+        pg, name = self.postgres.fresh()
+        self.postgres.sql("create table jobs (mine integer)", name)
+        run = tally("migrate", "--pg", pg, "--shim")
+        self.assert_error(run, WORLD, "20260118000005_jobs", "already exists")
+        self.assertEqual(self.postgres.sql("select max(name) from supabase_migrations.schema_migrations"
+                                           " where version = '20260118000004'", name), "projects")
+        self.postgres.sql("drop table jobs", name)
+        self.assertEqual(tally("migrate", "--pg", pg)[0], FINE)
+
+    def test_the_environment_and_uris_are_libpqs_own(self):
+        pg, name = self.migrated()
+        env = {"PGHOST": self.postgres.folder, "PGPORT": "5432", "PGUSER": "postgres", "PGDATABASE": name,
+               "PGCLIENTENCODING": "LATIN1"}
+        self.assertIn("up to date", tally("migrate", "--pg", "", env=env)[1])
+        uri = f"postgresql://postgres@/{name}?host={self.postgres.folder}&port=5432"
+        self.assertIn("up to date", tally("migrate", "--pg", uri)[1])
+        self.assertIn("up to date", tally("migrate", "--pg", name, env={**env, "PGDATABASE": "postgres"})[1])
+
+    def test_both_halves_answer_alike_and_verify_says_so(self):
+        pg, _ = self.migrated()
+        mirror = self.replayed()
+        status, canonical, err = tally("replay", DEMO, "--pg", pg, "--batch", 10)
+        self.assertEqual((status, err), (FINE, ""))
+        self.assertEqual(canonical, mirror)
+        status, out, _ = tally("verify", "--db", self.db, "--pg", pg)
+        self.assertEqual(status, FINE)
+        self.assertIn("both halves equal", out)
+        report = json.loads(tally("verify", "--db", self.db, "--pg", pg, "--json")[1])
+        self.assertTrue(report["equal"])
+        self.assertEqual([u["user_id"] for u in report["users"]], [ADA, BO])
+
+    def test_verify_names_the_first_difference(self):
+        pg, name = self.migrated()
+        self.replayed()
+        tally("replay", DEMO, "--pg", pg)
+        self.postgres.sql(f"update projects set title = 'Rome, again' where user_id = '{ADA}'"
+                          " and title like 'Rome%'", name)
+        status, out, _ = tally("verify", "--db", self.db, "--pg", pg)
+        self.assertEqual(status, REFUSED)
+        self.assertIn(f"user {ADA}, table projects, row c0de0000-0000-4000-8000-000000000001, column title:"
+                      " mirror 'Rome in three minutes', canonical 'Rome, again'", out)
+        first = json.loads(tally("verify", "--db", self.db, "--pg", pg, "--json")[1])["first_difference"]
+        self.assertEqual((first["table"], first["column"]), ("projects", "title"))
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", pg, "--user", BO)[0], FINE)
+
+    def test_verify_names_a_row_and_a_user_that_one_half_lacks(self):
+        pg, _ = self.migrated()
+        self.replayed()
+        tally("replay", DEMO, "--pg", pg)
+        tally("replay", "-", "--pg", pg,
+              stdin=line(1, "add_credits", user_id=ADA, amount=1, type="grant").encode())
+        status, out, _ = tally("verify", "--db", self.db, "--pg", pg)
+        self.assertEqual(status, REFUSED)
+        self.assertIn("on canonical only", out)
+        tally("replay", "-", "--db", self.db, stdin=line(2, user_id=user(7)).encode())
+        report = json.loads(tally("verify", "--db", self.db, "--pg", pg, "--json")[1])
+        self.assertEqual(report["first_difference"]["row"], user(7))
+        self.assertEqual(report["first_difference"]["table"], "users")
+
+    def test_every_text_survives_the_way(self):
+        pg, _ = self.migrated()
+        nasty = ['back\\slash "quoted" {braces}, NULL', "tab\tnew\nline\x01", "💶 ẞ \u2028", "$1 $$ %s ' --",
+                 "é" * 127, "x" * 1_000_000, "\x00", "\\", '"', "\ud7ff\ue000"]
+        lines = [line(1, user_id=user(1))]
+        lines += [line(10 + n, "create_draft", draft_id=user(100 + n), session_token="s", user_id=user(1),
+                       prompt_text=text) for n, text in enumerate(nasty)]
+        trace = ("\n".join(lines) + "\nno \\ \"operation\"\n").encode()
+        mirror = tally("replay", "-", "--db", self.db, stdin=trace)
+        canonical = tally("replay", "-", "--pg", pg, stdin=trace)
+        self.assertEqual(mirror, canonical)
+        results = [json.loads(a)["result"] for a in mirror[1].splitlines()]
+        self.assertEqual([n for n, r in enumerate(results) if r != "ok"], [7, len(results) - 1])
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", pg)[0], FINE)
+
+
+if __name__ == "__main__":
+    unittest.main()

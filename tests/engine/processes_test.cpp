@@ -1,0 +1,278 @@
+// Several processes on one file, and processes that are killed at work.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "support/operation_tables.hpp"
+
+namespace tally::test {
+namespace {
+
+/// The operation number `n` of a stream that is the same each time, over u1 and its project p1.
+Command numbered_operation(Engine& engine, std::uint64_t n) {
+  const CallId call{op_id(n), time_at(static_cast<std::int64_t>(n % 1'000'000))};
+  const Uuid job = job_id(n / 6 * 6 + 6);  // One job for each six operations.
+  switch (n % 6) {
+    case 0: return engine.make_command(CreateJob{job, project_id(1), user_id(1)}, call);
+    case 1: return engine.make_command(ReserveCredits{user_id(1), job, Credits{1}}, call);
+    case 2: return engine.make_command(AdvanceJob{job, JobStatus::QUEUED, "Next"}, call);
+    case 3: return engine.make_command(FailJob{job, "CANCELLED", "Killed"}, call);
+    case 4: {
+      Batch batch;
+      Command add = engine.make_command(AddCredits{user_id(1), Credits{2}, "grant", "In a batch"}, {id('i', n), {}});
+      Command expire = engine.make_command(ExpireCredits{user_id(1), Credits{2}}, {id('k', n), {}});
+      batch.operations.push_back(std::move(add));
+      batch.operations.push_back(std::move(expire));
+      return engine.make_command(std::move(batch), call);
+    }
+    default: return engine.make_command(AddCredits{user_id(1), Credits{1}, "purchase", {}, "pi_" + std::to_string(n)}, call);
+  }
+}
+
+/// What must not grow when an operation comes again.
+std::vector<std::string> row_counts(const std::filesystem::path& path) {
+  return query(path,
+               "select (select count(*) from tally_operation), (select count(*) from credit_ledger), (select count(*) "
+               "from jobs), (select coalesce(sum(operations), 0) from tally_outbox), (select count(*) from "
+               "tally_payment)");
+}
+
+/// Kills processes at work: each applies numbered operations and writes down those acknowledged.
+void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
+  TemporaryMirror mirror(options);
+  mirror.make_users(1);
+  mirror.close();
+  std::mt19937 random(static_cast<unsigned>(rounds) + static_cast<unsigned>(threads));
+  std::size_t acknowledged_in_all = 0;
+  for (int round = 1; round <= rounds; ++round) {
+    CAPTURE(round);
+    const auto first = static_cast<std::uint64_t>(round) * 600'000;
+    ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+      auto engine = Engine::open(mirror.path(), options);
+      if (!engine) return 1;
+      std::vector<std::thread> workers;
+      std::atomic<int> status{0};
+      for (std::uint64_t t = 0; t < threads; ++t) {
+        workers.emplace_back([&, t] {
+          for (std::uint64_t n = first + t * 60'000; n < first + (t + 1) * 60'000; ++n) {
+            if (!engine->apply_command(numbered_operation(*engine, n))) {
+              status = 2;
+              return;
+            }
+            pipes.write(n);
+          }
+        });
+      }
+      for (std::thread& worker : workers) worker.join();
+      return status.load();
+    });
+    std::vector<std::uint64_t> acknowledged;
+    if (const auto n = child.read()) acknowledged.push_back(*n);
+    REQUIRE_FALSE(acknowledged.empty());
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 25'000));
+    child.kill_now();
+    while (const auto n = child.read()) acknowledged.push_back(*n);
+    REQUIRE(child.wait() == -SIGKILL);
+    acknowledged_in_all += acknowledged.size();
+
+    mirror.open();
+    CHECK(mirror.findings() == std::vector<std::string>{});
+    const auto counts = row_counts(mirror.path());
+    const Dump before = round % 10 == 0 ? dump(mirror.path()) : Dump{};
+    std::vector<Command> again;
+    for (const std::uint64_t n : acknowledged) again.push_back(numbered_operation(mirror.engine(), n));
+    int missing = 0;
+    for (const Verdict& verdict : mirror->submit(std::move(again))) missing += verdict.code == Code::ok ? 0 : 1;
+    CHECK(missing == 0);
+    CHECK(row_counts(mirror.path()) == counts);
+    if (round % 10 == 0) CHECK(difference(before, dump(mirror.path())) == "");
+    mirror.close();
+  }
+  MESSAGE(rounds << " processes killed, " << acknowledged_in_all << " acknowledged operations, none missing");
+}
+
+}  // namespace
+
+TEST_CASE("kill -9: an acknowledged operation is there afterwards, and audit finds nothing") {
+  kill_at_work(Options{}, long_run() ? 100 : 13, 1);
+}
+
+TEST_CASE("kill -9: so it is with four threads that share commits, and with normal durability") {
+  kill_at_work(TemporaryMirror::fast(), long_run() ? 100 : 12, 4);
+}
+
+TEST_CASE("kill -9: a process killed while it makes the mirror leaves one that opens") {
+  std::mt19937 random(7);
+  for (int round = 1; round <= (long_run() ? 100 : 15); ++round) {
+    CAPTURE(round);
+    TemporaryFolder folder;
+    const std::filesystem::path path = folder.path() / "mirror.db";
+    ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+      pipes.write(1);
+      auto engine = Engine::open(path);
+      if (engine) pipes.write(engine->apply(CreateUser{user_id(1)}) ? 2 : 3);
+      return pipes.wait() ? 0 : 1;
+    });
+    REQUIRE(child.read() == 1);
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 15'000));
+    child.kill_now();
+    const bool acknowledged = child.read() == 2;
+    child.wait();
+    auto engine = Engine::open(path);
+    REQUIRE(engine.has_value());
+    if (acknowledged) CHECK(engine->balance(user_id(1))->value == 10);
+    CHECK(engine->apply(CreateUser{user_id(2)}).has_value());
+    CHECK(engine->audit()->findings.empty());
+  }
+}
+
+TEST_CASE("processes: a commit of another process is in balance() and check() as soon as it has returned there") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+    if (!engine) return 1;
+    std::uint64_t n = 0;
+    while (pipes.wait()) {
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 2;
+      pipes.write(++n);
+    }
+    return 0;
+  });
+  mirror.open();
+  for (std::int64_t i = 1; i <= 200; ++i) {
+    child.go_on();
+    REQUIRE(child.read().has_value());
+    // By turns, so that each has to notice by itself.
+    if (i % 2 == 0) {
+      REQUIRE(mirror.balance() == 10 + i);
+    } else {
+      const auto check = mirror->check(user_id(1));
+      REQUIRE(check.has_value());
+      REQUIRE(check->balance.value == 10 + i);
+      REQUIRE(check->entries == 1 + i);
+    }
+  }
+}
+
+TEST_CASE("processes: two that write by turns each see the other's commits, and new users") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+    if (!engine) return 1;
+    for (std::uint64_t n = 1; pipes.wait(); ++n) {
+      const auto seen = engine->balance(user_id(1));
+      pipes.write(seen ? static_cast<std::uint64_t>(seen->value) : 0);
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 2;
+      if (!engine->apply(CreateUser{user_id(n + 1)})) return 3;
+      pipes.write(n);
+    }
+    return 0;
+  });
+  mirror.open();
+  std::int64_t expected = 10;
+  for (std::uint64_t n = 1; n <= 60; ++n) {
+    const auto receipt = mirror->apply(AddCredits{user_id(1), Credits{1}, "grant"});
+    REQUIRE(receipt.has_value());
+    REQUIRE(receipt->balance == Credits{++expected});
+    child.go_on();
+    REQUIRE(child.read() == static_cast<std::uint64_t>(expected));
+    REQUIRE(child.read() == n);
+    REQUIRE(mirror.balance() == ++expected);
+    REQUIRE(mirror.balance(n + 1) == 10);
+  }
+  CHECK(mirror.findings().empty());
+}
+
+TEST_CASE("processes: while another commits without a pause, balances are current, never fall and match their entries") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+    if (!engine || !pipes.wait()) return 1;
+    for (std::uint64_t n = 1; n <= 1'500; ++n) {
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 2;
+      pipes.write(n);
+    }
+    return 0;
+  });
+  mirror.open();
+  std::atomic<bool> stop{false};
+  std::atomic<int> odd{0};
+  std::thread reader([&] {
+    std::int64_t latest = 10;
+    while (!stop) {
+      const auto check = mirror->check(user_id(1));
+      if (!check || check->balance.value < latest || check->entries != check->balance.value - 9) {
+        ++odd;
+      } else {
+        latest = check->balance.value;
+      }
+    }
+  });
+  child.go_on();
+  while (const auto n = child.read()) {
+    const auto balance = mirror->balance(user_id(1));
+    if (!balance || balance->value < 10 + static_cast<std::int64_t>(*n)) ++odd;
+  }
+  CHECK(child.wait() == 0);
+  stop = true;
+  reader.join();
+  CHECK(odd == 0);
+  CHECK(mirror.balance() == 1'510);
+}
+
+TEST_CASE("processes: four that write to one account without a pause lose nothing") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  std::vector<std::unique_ptr<ChildProcess>> children;
+  for (std::uint64_t p = 0; p < 4; ++p) {
+    children.push_back(std::make_unique<ChildProcess>([&, p](const ChildProcess::Pipes& pipes) {
+      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+      if (!engine || !pipes.wait()) return 1;
+      for (std::uint64_t n = 1; n <= 150; ++n) {
+        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(p * 1'000 + n), {}})) return 2;
+      }
+      return 0;
+    }));
+  }
+  for (const auto& child : children) child->go_on();
+  for (const auto& child : children) CHECK(child->wait() == 0);
+  mirror.open();
+  CHECK(mirror.balance() == 610);
+  CHECK(mirror->pending_operations().value() == 603);
+  CHECK(mirror.findings().empty());
+}
+
+TEST_CASE("processes: the same operation from four processes at once is applied once and ok for each") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  std::vector<std::unique_ptr<ChildProcess>> children;
+  for (int p = 0; p < 4; ++p) {
+    children.push_back(std::make_unique<ChildProcess>([&](const ChildProcess::Pipes& pipes) {
+      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+      if (!engine || !pipes.wait()) return 1;
+      for (std::uint64_t n = 1; n <= 50; ++n) {
+        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(n), {}})) return 2;
+      }
+      return 0;
+    }));
+  }
+  for (const auto& child : children) child->go_on();
+  for (const auto& child : children) CHECK(child->wait() == 0);
+  mirror.open();
+  CHECK(mirror.balance() == 60);
+}
+
+}  // namespace tally::test
