@@ -147,7 +147,7 @@ class Ledger {
   }
   void submit(std::vector<Command>& commands) {
     if (commands.empty()) return;
-    for (const Verdict& verdict : engine.submit(std::move(commands))) {
+    for (const Verdict& verdict : expect(engine.submit(std::move(commands)))) {
       if (verdict.code != Code::ok) throw std::runtime_error(std::string(name_of(verdict.code)));
     }
     commands.clear();

@@ -21,7 +21,9 @@ JsonValue to_json(const sync::MigrationReport& report, bool dry_run) {
   for (const sync::Migration& migration : report.migrations) {
     migrations.push_back({{"version", migration.version},
                           {"name", migration.name},
-                          {"state", migration.recorded ? "recorded" : dry_run ? "pending" : "applied"}});
+                          {"state", migration.recorded ? "recorded"
+                                    : dry_run          ? "pending"
+                                                       : "applied"}});
   }
   return {{"dry_run", dry_run}, {"shim", report.shim}, {"migrations", std::move(migrations)}};
 }
@@ -35,13 +37,15 @@ void print_report(const sync::MigrationReport& report, bool dry_run) {
     print(migration.version + "_" + migration.name + "  " +
           (migration.recorded ? paint(Paint::dim, "recorded before") : done) + "\n");
   }
-  print(count == 0 ? "The database is up to date.\n" : counted(count, "migration ", "migrations ") + done + ".\n");
+  print(count == 0 ? "The database is up to date.\n"
+                   : counted(count, "migration ", "migrations ") + done + ".\n");
 }
 
 Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
   if (!has_pg) {
     if (!arguments.dump_sql) {
-      throw Stop{Exit::usage, "usage", "migrate wants --pg CONNINFO; tally migrate --help tells more"};
+      throw Stop{Exit::usage, "usage",
+                 "migrate wants --pg CONNINFO; tally migrate --help tells more"};
     }
     print(sync::migration_script(arguments.options.shim));
     return Exit::fine;
@@ -52,9 +56,10 @@ Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
   auto migrated = canonical.migrate(options);
   if (!migrated) {
     const Code code = migrated.error().code;
-    throw stop_for(migrated.error(), code == Code::not_found            ? "run it again with --shim"
-                                     : code == Code::illegal_transition ? "compare the record with sql/canonical"
-                                                                        : canonical_hint(code));
+    throw stop_for(migrated.error(), code == Code::not_found ? "run it again with --shim"
+                                     : code == Code::illegal_transition
+                                         ? "compare the record with sql/canonical"
+                                         : canonical_hint(code));
   }
   const sync::MigrationReport report = take(std::move(migrated));
   if (arguments.dump_sql) {
@@ -68,14 +73,18 @@ Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
 }
 
 void add_migrate(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "migrate", "Bring canonical's database to this version's schema");
+  CLI::App* command =
+      add_command(app, run, "migrate", "Bring canonical's database to this version's schema");
   auto arguments = std::make_shared<MigrateArguments>();
   CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
   pg->type_name("CONNINFO");
-  command->add_flag("--shim", arguments->options.shim, "On plain Postgres, first make what Supabase provides");
-  command->add_flag("--dry-run", arguments->options.dry_run, "Change nothing; list what would be done");
-  command->add_flag("--dump-sql", arguments->dump_sql,
-                    "Change nothing; print all that would run (without --pg: on an empty database)");
+  command->add_flag("--shim", arguments->options.shim,
+                    "On plain Postgres, first make what Supabase provides");
+  command->add_flag("--dry-run", arguments->options.dry_run,
+                    "Change nothing; list what would be done");
+  command->add_flag(
+      "--dump-sql", arguments->dump_sql,
+      "Change nothing; print all that would run (without --pg: on an empty database)");
   command->callback([=, &run] {
     run.command = [=, &run] { return run_migrate(*arguments, pg->count() > 0, run.json); };
   });
@@ -96,7 +105,8 @@ std::string describe(const UserPair& user) {
   for (const TablePair& pair : user.tables) {
     if (!pair.equal()) differing += (differing.empty() ? "" : ", ") + pair.mirror.table;
   }
-  return differing.empty() ? paint(Paint::green, "equal") : paint(Paint::red, "differs: " + differing);
+  return differing.empty() ? paint(Paint::green, "equal")
+                           : paint(Paint::red, "differs: " + differing);
 }
 
 /// A line a user, with the sum of the tables' digests; of many users those that differ.
@@ -139,20 +149,27 @@ Exit run_verify(const VerifyArguments& arguments, bool json) {
   if (comparison.equal()) {
     print(counted(users, "user", "users") + ": " + paint(Paint::green, "both halves equal") + "\n");
   } else if (comparison.first) {
-    print(paint(Paint::red, "The halves differ.") + " First difference: " + comparison.first->sentence() + "\n");
+    print(paint(Paint::red, "The halves differ.") +
+          " First difference: " + comparison.first->sentence() + "\n");
   } else {
-    print(paint(Paint::red, "The halves differed") + " and changed while they were compared; run it again.\n");
+    print(paint(Paint::red, "The halves differed") +
+          " and changed while they were compared; run it again.\n");
   }
   return exit;
 }
 
 void add_verify(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "verify", "Compare a mirror with canonical, user by user");
+  CLI::App* command =
+      add_command(app, run, "verify", "Compare a mirror with canonical, user by user");
   auto arguments = std::make_shared<VerifyArguments>();
   add_db(command, arguments->db);
-  command->add_option("--pg", arguments->pg, "Canonical's database")->type_name("CONNINFO")->required();
-  command->add_option("--user", arguments->users, "Only this user; may be given again")->type_name("USER");
-  command->callback([=, &run] { run.command = [=, &run] { return run_verify(*arguments, run.json); }; });
+  command->add_option("--pg", arguments->pg, "Canonical's database")
+      ->type_name("CONNINFO")
+      ->required();
+  command->add_option("--user", arguments->users, "Only this user; may be given again")
+      ->type_name("USER");
+  command->callback(
+      [=, &run] { run.command = [=, &run] { return run_verify(*arguments, run.json); }; });
 }
 
 }  // namespace

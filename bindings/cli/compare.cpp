@@ -15,24 +15,31 @@ T take_canonical(Result<T> result) {
   return std::move(result).value();
 }
 
-std::vector<UserPair> users_of_both(const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only) {
+std::vector<UserPair> users_of_both(const Engine& engine, sync::Canonical& canonical,
+                                    const std::vector<Uuid>& only) {
   const auto mirror = take(engine.users());
   const auto there = take_canonical(canonical.users());
   std::vector<Uuid> ids = only;
-  if (ids.empty()) std::set_union(mirror.begin(), mirror.end(), there.begin(), there.end(), std::back_inserter(ids));
+  if (ids.empty())
+    std::set_union(mirror.begin(), mirror.end(), there.begin(), there.end(),
+                   std::back_inserter(ids));
   std::vector<UserPair> users;
   for (const Uuid& id : ids) {
-    users.push_back({id, std::binary_search(mirror.begin(), mirror.end(), id),
-                     std::binary_search(there.begin(), there.end(), id), {}});
+    users.push_back({id,
+                     std::binary_search(mirror.begin(), mirror.end(), id),
+                     std::binary_search(there.begin(), there.end(), id),
+                     {}});
   }
   return users;
 }
 
-std::vector<TablePair> paired(const std::vector<TableDigest>& mirror, const std::vector<TableDigest>& canonical) {
+std::vector<TablePair> paired(const std::vector<TableDigest>& mirror,
+                              const std::vector<TableDigest>& canonical) {
   std::vector<TablePair> tables;
   for (const TableDigest& digest : mirror) {
-    const auto other = std::find_if(canonical.begin(), canonical.end(),
-                                    [&](const TableDigest& candidate) { return candidate.table == digest.table; });
+    const auto other =
+        std::find_if(canonical.begin(), canonical.end(),
+                     [&](const TableDigest& candidate) { return candidate.table == digest.table; });
     tables.push_back({digest, other == canonical.end() ? TableDigest{digest.table, 0, 0} : *other});
   }
   return tables;
@@ -66,7 +73,8 @@ std::optional<Difference> differing_row(const Uuid& user_id, const std::string& 
     const auto id_c = c < canonical.size() ? canonical[c].front() : std::nullopt;
     if (!id_c || (id_m && *id_m < *id_c)) return Difference{user_id, table, *id_m, {}, id_m, {}};
     if (!id_m || *id_c < *id_m) return Difference{user_id, table, *id_c, {}, {}, id_c};
-    if (auto found = differing_column({user_id, table, *id_m}, mirror[m], canonical[c])) return found;
+    if (auto found = differing_column({user_id, table, *id_m}, mirror[m], canonical[c]))
+      return found;
     ++m;
     ++c;
   }
@@ -78,7 +86,11 @@ std::optional<Difference> first_difference(const Engine& engine, sync::Canonical
   for (const UserPair& user : users) {
     if (user.on_mirror != user.on_canonical) {
       const std::string id = user.user_id.text();
-      return Difference{user.user_id, "users", id, {}, user.on_mirror ? std::optional(id) : std::nullopt,
+      return Difference{user.user_id,
+                        "users",
+                        id,
+                        {},
+                        user.on_mirror ? std::optional(id) : std::nullopt,
                         user.on_canonical ? std::optional(id) : std::nullopt};
     }
     for (const TablePair& pair : user.tables) {
@@ -100,7 +112,8 @@ JsonValue to_json(const TableDigest& digest) {
 
 bool UserPair::equal() const {
   return on_mirror == on_canonical &&
-         std::all_of(tables.begin(), tables.end(), [](const TablePair& pair) { return pair.equal(); });
+         std::all_of(tables.begin(), tables.end(),
+                     [](const TablePair& pair) { return pair.equal(); });
 }
 
 bool Comparison::equal() const {
@@ -112,8 +125,8 @@ std::string Difference::sentence() const {
     return "user " + user_id.text() + ", table " + table + ", row " + row + ": on " +
            (mirror ? "the mirror" : "canonical") + " only";
   }
-  return "user " + user_id.text() + ", table " + table + ", row " + row + ", column " + column + ": mirror " +
-         quoted(mirror) + ", canonical " + quoted(canonical);
+  return "user " + user_id.text() + ", table " + table + ", row " + row + ", column " + column +
+         ": mirror " + quoted(mirror) + ", canonical " + quoted(canonical);
 }
 
 Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only,
@@ -160,7 +173,9 @@ JsonValue to_json(const Comparison& comparison) {
              {"mirror", to_json(d.mirror)},
              {"canonical", to_json(d.canonical)}};
   }
-  return {{"equal", comparison.equal()}, {"users", std::move(users)}, {"first_difference", std::move(first)}};
+  return {{"equal", comparison.equal()},
+          {"users", std::move(users)},
+          {"first_difference", std::move(first)}};
 }
 
 }  // namespace tally::cli

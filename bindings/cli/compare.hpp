@@ -43,8 +43,9 @@ struct Comparison {
 };
 
 /// Compares every user of either half, or those given. `progress` is told how many are done.
-Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only = {},
-                   const std::function<void(std::size_t)>& progress = [](std::size_t) {});
+Comparison compare(
+    const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only = {},
+    const std::function<void(std::size_t)>& progress = [](std::size_t) {});
 
 JsonValue to_json(const Comparison& comparison);
 

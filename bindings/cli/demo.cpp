@@ -42,12 +42,15 @@ class Folder {
       path_ = keep;
       std::error_code error;
       fs::create_directories(path_, error);
-      if (error) throw Stop{Exit::world, "io", "cannot make the folder " + keep + ": " + error.message()};
-      if (!fs::is_empty(path_)) throw Stop{Exit::usage, "usage", keep + " is not empty; name a new folder"};
+      if (error)
+        throw Stop{Exit::world, "io", "cannot make the folder " + keep + ": " + error.message()};
+      if (!fs::is_empty(path_))
+        throw Stop{Exit::usage, "usage", keep + " is not empty; name a new folder"};
       return;
     }
     std::string name = (fs::temp_directory_path() / "tally-demo-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw Stop{Exit::world, "io", "cannot make a temporary folder"};
+    if (mkdtemp(name.data()) == nullptr)
+      throw Stop{Exit::world, "io", "cannot make a temporary folder"};
     path_ = name;
   }
   ~Folder() {
@@ -130,15 +133,20 @@ std::optional<RetriedJob> retried_job() {
   for (const std::string& line : lines_of(embedded("demo.jsonl"))) {
     if (auto command = parse_trace_line(line)) commands.push_back(std::move(*command));
     if (commands.empty()) continue;
-    if (const auto* retry = std::get_if<RetryJob>(&commands.back().operation)) found = RetriedJob{retry->job_id};
+    if (const auto* retry = std::get_if<RetryJob>(&commands.back().operation))
+      found = RetriedJob{retry->job_id};
   }
   for (const Command& command : commands) {
     const std::string at = short_time(command.at.text()) + "  ";
-    if (const auto* fail = std::get_if<FailJob>(&command.operation); fail && found && fail->job_id == found->id) {
-      found->story.push_back(at + "fail_job: " + fail->error_code + ", " + fail->error_message.value_or(""));
+    if (const auto* fail = std::get_if<FailJob>(&command.operation);
+        fail && found && fail->job_id == found->id) {
+      found->story.push_back(at + "fail_job: " + fail->error_code + ", " +
+                             fail->error_message.value_or(""));
     }
-    if (const auto* retry = std::get_if<RetryJob>(&command.operation); retry && found && retry->job_id == found->id) {
-      found->story.push_back(at + "retry_job: " + thousands(retry->amount.value) + " credits held anew");
+    if (const auto* retry = std::get_if<RetryJob>(&command.operation);
+        retry && found && retry->job_id == found->id) {
+      found->story.push_back(at + "retry_job: " + thousands(retry->amount.value) +
+                             " credits held anew");
     }
   }
   return found;
@@ -148,13 +156,15 @@ std::unique_ptr<ThrowawayPostgres> start_postgres() {
   try {
     return std::make_unique<ThrowawayPostgres>();
   } catch (const std::exception& e) {
-    throw Stop{Exit::world, "unreachable", std::string("the throw-away PostgreSQL did not start: ") + e.what()};
+    throw Stop{Exit::world, "unreachable",
+               std::string("the throw-away PostgreSQL did not start: ") + e.what()};
   }
 }
 
 void replay_on_canonical(const Engine& engine, Findings& findings) {
   if (!ThrowawayPostgres::find_binaries()) {
-    findings.left_out = "no PostgreSQL server is installed here (on Debian: apt-get install postgresql)";
+    findings.left_out =
+        "no PostgreSQL server is installed here (on Debian: apt-get install postgresql)";
     return;
   }
   const auto postgres = start_postgres();
@@ -184,9 +194,9 @@ void print_opening(const Findings& findings) {
   const auto ok = summary.results.find("ok");
   const auto count = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
   const std::uint64_t fine = ok == summary.results.end() ? 0 : ok->second;
-  print(paint(Paint::bold, "A day of two customers, an edge node and a desktop, on one mirror") + "\n\n  " +
-        counted(count(summary.operations), "operation", "operations") + ": " + thousands(count(fine)) +
-        " ok; refused, with nothing changed:\n");
+  print(paint(Paint::bold, "A day of two customers, an edge node and a desktop, on one mirror") +
+        "\n\n  " + counted(count(summary.operations), "operation", "operations") + ": " +
+        thousands(count(fine)) + " ok; refused, with nothing changed:\n");
   for (const auto& [code, n] : summary.results) {
     if (code == "ok") continue;
     const auto known = code_named(code);
@@ -198,8 +208,8 @@ void print_opening(const Findings& findings) {
 void print_statements(const Engine& engine, const Findings& findings) {
   for (const Uuid& user : findings.users) {
     const AccountCheck check = take(engine.check(user));
-    heading("Statement of " + person(engine, user) + ": " + thousands(check.balance.value) + " credits, " +
-            thousands(check.held.value) + " held");
+    heading("Statement of " + person(engine, user) + ": " + thousands(check.balance.value) +
+            " credits, " + thousands(check.held.value) + " held");
     print(statement(engine, user, 1'000));
   }
 }
@@ -216,8 +226,8 @@ void print_digests(const Engine& engine, const Comparison& comparison) {
   Table table({{"digest of"}, {"rows", true}, {"mirror"}, {"canonical"}, {""}});
   for (const UserPair& user : comparison.users) {
     for (const TablePair& pair : user.tables) {
-      table.add({person(engine, user.user_id) + ", " + pair.mirror.table, thousands(pair.mirror.rows),
-                 hex(pair.mirror.digest), hex(pair.canonical.digest),
+      table.add({person(engine, user.user_id) + ", " + pair.mirror.table,
+                 thousands(pair.mirror.rows), hex(pair.mirror.digest), hex(pair.canonical.digest),
                  pair.equal() ? paint(Paint::green, "=") : paint(Paint::red, "differs")});
     }
   }
@@ -232,22 +242,27 @@ void print_verdict(const Findings& findings) {
       print("  " + paint(Paint::green, "✓") + " " + pair.title + ": " +
             thousands(static_cast<std::int64_t>(pair.lines)) + " results, line by line the same\n");
     } else {
-      print("  " + paint(Paint::red, "✗") + " " + pair.title + ": line " + std::to_string(*pair.differing) +
-            " differs:\n      " + shown(pair.one, 300) + "\n      " + shown(pair.other, 300) + "\n");
+      print("  " + paint(Paint::red, "✗") + " " + pair.title + ": line " +
+            std::to_string(*pair.differing) + " differs:\n      " + shown(pair.one, 300) +
+            "\n      " + shown(pair.other, 300) + "\n");
     }
   }
-  print("  " + (findings.audit.findings.empty() ? paint(Paint::green, "✓") : paint(Paint::red, "✗")) +
+  print("  " +
+        (findings.audit.findings.empty() ? paint(Paint::green, "✓") : paint(Paint::red, "✗")) +
         " audit of the mirror: " +
-        (findings.audit.findings.empty() ? "nothing is wrong" : shown(findings.audit.findings.front().detail, 200)) +
+        (findings.audit.findings.empty() ? "nothing is wrong"
+                                         : shown(findings.audit.findings.front().detail, 200)) +
         "\n");
   if (!findings.comparison) {
-    print("\n" + paint(Paint::yellow, "Left out: ") + "the replay to PostgreSQL and the comparison of both halves; " +
-          findings.left_out + ".\n");
+    print("\n" + paint(Paint::yellow, "Left out: ") +
+          "the replay to PostgreSQL and the comparison of both halves; " + findings.left_out +
+          ".\n");
   } else if (findings.fine()) {
     print("\n" + paint(Paint::green, "Both halves equal, to the credit.") + "\n");
   }
   if (findings.comparison && findings.comparison->first) {
-    print("  " + paint(Paint::red, "✗") + " first difference: " + findings.comparison->first->sentence() + "\n");
+    print("  " + paint(Paint::red, "✗") +
+          " first difference: " + findings.comparison->first->sentence() + "\n");
   }
   if (!findings.fine()) print("\n" + paint(Paint::red, "Something is wrong.") + "\n");
 }
@@ -255,32 +270,35 @@ void print_verdict(const Findings& findings) {
 void print_ways_on(const Folder& folder, const Findings& findings) {
   if (!folder.is_kept() || findings.users.empty()) return;
   const std::string db = folder.mirror().string();
-  print("\nThe mirror is kept. Look into it:\n  tally account " + findings.users.front().text() + " --db " + db +
-        "\n  sqlite3 " + db + " 'select * from credit_ledger'\n");
+  print("\nThe mirror is kept. Look into it:\n  tally account " + findings.users.front().text() +
+        " --db " + db + "\n  sqlite3 " + db + " 'select * from credit_ledger'\n");
 }
 
 JsonValue to_json(const Engine& engine, const Findings& findings) {
   JsonValue users = JsonValue::array();
   for (const Uuid& user : findings.users) {
     JsonValue entries = JsonValue::array();
-    for (const Entry& entry : take(engine.history(user, 1'000))) entries.push_back(cli::to_json(entry));
+    for (const Entry& entry : take(engine.history(user, 1'000)))
+      entries.push_back(cli::to_json(entry));
     users.push_back({{"user_id", user.text()},
                      {"balance", take(engine.balance(user)).value},
                      {"entries", std::move(entries)}});
   }
   JsonValue results = JsonValue::array();
   for (const ResultsPair& pair : findings.results) {
-    results.push_back({{"compared", pair.title},
-                       {"lines", pair.lines},
-                       {"differing_line", pair.differing ? JsonValue(*pair.differing) : JsonValue(nullptr)}});
+    results.push_back(
+        {{"compared", pair.title},
+         {"lines", pair.lines},
+         {"differing_line", pair.differing ? JsonValue(*pair.differing) : JsonValue(nullptr)}});
   }
-  return {{"fine", findings.fine()},
-          {"results", findings.mirror.summary.results},
-          {"users", std::move(users)},
-          {"compared", std::move(results)},
-          {"audit_findings", findings.audit.findings.size()},
-          {"left_out", findings.left_out.empty() ? JsonValue(nullptr) : JsonValue(findings.left_out)},
-          {"halves", findings.comparison ? cli::to_json(*findings.comparison) : JsonValue(nullptr)}};
+  return {
+      {"fine", findings.fine()},
+      {"results", findings.mirror.summary.results},
+      {"users", std::move(users)},
+      {"compared", std::move(results)},
+      {"audit_findings", findings.audit.findings.size()},
+      {"left_out", findings.left_out.empty() ? JsonValue(nullptr) : JsonValue(findings.left_out)},
+      {"halves", findings.comparison ? cli::to_json(*findings.comparison) : JsonValue(nullptr)}};
 }
 
 Exit run_demo(const std::string& keep, bool json) {
@@ -290,7 +308,8 @@ Exit run_demo(const std::string& keep, bool json) {
   findings.mirror = answers_of(mirror_half(engine));
   findings.users = take(engine.users());
   findings.audit = take(engine.audit());
-  findings.results.push_back(compare_results("mirror and what the trace is known to give", findings.mirror.lines,
+  findings.results.push_back(compare_results("mirror and what the trace is known to give",
+                                             findings.mirror.lines,
                                              lines_of(embedded("demo.expected.jsonl"))));
   if (!json) {
     print_opening(findings);
@@ -312,7 +331,8 @@ Exit run_demo(const std::string& keep, bool json) {
 }  // namespace
 
 void add_demo(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "demo", "Show a day of two customers on both halves, and that they agree");
+  CLI::App* command = add_command(
+      app, run, "demo", "Show a day of two customers on both halves, and that they agree");
   auto keep = std::make_shared<std::string>();
   command->add_option("--keep", *keep, "Keep the mirror in this folder")->type_name("DIR");
   command->callback([=, &run] { run.command = [=, &run] { return run_demo(*keep, run.json); }; });

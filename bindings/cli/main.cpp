@@ -30,7 +30,8 @@ Uuid uuid_argument(const std::string& text, const std::string& name) {
 
 Engine open_mirror(const std::string& path) {
   std::error_code error;
-  if (fs::is_directory(path, error)) throw Stop{Exit::world, "io", path + " is a folder, not a mirror's file"};
+  if (fs::is_directory(path, error))
+    throw Stop{Exit::world, "io", path + " is a folder, not a mirror's file"};
   if (fs::is_regular_file(path, error) && fs::file_size(path, error) == 0) {
     throw Stop{Exit::world, "corrupt", path + " is empty, not a mirror"};
   }
@@ -45,10 +46,14 @@ Engine open_mirror(const std::string& path) {
 
 std::string_view canonical_hint(Code code) {
   switch (code) {
-    case Code::unreachable: return "check --pg, and that the server is up";
-    case Code::not_found: return "run tally migrate --pg CONNINFO first (with --shim where it is no Supabase)";
-    case Code::busy: return "try again";
-    default: return {};
+    case Code::unreachable:
+      return "check --pg, and that the server is up";
+    case Code::not_found:
+      return "run tally migrate --pg CONNINFO first (with --shim where it is no Supabase)";
+    case Code::busy:
+      return "try again";
+    default:
+      return {};
   }
 }
 
@@ -61,14 +66,16 @@ sync::Canonical connect(const std::string& conninfo) {
 namespace {
 
 void add_version(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "version", "Print the versions of tally and of what it carries");
+  CLI::App* command =
+      add_command(app, run, "version", "Print the versions of tally and of what it carries");
   command->callback([&run] {
     run.command = [&run] {
       if (run.json) {
-        print_json({{"tally", version()}, {"sqlite", sqlite_version()}, {"libpq", sync::libpq_version()}});
+        print_json(
+            {{"tally", version()}, {"sqlite", sqlite_version()}, {"libpq", sync::libpq_version()}});
       } else {
-        print("tally " + std::string(version()) + " (SQLite " + std::string(sqlite_version()) + ", libpq " +
-              sync::libpq_version() + ")\n");
+        print("tally " + std::string(version()) + " (SQLite " + std::string(sqlite_version()) +
+              ", libpq " + sync::libpq_version() + ")\n");
       }
       return Exit::fine;
     };
@@ -107,19 +114,22 @@ Exit explain(const CLI::App& app, const CLI::ParseError& error) {
   }
   const auto chosen = app.get_subcommands();
   print_error({Exit::usage, "usage",
-               std::string(error.what()) + "; tally " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") +
-                   "--help tells more"},
+               std::string(error.what()) + "; tally " +
+                   (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help tells more"},
               false);
   return Exit::usage;
 }
 
 Exit run_program(int argc, char** argv) {
-  CLI::App app("Tallystick: credits and jobs that work offline, on a mirror of a Postgres ledger.", "tally");
+  CLI::App app("Tallystick: credits and jobs that work offline, on a mirror of a Postgres ledger.",
+               "tally");
   app.require_subcommand(1);
   app.set_version_flag("--version", "tally " + std::string(version()));
-  app.footer("Exit status: 0 fine, 1 refused or different, 2 wrong usage, 3 a failure of the world\n"
-             "(disk, server, closed output). Errors go to standard error.\n"
-             "CONNINFO is a URI, a conninfo string or a database's name; '' takes libpq's PG* environment.");
+  app.footer(
+      "Exit status: 0 fine, 1 refused or different, 2 wrong usage, 3 a failure of the world\n"
+      "(disk, server, closed output). Errors go to standard error.\n"
+      "CONNINFO is a URI, a conninfo string or a database's name; '' takes libpq's PG* "
+      "environment.");
   Run run;
   add_replay(app, run);
   add_read_commands(app, run);

@@ -13,7 +13,8 @@ namespace tally::cli {
 namespace {
 
 [[noreturn]] void output_failed() {
-  if (errno == EPIPE) throw Stop{Exit::world, "closed_output", ""};  // The reader has what it wanted.
+  if (errno == EPIPE)
+    throw Stop{Exit::world, "closed_output", ""};  // The reader has what it wanted.
   throw Stop{Exit::world, "io", std::string("cannot write the output: ") + std::strerror(errno)};
 }
 
@@ -45,11 +46,21 @@ std::string padded(std::string_view text, std::size_t to, bool right) {
   return right ? gap + std::string(text) : std::string(text) + gap;
 }
 
-constexpr std::array<std::string_view, 12> number_columns{
-    "progress",     "cost_credits_reserved", "cost_credits_final", "step_order", "progress_pct", "size_bytes",
-    "target_minutes", "amount",              "balance_after",      "seq",        "balance",      "held"};
-constexpr std::array<std::string_view, 6> json_columns{"manifest_json", "artifacts_json", "metadata_json",
-                                                       "options",       "settings",       "notification_prefs"};
+constexpr std::array<std::string_view, 12> number_columns{"progress",
+                                                          "cost_credits_reserved",
+                                                          "cost_credits_final",
+                                                          "step_order",
+                                                          "progress_pct",
+                                                          "size_bytes",
+                                                          "target_minutes",
+                                                          "amount",
+                                                          "balance_after",
+                                                          "seq",
+                                                          "balance",
+                                                          "held"};
+constexpr std::array<std::string_view, 6> json_columns{"manifest_json", "artifacts_json",
+                                                       "metadata_json", "options",
+                                                       "settings",      "notification_prefs"};
 
 bool is_among(const auto& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -58,7 +69,8 @@ bool is_among(const auto& names, std::string_view name) {
 }  // namespace
 
 Stop stop_for(const Error& error, std::string_view what_to_do) {
-  std::string sentence = error.detail.empty() ? std::string(row_of(error.code).sentence) : error.detail;
+  std::string sentence =
+      error.detail.empty() ? std::string(row_of(error.code).sentence) : error.detail;
   if (!what_to_do.empty()) sentence += "; " + std::string(what_to_do);
   return {is_failure(error.code) ? Exit::world : Exit::refused, std::string(name_of(error.code)),
           std::move(sentence)};
@@ -96,7 +108,8 @@ bool is_terminal_error() { return isatty(STDERR_FILENO) == 1; }
 std::string paint(Paint paint, std::string_view text) {
   constexpr std::array<std::string_view, 6> codes{"0", "1", "2", "31", "32", "33"};
   if (paint == Paint::plain || !wants_colours()) return std::string(text);
-  return "\x1b[" + std::string(codes[static_cast<std::size_t>(paint)]) + "m" + std::string(text) + "\x1b[0m";
+  return "\x1b[" + std::string(codes[static_cast<std::size_t>(paint)]) + "m" + std::string(text) +
+         "\x1b[0m";
 }
 
 std::string shown(std::string_view text, std::size_t width_max) {
@@ -117,7 +130,9 @@ std::string thousands(std::int64_t number) {
   return digits;
 }
 
-std::string signed_credits(std::int64_t credits) { return (credits > 0 ? "+" : "") + thousands(credits); }
+std::string signed_credits(std::int64_t credits) {
+  return (credits > 0 ? "+" : "") + thousands(credits);
+}
 
 std::string short_time(std::string_view text) {
   std::string out(text.substr(0, 19));
@@ -166,7 +181,10 @@ std::string Table::text(std::size_t indent) const {
 }
 
 Progress::Progress(std::string what, bool wanted)
-    : what_(std::move(what)), wanted_(wanted && is_terminal_error()), started_(Clock::now()), last_(started_) {}
+    : what_(std::move(what)),
+      wanted_(wanted && is_terminal_error()),
+      started_(Clock::now()),
+      last_(started_) {}
 
 void Progress::show(std::uint64_t count) {
   if (!wanted_) return;
@@ -176,8 +194,8 @@ void Progress::show(std::uint64_t count) {
   shown_ = true;
   const double seconds = std::chrono::duration<double>(now - started_).count();
   const auto rate = static_cast<std::int64_t>(static_cast<double>(count) / seconds);
-  std::fprintf(stderr, "\r\x1b[K%s %s, %s/s", thousands(static_cast<std::int64_t>(count)).c_str(), what_.c_str(),
-               thousands(rate).c_str());
+  std::fprintf(stderr, "\r\x1b[K%s %s, %s/s", thousands(static_cast<std::int64_t>(count)).c_str(),
+               what_.c_str(), thousands(rate).c_str());
 }
 
 void Progress::clear() {
@@ -187,9 +205,13 @@ void Progress::clear() {
 
 // ---- the libraries' values as JSON ------------------------------------------------------------
 
-JsonValue to_json(const std::optional<std::string>& text) { return text ? JsonValue(*text) : JsonValue(nullptr); }
+JsonValue to_json(const std::optional<std::string>& text) {
+  return text ? JsonValue(*text) : JsonValue(nullptr);
+}
 
-JsonValue to_json(const std::optional<Uuid>& id) { return id ? JsonValue(id->text()) : JsonValue(nullptr); }
+JsonValue to_json(const std::optional<Uuid>& id) {
+  return id ? JsonValue(id->text()) : JsonValue(nullptr);
+}
 
 JsonValue to_json(const Entry& entry) {
   return {{"id", entry.id.text()},

@@ -17,11 +17,13 @@ struct Arguments {
 
 /// A subcommand over one mirror that runs `body(engine, arguments, json)`.
 template <class Body>
-std::shared_ptr<Arguments> add_reader(CLI::App& app, Run& run, const std::string& name, const std::string& what,
-                                      const std::string& id_name, Body body, CLI::App** out = nullptr) {
+std::shared_ptr<Arguments> add_reader(CLI::App& app, Run& run, const std::string& name,
+                                      const std::string& what, const std::string& id_name,
+                                      Body body, CLI::App** out = nullptr) {
   CLI::App* command = add_command(app, run, name, what);
   auto arguments = std::make_shared<Arguments>();
-  if (!id_name.empty()) command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
+  if (!id_name.empty())
+    command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
   add_db(command, arguments->db);
   command->callback([=, &run] {
     run.command = [=, &run] {
@@ -73,7 +75,8 @@ Exit account(const Engine& engine, const Uuid& user_id, const Arguments&, bool j
   if (account.holds.empty()) return Exit::fine;
   Table table({{"open hold of job"}, {"credits", true}, {"reservation"}});
   for (const OpenHold& hold : account.holds) {
-    table.add({hold.job_id.text(), thousands(hold.amount.value), hold.reservation ? hold.reservation->text() : ""});
+    table.add({hold.job_id.text(), thousands(hold.amount.value),
+               hold.reservation ? hold.reservation->text() : ""});
   }
   print("\n" + table.text());
   return Exit::fine;
@@ -126,7 +129,8 @@ Exit audit(const Engine& engine, const Uuid&, const Arguments&, bool json) {
     findings.push_back({{"invariant", finding.invariant},
                         {"user_id", to_json(finding.user_id)},
                         {"detail", finding.detail}});
-    table.add({finding.invariant, finding.user_id ? finding.user_id->text() : "", shown(finding.detail, 200)});
+    table.add({finding.invariant, finding.user_id ? finding.user_id->text() : "",
+               shown(finding.detail, 200)});
   }
   if (json) {
     print_json({{"users", report.users},
@@ -136,11 +140,13 @@ Exit audit(const Engine& engine, const Uuid&, const Arguments&, bool json) {
     return exit;
   }
   if (!report.findings.empty()) print(table.text() + "\n");
-  print(counted(report.users, "user", "users") + ", " + counted(report.entries, "entry", "entries") + ", " +
-        counted(report.jobs, "job", "jobs") + " recomputed: " +
+  print(counted(report.users, "user", "users") + ", " +
+        counted(report.entries, "entry", "entries") + ", " + counted(report.jobs, "job", "jobs") +
+        " recomputed: " +
         (report.findings.empty()
              ? paint(Paint::green, "nothing is wrong")
-             : paint(Paint::red, counted(static_cast<std::int64_t>(report.findings.size()), "finding", "findings"))) +
+             : paint(Paint::red, counted(static_cast<std::int64_t>(report.findings.size()),
+                                         "finding", "findings"))) +
         "\n");
   return exit;
 }
@@ -151,8 +157,8 @@ void add_read_commands(CLI::App& app, Run& run) {
   add_reader(app, run, "balance", "Print a user's balance", "USER", balance);
   add_reader(app, run, "account", "Show a user's balance and open holds", "USER", account);
   CLI::App* command = nullptr;
-  const auto arguments =
-      add_reader(app, run, "history", "List a user's entries, newest first", "USER", history, &command);
+  const auto arguments = add_reader(app, run, "history", "List a user's entries, newest first",
+                                    "USER", history, &command);
   command->add_option("--limit", arguments->limit, "How many at the most")
       ->type_name("N")
       ->check(CLI::Range(1, 10'000))
@@ -161,7 +167,8 @@ void add_read_commands(CLI::App& app, Run& run) {
       ->type_name("SEQ")
       ->check(CLI::PositiveNumber);
   add_reader(app, run, "job", "Show a job: its stages, credits and assets in time", "JOB", job);
-  add_reader(app, run, "audit", "Recompute balances, numbers and holds from a mirror's entries", "", audit);
+  add_reader(app, run, "audit", "Recompute balances, numbers and holds from a mirror's entries", "",
+             audit);
 }
 
 }  // namespace tally::cli

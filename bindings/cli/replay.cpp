@@ -34,7 +34,8 @@ class Group {
   }
 
   bool is_full() const {
-    constexpr std::size_t bytes_max = 64'000'000;  // Far from what one message to a server may hold.
+    constexpr std::size_t bytes_max =
+        64'000'000;  // Far from what one message to a server may hold.
     return is_operation_.size() >= options_.batch || bytes_ >= bytes_max;
   }
 
@@ -59,7 +60,10 @@ class Group {
     if (verdicts) return std::move(verdicts).value();
     Stop stop = stop_for(verdicts.error(), canonical_hint(verdicts.error().code));
     stop.exit = Exit::world;
-    stop.sentence = "stopped before line " + thousands(static_cast<std::int64_t>(first)) + ": " + stop.sentence;
+    stop.sentence =
+        "stopped before line " + thousands(static_cast<std::int64_t>(first)) + ": " + stop.sentence;
+    // What was applied, even where the answer to it was lost, counts once.
+    if (first > 1) stop.sentence += "; then run the whole trace again";
     throw stop;
   }
 
@@ -96,7 +100,8 @@ std::unique_ptr<std::istream> open_trace(const std::string& path) {
     return std::make_unique<std::istream>(std::cin.rdbuf());
   }
   std::error_code error;
-  if (fs::is_directory(path, error)) throw Stop{Exit::world, "io", path + " is a folder, not a trace"};
+  if (fs::is_directory(path, error))
+    throw Stop{Exit::world, "io", path + " is a folder, not a trace"};
   errno = 0;
   auto file = std::make_unique<std::ifstream>(path, std::ios::binary);
   if (!*file) throw Stop{Exit::world, "io", "cannot read " + path + ": " + std::strerror(errno)};
@@ -142,12 +147,15 @@ class Results {
 
 void check(const Arguments& arguments, bool has_db, bool has_pg) {
   if (has_db == has_pg) {
-    throw Stop{Exit::usage, "usage", "replay wants --db FILE or --pg CONNINFO, one of them; tally replay --help tells more"};
+    throw Stop{
+        Exit::usage, "usage",
+        "replay wants --db FILE or --pg CONNINFO, one of them; tally replay --help tells more"};
   }
   std::error_code ignored;
   for (const std::string& input : {arguments.trace, arguments.db}) {
     if (!arguments.results.empty() && fs::equivalent(arguments.results, input, ignored)) {
-      throw Stop{Exit::usage, "usage", "--results would overwrite " + input + "; name another file"};
+      throw Stop{Exit::usage, "usage",
+                 "--results would overwrite " + input + "; name another file"};
     }
   }
 }
@@ -156,16 +164,19 @@ void print_summary(const ReplaySummary& summary, bool json) {
   const double seconds = std::max(summary.seconds, 1e-9);
   const auto rate = static_cast<std::int64_t>(static_cast<double>(summary.operations) / seconds);
   if (json) {
-    const JsonValue out{{"lines", summary.lines},       {"operations", summary.operations},
-                        {"results", summary.results},   {"seconds", summary.seconds},
+    const JsonValue out{{"lines", summary.lines},
+                        {"operations", summary.operations},
+                        {"results", summary.results},
+                        {"seconds", summary.seconds},
                         {"operations_per_second", rate}};
     std::fprintf(stderr, "%s\n", out.dump().c_str());
   } else if (is_terminal_error()) {
     std::fprintf(stderr, "%s in %.2f s, %s operations/s\n",
-                 counted(static_cast<std::int64_t>(summary.lines), "line", "lines").c_str(), summary.seconds,
-                 thousands(rate).c_str());
+                 counted(static_cast<std::int64_t>(summary.lines), "line", "lines").c_str(),
+                 summary.seconds, thousands(rate).c_str());
     for (const auto& [code, count] : summary.results) {
-      std::fprintf(stderr, "%12s %s\n", thousands(static_cast<std::int64_t>(count)).c_str(), code.c_str());
+      std::fprintf(stderr, "%12s %s\n", thousands(static_cast<std::int64_t>(count)).c_str(),
+                   code.c_str());
     }
   }
 }
@@ -192,7 +203,8 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
     results.finish();  // A result is there when its commit is.
     progress.show(summary.operations);
   };
-  const ReplaySummary summary = replay(*trace, has_pg ? canonical_half(*canonical) : mirror_half(*engine), options);
+  const ReplaySummary summary =
+      replay(*trace, has_pg ? canonical_half(*canonical) : mirror_half(*engine), options);
   progress.clear();
   print_summary(summary, json);
   return Exit::fine;
@@ -201,11 +213,8 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
 }  // namespace
 
 Half mirror_half(Engine& engine) {
-  return [&engine](std::vector<Command> commands, std::span<const std::string>) -> Result<std::vector<Verdict>> {
-    auto verdicts = engine.submit(std::move(commands));
-    // A commit fails for all of its operations.
-    if (!verdicts.empty() && is_failure(verdicts.front().code)) return Error{verdicts.front().code, {}};
-    return verdicts;
+  return [&engine](std::vector<Command> commands, std::span<const std::string>) {
+    return engine.submit(std::move(commands));
   };
 }
 
@@ -213,7 +222,8 @@ Half canonical_half(sync::Canonical& canonical) {
   return [&canonical](const std::vector<Command>&, std::span<const std::string> lines) {
     auto verdicts = canonical.apply(lines);
     // A deadlock with plain writers ends one of them, which is to try again.
-    for (int attempt = 0; attempt < 5 && !verdicts && verdicts.error().code == Code::busy; ++attempt) {
+    for (int attempt = 0; attempt < 5 && !verdicts && verdicts.error().code == Code::busy;
+         ++attempt) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20 << attempt));
       verdicts = canonical.apply(lines);
     }
@@ -240,14 +250,18 @@ ReplaySummary replay(std::istream& trace, const Half& half, const ReplayOptions&
 void add_replay(CLI::App& app, Run& run) {
   CLI::App* command = add_command(app, run, "replay", "Apply a trace to a mirror or to canonical");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("trace", arguments->trace, "The trace, an operation a line; - is standard input")
+  command
+      ->add_option("trace", arguments->trace, "The trace, an operation a line; - is standard input")
       ->type_name("TRACE")
       ->required();
-  CLI::Option* db = command->add_option("--db", arguments->db, "The mirror's file; made where there is none");
+  CLI::Option* db =
+      command->add_option("--db", arguments->db, "The mirror's file; made where there is none");
   db->type_name("FILE");
   CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
   pg->type_name("CONNINFO");
-  command->add_option("--results", arguments->results, "Where the results go, instead of standard output")
+  command
+      ->add_option("--results", arguments->results,
+                   "Where the results go, instead of standard output")
       ->type_name("FILE");
   command->add_option("--batch", arguments->batch, "Lines a commit")
       ->type_name("N")

@@ -5,7 +5,9 @@
 namespace tally::cli {
 namespace {
 
-std::string word(const ViewRow& row, std::string_view name) { return column(row, name).value_or(""); }
+std::string word(const ViewRow& row, std::string_view name) {
+  return column(row, name).value_or("");
+}
 
 /// From one time column to another; nothing where one is NULL.
 std::string took(const ViewRow& row, std::string_view from, std::string_view to) {
@@ -25,10 +27,12 @@ struct Happening {
 
 Happening of_step(const ViewRow& step) {
   const std::string state = word(step, "state");
-  Happening out{word(step, "started_at"), 2, word(step, "step_name"), took(step, "started_at", "finished_at"), ""};
+  Happening out{word(step, "started_at"), 2, word(step, "step_name"),
+                took(step, "started_at", "finished_at"), ""};
   out.more = state + ", " + word(step, "progress_pct") + " %";
   for (const char* name : {"status_message", "error_message"}) {
-    if (const auto text = column(step, name); text && !text->empty()) out.more += " · " + shown(*text);
+    if (const auto text = column(step, name); text && !text->empty())
+      out.more += " · " + shown(*text);
   }
   return out;
 }
@@ -46,11 +50,13 @@ std::vector<Happening> happenings(const Engine& engine, const JobView& view, con
     if (column(step, "started_at")) all.push_back(of_step(step));
   }
   for (const ViewRow& asset : view.assets) {
-    all.push_back({word(asset, "created_at"), 3, "asset " + word(asset, "type"), "", shown(word(asset, "url"))});
+    all.push_back({word(asset, "created_at"), 3, "asset " + word(asset, "type"), "",
+                   shown(word(asset, "url"))});
   }
   if (column(view.job, "finished_at")) {
     std::string more = word(view.job, "error_code");
-    if (const auto text = column(view.job, "error_message"); text && !text->empty()) more += " · " + shown(*text);
+    if (const auto text = column(view.job, "error_message"); text && !text->empty())
+      more += " · " + shown(*text);
     all.push_back({word(view.job, "finished_at"), 4, word(view.job, "status"), "", more});
   }
   std::stable_sort(all.begin(), all.end(), [](const Happening& a, const Happening& b) {
@@ -91,7 +97,10 @@ std::string statement(const Engine& engine, const Uuid& user_id, std::size_t lim
     }
     const auto amount = entry.amount.value;
     table.add({short_time(entry.created_at.text()), what,
-               paint(amount < 0 ? Paint::red : amount > 0 ? Paint::green : Paint::plain, signed_credits(amount)),
+               paint(amount < 0   ? Paint::red
+                     : amount > 0 ? Paint::green
+                                  : Paint::plain,
+                     signed_credits(amount)),
                thousands(entry.balance_after.value)});
   }
   return table.text(2);
@@ -126,7 +135,8 @@ std::string job_report(const Engine& engine, const JobView& view, const Uuid& jo
     if (const auto row = engine.project(*project)) title = " · " + shown(word(*row, "title"));
   }
   std::string out = paint(Paint::bold, "Job " + job_id.text()) + title + "\n  " +
-                    paint(paint_of_status(status), status) + ", " + word(view.job, "progress") + " %, reserved " +
+                    paint(paint_of_status(status), status) + ", " + word(view.job, "progress") +
+                    " %, reserved " +
                     column(view.job, "cost_credits_reserved").value_or("nothing") + ", charged " +
                     column(view.job, "cost_credits_final").value_or("nothing");
   if (const auto time = took(view.job, "started_at", "finished_at"); !time.empty()) {

@@ -160,103 +160,128 @@ void Engine::Impl::refresh(const Uuid* user_id) {
 // the next gathers in the queue.
 void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts,
                           Error& failure) noexcept {
-  Request request{&commands, &verdicts, &failure};
+  Request request{commands, verdicts, failure};
   std::unique_lock lock(queue_mutex_);
-  const bool first = queue_.empty();
-  queue_.push_back(&request);
-  if (!first) {
+  const bool leads = queue_first_ == nullptr;
+  (leads ? queue_first_ : queue_last_->next) = &request;
+  queue_last_ = &request;
+  if (!leads) {
     lock.unlock();
     request.turn.wait(Turn::wait);
     if (request.turn.load(std::memory_order_acquire) == Turn::done) return;
     lock.lock();
   }
-
-  std::vector<Request*> group;
-  std::size_t operations = 0;
-  for (Request* waiting : queue_) {
-    operations += waiting->commands->size();
-    if (!group.empty() && operations > commit_operations_max) break;
-    group.push_back(waiting);
-  }
+  const Group group = take_group();
   lock.unlock();
   commit_for(group);
-  const std::vector<Happening> happenings = work_.happenings();
+  const std::vector<Happening> happenings = work_.take_happenings();
+
   lock.lock();
-  queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(group.size()));
-  Request* const next = queue_.empty() ? nullptr : queue_.front();
+  Request* last = group.first;
+  for (std::size_t i = 1; i < group.count; ++i) last = last->next;
+  Request* const next = last->next;
+  queue_first_ = next;
+  if (next == nullptr) queue_last_ = nullptr;
   lock.unlock();
   // The next leader first: its commit can be on its way while the others wake. A request may be
   // gone once its turn is set; only its address is used after that.
   if (next != nullptr) next->give(Turn::lead);
-  for (Request* finished : group) {
-    if (finished != &request) finished->give(Turn::done);
-  }
+  group.for_each([&](Request& finished) {
+    if (&finished != &request) finished.give(Turn::done);
+  });
   tell_host(happenings);
 }
 
-void Engine::Impl::commit_for(const std::vector<Request*>& group) noexcept {
-  work_.begin();
+Engine::Impl::Group Engine::Impl::take_group() noexcept {
+  Group group{queue_first_, 0};
+  std::size_t operations = 0;
+  for (const Request* request = queue_first_; request != nullptr; request = request->next) {
+    operations += request->commands.size();
+    if (group.count > 0 && operations > commit_operations_max) break;
+    ++group.count;
+  }
+  return group;
+}
+
+void Engine::Impl::commit_for(const Group& group) noexcept {
   if (broken_.load(std::memory_order_relaxed)) {
     fail_group(group, Error{Code::internal, "an earlier invariant failed; reopen the mirror"});
     return;
   }
   bool begun = false;
+  std::uint64_t word = 0;
   try {
     begin_.run();
     begun = true;
-    const std::uint64_t word = change_word_.load();  // Ours until we commit: we hold the write lock.
+    word = change_word_.load();  // Ours until we commit: we hold the write lock.
     const bool foreign = !written_before_ || word != written_word_;
     if (foreign) refresh(nullptr);
     store_.begin(foreign);
-    if (apply_group(group)) {
-      store_.flush();
-      own_counter_.store(ChangeWord::counter(word) + 1U, std::memory_order_release);
-      commit_.run();
-      begun = false;
-      publish(word);
-    } else {
+    if (!apply_group(group)) {
       rollback_.run();
-      begun = false;
       written_word_ = word;
       written_before_ = true;
+      return;
     }
+    store_.flush();
+    own_counter_.store(ChangeWord::counter(word) + 1ULL, std::memory_order_release);
+    commit_.run();
   } catch (...) {
     const Error error = error_in_flight();
-    if (error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
-    fail_group(group, error);
-    work_.begin();
-    written_before_ = false;  // Whatever happened: read everything anew.
-    try {
-      if (begun && sqlite3_get_autocommit(writer_.getHandle()) == 0) rollback_.run();
-    } catch (...) {
-      broken_.store(true, std::memory_order_relaxed);
-      log(LogLevel::error, "a transaction could not be rolled back; reopen the mirror");
-    }
     own_counter_.store(no_counter, std::memory_order_release);
+    if (error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
+    work_.take_happenings();
+    fail_group(group, error);
+    abandon(begun);
     log(LogLevel::error, error.detail);
+    return;
+  }
+  try {
+    publish(word);
+  } catch (...) {
+    // It is committed, and the callers are told so; `seen` stays behind, so that readers refresh.
+    written_before_ = false;
+    own_counter_.store(no_counter, std::memory_order_release);
+    log(LogLevel::warning, error_in_flight().detail);
+  }
+}
+
+/// Ends a transaction that failed; the next one reads everything anew.
+void Engine::Impl::abandon(bool begun) noexcept {
+  written_before_ = false;
+  if (!begun || sqlite3_get_autocommit(writer_.getHandle()) != 0) return;
+  try {
+    rollback_.run();
+  } catch (...) {
+    broken_.store(true, std::memory_order_relaxed);
+    log(LogLevel::error, "a transaction could not be rolled back; reopen the mirror");
   }
 }
 
 /// False where nothing is to be written.
-bool Engine::Impl::apply_group(const std::vector<Request*>& group) {
+bool Engine::Impl::apply_group(const Group& group) {
   const std::int64_t before = store_.next_number();
-  for (Request* request : group) {
-    request->verdicts->resize(request->commands->size());
-    for (std::size_t i = 0; i < request->commands->size(); ++i) {
-      (*request->verdicts)[i] = work_.apply((*request->commands)[i]);
+  group.for_each([&](Request& request) {
+    request.verdicts.resize(request.commands.size());
+    for (std::size_t i = 0; i < request.commands.size(); ++i) {
+      request.verdicts[i] = work_.apply(request.commands[i]);
     }
-  }
+  });
   return store_.next_number() != before;
 }
 
-void Engine::Impl::fail_group(const std::vector<Request*>& group, const Error& error) noexcept {
-  for (Request* request : group) {
-    *request->failure = error;
-    request->verdicts->clear();
-  }
+void Engine::Impl::fail_group(const Group& group, const Error& error) noexcept {
+  group.for_each([&](Request& request) {
+    request.verdicts.clear();
+    request.failure.code = error.code;
+    try {
+      request.failure.detail = error.detail;
+    } catch (const std::bad_alloc&) {
+      request.failure.detail.clear();  // The code alone has to do.
+    }
+  });
 }
 
-/// The commit is in the file: memory follows.
 void Engine::Impl::publish(std::uint64_t word_before) {
   const std::lock_guard lock(memory_mutex_);
   store_.accounts.for_each_touched([&](std::int64_t u, const AccountRow& row) {
@@ -268,11 +293,11 @@ void Engine::Impl::publish(std::uint64_t word_before) {
   });
   seen_operation_ = store_.last_operation();
   const std::uint64_t word = change_word_.load();
-  const bool only_ours = ChangeWord::counter(word) == static_cast<std::uint32_t>(
-                                                          ChangeWord::counter(word_before) + 1U);
+  const bool only_ours =
+      ChangeWord::counter(word) == static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
   // Where another process committed behind us, `seen` stays behind and the next reader refreshes.
   if (only_ours) seen_word_.store(word, std::memory_order_release);
-  written_word_ = only_ours ? word : 0;
+  written_word_ = word;
   written_before_ = only_ours;
   own_counter_.store(no_counter, std::memory_order_release);
 }
@@ -333,7 +358,7 @@ Result<Engine> Engine::open(const std::filesystem::path& path, Options options) 
   }
 }
 
-Command Engine::make_command(Operation operation, CallId call) const noexcept {
+Command Engine::make_command(Operation operation, CallId call) const {
   const Options& options = impl_->options();
   Command command;
   command.op_id = call.op_id ? *call.op_id : options.new_id ? options.new_id() : new_uuid_v7();
@@ -342,38 +367,53 @@ Command Engine::make_command(Operation operation, CallId call) const noexcept {
   return command;
 }
 
+Result<Receipt> Engine::apply_operation(Operation operation, CallId call) noexcept {
+  try {
+    return apply_command(make_command(std::move(operation), call));
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
 Result<Receipt> Engine::apply_command(Command command) noexcept {
-  std::vector<Command> commands;
-  std::vector<Verdict> verdicts;
-  commands.push_back(std::move(command));
-  Error failure;
-  impl_->submit(commands, verdicts, failure);
-  if (verdicts.empty()) return failure;
-  const Verdict& verdict = verdicts.front();
-  if (verdict.code == Code::ok) return Receipt{verdict.op_id, verdict.balance, verdict.id};
-  std::string detail(row_of(verdict.code).sentence);
-  if (verdict.index) detail += " (operation " + std::to_string(*verdict.index) + " of the batch)";
-  return Error{verdict.code, std::move(detail)};
+  try {
+    std::vector<Command> commands;
+    commands.push_back(std::move(command));
+    std::vector<Verdict> verdicts;
+    Error failure;
+    impl_->submit(commands, verdicts, failure);
+    if (verdicts.empty()) return failure;
+    const Verdict& verdict = verdicts.front();
+    if (verdict.code == Code::ok) return Receipt{verdict.op_id, verdict.balance, verdict.id};
+    std::string detail(row_of(verdict.code).sentence);
+    if (verdict.index) detail += " (operation " + std::to_string(*verdict.index) + " of the batch)";
+    return Error{verdict.code, std::move(detail)};
+  } catch (...) {
+    return error_in_flight();
+  }
 }
 
 Result<Receipt> Engine::apply_batch(std::vector<Command> operations, CallId call) noexcept {
-  for (Command& command : operations) {
-    if (command.op_id == Uuid{}) command.op_id = make_command(PurgeExpiredDrafts{}).op_id;
+  try {
+    for (Command& command : operations) {
+      if (command.op_id == Uuid{}) command.op_id = make_command(ReleaseJobCredits{}).op_id;
+    }
+    return apply_command(make_command(Batch{std::move(operations)}, call));
+  } catch (...) {
+    return error_in_flight();
   }
-  return apply_command(make_command(Batch{std::move(operations)}, call));
 }
 
-std::vector<Verdict> Engine::submit(std::vector<Command> commands) noexcept {
-  std::vector<Verdict> verdicts;
-  Error failure;
-  impl_->submit(commands, verdicts, failure);
-  if (verdicts.size() == commands.size()) return verdicts;
-  verdicts.resize(commands.size());
-  for (std::size_t i = 0; i < commands.size(); ++i) {
-    verdicts[i].op_id = commands[i].op_id;
-    verdicts[i].code = failure.code;
+Result<std::vector<Verdict>> Engine::submit(std::vector<Command> commands) noexcept {
+  try {
+    std::vector<Verdict> verdicts;
+    Error failure;
+    impl_->submit(commands, verdicts, failure);
+    if (verdicts.size() != commands.size()) return failure;
+    return verdicts;
+  } catch (...) {
+    return error_in_flight();
   }
-  return verdicts;
 }
 
 Result<Credits> Engine::balance(const Uuid& user_id) const noexcept {

@@ -3,7 +3,6 @@
 // connections for readers.
 
 #include <atomic>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -19,6 +18,7 @@ class Engine::Impl final : private AccountMemory {
   Impl(const std::filesystem::path& path, Options options);
 
   /// Applies the commands in one commit with those of other callers; blocks until it is durable.
+  /// A failure of the commit leaves `verdicts` empty.
   void submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts, Error& failure) noexcept;
 
   std::optional<AccountRow> check(const Uuid& user_id);
@@ -44,9 +44,10 @@ class Engine::Impl final : private AccountMemory {
   /// What a caller in the queue is to do: wait, commit for all who wait, or take its result.
   enum class Turn : int { wait, lead, done };
   struct Request {
-    std::vector<Command>* commands;
-    std::vector<Verdict>* verdicts;
-    Error* failure;
+    std::vector<Command>& commands;
+    std::vector<Verdict>& verdicts;
+    Error& failure;
+    Request* next = nullptr;  ///< Who waits behind.
     std::atomic<Turn> turn{Turn::wait};
     void give(Turn given) noexcept {
       turn.store(given, std::memory_order_release);
@@ -54,11 +55,30 @@ class Engine::Impl final : private AccountMemory {
     }
   };
 
+  /// Those who share a commit: `count` requests from `first` on. What waits behind the last may
+  /// grow meanwhile.
+  struct Group {
+    Request* first;
+    std::size_t count;
+    template <class Visit>
+    void for_each(Visit&& visit) const {
+      Request* request = first;
+      for (std::size_t i = 0; i < count; ++i) {
+        Request* const next = i + 1 < count ? request->next : nullptr;
+        visit(*request);
+        request = next;
+      }
+    }
+  };
+
   // The writer's side; only the leader of the queue is in here.
-  void commit_for(const std::vector<Request*>& group) noexcept;
-  bool apply_group(const std::vector<Request*>& group);
-  void fail_group(const std::vector<Request*>& group, const Error& error) noexcept;
+  Group take_group() noexcept;
+  void commit_for(const Group& group) noexcept;
+  bool apply_group(const Group& group);
+  void fail_group(const Group& group, const Error& error) noexcept;
+  /// The commit is in the file: memory follows.
   void publish(std::uint64_t word_before);
+  void abandon(bool begun) noexcept;
   void tell_host(const std::vector<Happening>& happenings) noexcept;
   void log(LogLevel level, std::string_view line) noexcept;
 
@@ -99,7 +119,8 @@ class Engine::Impl final : private AccountMemory {
   std::atomic<bool> broken_{false};
 
   std::mutex queue_mutex_;
-  std::deque<Request*> queue_;
+  Request* queue_first_ = nullptr;  ///< The leader, while there is one.
+  Request* queue_last_ = nullptr;
 
   std::mutex readers_mutex_;
   std::vector<std::unique_ptr<SQLite::Database>> idle_readers_;

@@ -6,6 +6,7 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "sql/mirror.hpp"
 #include "platform.hpp"
@@ -27,6 +28,19 @@ bool sqlite_is_safe() noexcept {
 int pragma_int(SQLite::Database& db, const char* name) {
   Query query(db, std::string("pragma ") + name);
   return query.step() ? query.column<int>(0) : 0;
+}
+
+/// SQLite does not wait for others who open the new file at the same time; we do.
+void enter_wal(SQLite::Database& db, std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  for (;;) {
+    const int rc = db.tryExec("pragma journal_mode = wal");
+    if (rc == SQLITE_OK) return;
+    if (rc != SQLITE_BUSY || std::chrono::steady_clock::now() >= deadline) {
+      throw SQLite::Exception(db.getHandle(), rc);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 Code code_of(int sqlite_code) noexcept {
@@ -108,7 +122,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   }
   if (version == mirror_version) return;
 
-  db.exec("pragma journal_mode = wal");
+  enter_wal(db, options.busy_timeout);
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
   // Another process may have migrated it while this one waited.
   for (int v = pragma_int(db, "user_version"); v < mirror_version; ++v) {

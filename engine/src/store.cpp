@@ -105,6 +105,15 @@ void Store::flush_entries() {
 void Store::flush() {
   for_each_table([](int, auto& table) { table.flush(); });
   flush_entries();
+  flush_outbox();
+}
+
+void Store::flush_large_outbox() {
+  constexpr std::size_t large = 16U << 20U;
+  if (outbox_.bytes().size() > large) flush_outbox();
+}
+
+void Store::flush_outbox() {
   if (outbox_records_ == 0) return;
   insert_outbox_.bind(next_outbox_, outbox_records_);
   insert_outbox_.bind_blob(3, outbox_.bytes());

@@ -84,7 +84,11 @@ class Store {
   bool entry_id_taken(const Uuid& id, const std::vector<AppliedOperation>& like, int ordinal);
 
   // ---- outbox ----
+  /// The largest record: only a batch of hundreds of very long texts is larger.
+  static constexpr std::size_t outbox_record_max = 512U << 20U;
   Encoder& outbox() noexcept { return outbox_; }
+  /// Writes the segment when it has grown large; between operations only.
+  void flush_large_outbox();
   void count_outbox_record() noexcept { ++outbox_records_; }
 
   // ---- queries over what was flushed ----
@@ -156,6 +160,7 @@ class Store {
     visit(n++, assets);
   }
   void flush_entries();
+  void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
 
   Query insert_entry_;

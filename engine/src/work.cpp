@@ -106,16 +106,19 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
   if (verdict.code == Code::ok) {
     verdict.id = call.result;
     if (call.reservation) command.reservation = call.reservation;
-    if (pushed_by_itself && call.remembered && row_of(command.operation).pushed) {
-      put_outbox_record(call, mark);
-    }
-  } else {
+    const bool pushed = pushed_by_itself && call.remembered && row_of(command.operation).pushed;
+    if (pushed && !put_outbox_record(call, mark)) verdict.code = Code::invalid_argument;
+  }
+  if (verdict.code != Code::ok) {
     store.rollback(mark);
     happenings_.resize(happenings, Happening{});
   }
   call_ = outer;
   spare_calls_.push_back(std::move(call));
-  if (outer == nullptr) verdict.balance = balance_for(command);
+  if (outer == nullptr) {
+    store.flush_large_outbox();
+    verdict.balance = balance_for(command);
+  }
   return verdict;
 }
 
@@ -256,16 +259,18 @@ Code Work::apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& i
 
 // ---- outbox ---------------------------------------------------------------------------------
 
-void Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
+bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
   Encoder& out = store.outbox();
   Encoder record;
   record.put(call.u);
   record.put(mark.next_number);
   put_command(record, *call.command);
   store.put_images(record, mark);
+  if (record.bytes().size() > Store::outbox_record_max) return false;
   out.put_varint(record.bytes().size());
   out.bytes() += record.bytes();
   store.count_outbox_record();
+  return true;
 }
 
 // ---- for the operations' functions ----------------------------------------------------------

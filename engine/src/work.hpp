@@ -36,12 +36,11 @@ class Work {
   Work(Store& store, const AccountMemory& memory, std::function<Uuid()> random_id, Credits low_credits)
       : store(store), memory_(memory), random_id_(std::move(random_id)), low_credits_(low_credits) {}
 
-  /// Starts a commit.
-  void begin() noexcept { happenings_.clear(); }
   /// Applies one operation or batch whole, or changes nothing.
   Verdict apply(Command& command);
 
-  const std::vector<Happening>& happenings() const noexcept { return happenings_; }
+  /// What happened since it was last asked.
+  std::vector<Happening> take_happenings() noexcept { return std::exchange(happenings_, {}); }
 
   // ---- for the operations' functions ----
 
@@ -97,7 +96,8 @@ class Work {
   /// Spares the load where memory has the account.
   void adopt_account(std::int64_t u);
   std::optional<std::int64_t> find_job(const Uuid& id) { return store.jobs.find_id(folded(id)); }
-  void put_outbox_record(const Call& call, const Store::Mark& mark);
+  /// False where the record would be larger than the outbox takes.
+  bool put_outbox_record(const Call& call, const Store::Mark& mark);
   bool wants(std::int64_t u, std::string_view preference);
 
   const AccountMemory& memory_;

@@ -30,7 +30,8 @@ Result<Verdict> read_verdict(const Rows& rows, int row) {
   const auto code = code_named(rows.text(row, 1));
   if (!code) return not_understood(rows.text(row, 1));
   verdict.code = *code;
-  if (const auto balance = read_number<std::int64_t>(rows.text(row, 2))) verdict.balance = Credits{*balance};
+  if (const auto balance = read_number<std::int64_t>(rows.text(row, 2)))
+    verdict.balance = Credits{*balance};
   if (!rows.is_null(row, 3)) verdict.id = Uuid::parse(rows.text(row, 3));
   verdict.index = read_number<std::uint32_t>(rows.text(row, 4));
   return verdict;
@@ -54,10 +55,12 @@ Result<Canonical> Canonical::connect(const std::string& conninfo) noexcept {
 Result<std::vector<Verdict>> Canonical::apply(std::span<const std::string> lines) noexcept {
   return guarded([&]() -> Result<std::vector<Verdict>> {
     const auto rows = impl_->connection.query(
-        "select op_id, result, balance, id, index from tally.apply_operations($1::text[]) order by line",
+        "select op_id, result, balance, id, index from tally.apply_operations($1::text[]) order by "
+        "line",
         {text_array(lines)});
     if (!rows) return rows.error();
-    if (static_cast<std::size_t>(rows->count()) != lines.size()) return not_understood("too few verdicts");
+    if (static_cast<std::size_t>(rows->count()) != lines.size())
+      return not_understood("too few verdicts");
     std::vector<Verdict> verdicts;
     verdicts.reserve(lines.size());
     for (int row = 0; row < rows->count(); ++row) {
@@ -83,7 +86,8 @@ Result<std::vector<Uuid>> Canonical::users() noexcept {
   });
 }
 
-Result<std::vector<std::vector<TableDigest>>> Canonical::digests(std::span<const Uuid> user_ids) noexcept {
+Result<std::vector<std::vector<TableDigest>>> Canonical::digests(
+    std::span<const Uuid> user_ids) noexcept {
   return guarded([&]() -> Result<std::vector<std::vector<TableDigest>>> {
     const auto rows = impl_->connection.query(
         "select u.place - 1, d.table_name, d.rows, d.digest"
@@ -97,7 +101,8 @@ Result<std::vector<std::vector<TableDigest>>> Canonical::digests(std::span<const
       const auto user = read_number<std::size_t>(rows->text(row, 0));
       const auto count = read_number<std::int64_t>(rows->text(row, 2));
       const auto digest = read_number<std::uint64_t>(rows->text(row, 3));
-      if (!user || *user >= digests.size() || !count || !digest) return not_understood(rows->text(row, 3));
+      if (!user || *user >= digests.size() || !count || !digest)
+        return not_understood(rows->text(row, 3));
       digests[*user].push_back({std::string(rows->text(row, 1)), *count, *digest});
     }
     return digests;
@@ -112,13 +117,16 @@ Result<std::vector<TableDigest>> Canonical::digest(const Uuid& user_id) noexcept
   });
 }
 
-Result<std::vector<RowTexts>> Canonical::rows(std::string_view table, const Uuid& user_id) noexcept {
+Result<std::vector<RowTexts>> Canonical::rows(std::string_view table,
+                                              const Uuid& user_id) noexcept {
   return guarded([&]() -> Result<std::vector<RowTexts>> {
-    const auto rows = impl_->connection.query("select * from tally.rows($1::text, $2::uuid)",
-                                              {text_parameter(table), text_parameter(user_id.text())});
+    const auto rows =
+        impl_->connection.query("select * from tally.rows($1::text, $2::uuid)",
+                                {text_parameter(table), text_parameter(user_id.text())});
     if (!rows) return rows.error();
     std::vector<RowTexts> all;
-    for (int row = 0; row < rows->count(); ++row) all.push_back(parse_text_array(rows->text(row, 0)));
+    for (int row = 0; row < rows->count(); ++row)
+      all.push_back(parse_text_array(rows->text(row, 0)));
     return all;
   });
 }

@@ -12,14 +12,19 @@ namespace {
 
 using sql::EmbeddedFile;
 
-// Held by whoever migrates, until its transaction ends: "tally mi" in bytes.
-constexpr std::string_view take_lock = "select pg_advisory_xact_lock(8386103194285010281);\n";
+// Held by whoever migrates, until its transaction ends: "tally mi" in bytes. Whoever waited for it
+// may remember from before the wait that a schema does not exist; locking a table brings its caches
+// up to date, waiting for an advisory lock does not.
+constexpr std::string_view take_lock =
+    "select pg_advisory_xact_lock(8386103194285010281);\n"
+    "select from pg_catalog.pg_namespace limit 0;\n";
 
 constexpr std::string_view make_record =
     "create schema if not exists supabase_migrations;\n"
     "create table if not exists supabase_migrations.schema_migrations"
     " (version text not null primary key, statements text[], name text);\n"
-    "alter table supabase_migrations.schema_migrations add column if not exists statements text[];\n"
+    "alter table supabase_migrations.schema_migrations add column if not exists statements "
+    "text[];\n"
     "alter table supabase_migrations.schema_migrations add column if not exists name text;\n";
 
 Migration migration_of(const EmbeddedFile& file) {
@@ -39,7 +44,8 @@ std::string quoted(std::string_view text) {
 std::string recorded_text(const EmbeddedFile& file) {
   const Migration migration = migration_of(file);
   return std::string(file.text) +
-         "\ninsert into supabase_migrations.schema_migrations (version, name, statements) values ('" +
+         "\ninsert into supabase_migrations.schema_migrations (version, name, statements) values "
+         "('" +
          migration.version + "', '" + migration.name + "', array[" + quoted(file.text) + "]);\n";
 }
 
@@ -96,7 +102,8 @@ class Runner {
     auto has_auth = exists("to_regnamespace('auth')");
     if (!has_auth) return has_auth.error();
     if (!*has_auth && !options.shim) {
-      return Error{Code::not_found, "the database has no schema auth, so it is no Supabase project"};
+      return Error{Code::not_found,
+                   "the database has no schema auth, so it is no Supabase project"};
     }
     report.shim = !*has_auth;
     auto recorded = read_recorded();
@@ -109,14 +116,15 @@ class Runner {
   }
 
   static Failure check_order(const std::vector<Migration>& migrations) {
-    const auto gap = std::find_if_not(migrations.begin(), migrations.end(),
-                                      [](const Migration& migration) { return migration.recorded; });
+    const auto gap =
+        std::find_if_not(migrations.begin(), migrations.end(),
+                         [](const Migration& migration) { return migration.recorded; });
     const auto late = std::find_if(gap, migrations.end(),
                                    [](const Migration& migration) { return migration.recorded; });
     if (late == migrations.end()) return std::nullopt;
-    return Error{Code::illegal_transition,
-                 "migration " + late->version + "_" + late->name + " is recorded as applied, but " +
-                     gap->version + "_" + gap->name + ", which comes before it, is not"};
+    return Error{Code::illegal_transition, "migration " + late->version + "_" + late->name +
+                                               " is recorded as applied, but " + gap->version +
+                                               "_" + gap->name + ", which comes before it, is not"};
   }
 
   Failure apply_shim() {
@@ -137,7 +145,8 @@ class Runner {
         migration.recorded = true;
         return std::nullopt;
       }
-      return execute(recorded_text(sql::canonical::files[i]), migration.version + "_" + migration.name);
+      return execute(recorded_text(sql::canonical::files[i]),
+                     migration.version + "_" + migration.name);
     });
   }
 

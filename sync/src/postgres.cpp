@@ -14,7 +14,8 @@ void append_int32(std::string& out, std::int32_t value) {
   for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>((bits >> shift) & 0xffU);
 }
 
-/// What comes before the elements: dimensions, whether NULLs are among them, type, size, first index.
+/// What comes before the elements: dimensions, whether NULLs are among them, type, size, first
+/// index.
 std::string array_header(std::int32_t element_oid, std::size_t count) {
   std::string out;
   append_int32(out, count == 0 ? 0 : 1);
@@ -88,7 +89,8 @@ Parameter uuid_array(std::span<const Uuid> ids) {
 
 Result<Connection> Connection::open(const std::string& conninfo) {
   // What libpq finds under dbname it reads as a URI or a conninfo string; later words win over it.
-  const std::array<const char*, 4> words{"fallback_application_name", "dbname", "client_encoding", nullptr};
+  const std::array<const char*, 4> words{"fallback_application_name", "dbname", "client_encoding",
+                                         nullptr};
   const std::array<const char*, 4> values{"tally", conninfo.c_str(), "UTF8", nullptr};
   Connection opened(PQconnectdbParams(words.data(), values.data(), 1));
   PGconn* connection = opened.connection_.get();
@@ -96,7 +98,8 @@ Result<Connection> Connection::open(const std::string& conninfo) {
   if (PQstatus(connection) != CONNECTION_OK) {
     return Error{Code::unreachable, one_line(PQerrorMessage(connection))};
   }
-  PQsetNoticeProcessor(connection, [](void*, const char*) {}, nullptr);  // Ours is not to write to stderr.
+  PQsetNoticeProcessor(
+      connection, [](void*, const char*) {}, nullptr);  // Ours is not to write to stderr.
   return opened;
 }
 
@@ -113,8 +116,8 @@ Result<Rows> Connection::query(const char* sql, const std::vector<Parameter>& pa
     lengths.push_back(static_cast<int>(parameter.bytes.size()));
     formats.push_back(parameter.binary ? 1 : 0);
   }
-  return checked(PQexecParams(connection_.get(), sql, static_cast<int>(values.size()), nullptr, values.data(),
-                              lengths.data(), formats.data(), 0));
+  return checked(PQexecParams(connection_.get(), sql, static_cast<int>(values.size()), nullptr,
+                              values.data(), lengths.data(), formats.data(), 0));
 }
 
 Result<Rows> Connection::script(const std::string& sql) {
@@ -124,7 +127,8 @@ Result<Rows> Connection::script(const std::string& sql) {
 Result<Rows> Connection::checked(PGresult* result) {
   Rows rows(result);
   const ExecStatusType status = PQresultStatus(result);
-  if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY) return rows;
+  if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)
+    return rows;
   return error_of(result);
 }
 
@@ -135,18 +139,22 @@ Error Connection::error_of(const PGresult* result) const {
   };
   const std::string_view state = field(PG_DIAG_SQLSTATE);
   const std::string_view message = field(PG_DIAG_MESSAGE_PRIMARY);
-  if (PQstatus(connection_.get()) != CONNECTION_OK || state.empty()) {
-    const bool lost = PQstatus(connection_.get()) != CONNECTION_OK;
-    return {lost ? Code::unreachable : Code::internal, one_line(PQerrorMessage(connection_.get()))};
+  const bool lost = PQstatus(connection_.get()) != CONNECTION_OK;
+  if (state.empty()) {
+    return {lost ? Code::unreachable : Code::internal,
+            one_line(PQerrorMessage(connection_.get()))};
   }
   if (is_schema_missing(state, message)) {
-    return {Code::not_found, "the database does not have Tallystick's schema (" + std::string(message) + ")"};
+    return {Code::not_found,
+            "the database does not have Tallystick's schema (" + std::string(message) + ")"};
   }
+  const Code code = lost ? Code::unreachable : code_of(state);
   std::string detail(message);
   for (const int more : {PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT}) {
-    if (!field(more).empty()) detail += "; " + std::string(field(more));
+    const bool wanted = more != PG_DIAG_CONTEXT || code == Code::internal;
+    if (wanted && !field(more).empty()) detail += "; " + std::string(field(more));
   }
-  return {code_of(state), one_line(detail) + " (SQLSTATE " + std::string(state) + ")"};
+  return {code, one_line(detail) + " (SQLSTATE " + std::string(state) + ")"};
 }
 
 std::vector<std::optional<std::string>> parse_text_array(std::string_view text) {

@@ -87,9 +87,10 @@ std::vector<std::string> replay_on_mirror(Engine& engine, const std::vector<std:
       if (command) commands.push_back(std::move(*command));
     }
     const auto verdicts = engine.submit(std::move(commands));
+    REQUIRE_MESSAGE(verdicts.has_value(), (verdicts ? "" : verdicts.error().detail));
     std::size_t next = 0;
     for (std::size_t i = 0; i < is_operation.size(); ++i) {
-      results.push_back(is_operation[i] ? result_line(verdicts[next++])
+      results.push_back(is_operation[i] ? result_line((*verdicts)[next++])
                                         : not_an_operation_line(from + i + 1));
     }
   }

@@ -241,8 +241,8 @@ class Replay(InFolder):
                                    stdout=subprocess.PIPE)
         command.stdout.readline()
         command.send_signal(signal.SIGINT)
-        command.stdout.close()
         command.wait(timeout=60)
+        command.stdout.close()
         answers = self.replayed(many).splitlines()
         self.assertEqual({json.loads(a)["result"] for a in answers}, {"ok"})
         self.assertEqual(tally("audit", "--db", self.db)[0], FINE)
@@ -442,9 +442,9 @@ class Canonical(InFolder):
 
     def test_a_dumped_script_does_the_same(self):
         pg, name = self.postgres.fresh()
-        for script in (tally("migrate", "--pg", pg, "--shim", "--dump-sql")[1],):
-            subprocess.run([Postgres.binaries() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", pg],
-                           input=script.encode(), check=True, capture_output=True)
+        script = tally("migrate", "--pg", pg, "--shim", "--dump-sql")[1]
+        subprocess.run([Postgres.binaries() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", pg],
+                       input=script.encode(), check=True, capture_output=True)
         self.assertIn("up to date", tally("migrate", "--pg", pg)[1])
         offline = tally("migrate", "--dump-sql", "--shim")
         self.assertEqual((offline[0], offline[1]), (FINE, script))

@@ -542,7 +542,8 @@ TEST_CASE("bad input: a line of 10 MB is answered like any other") {
   const OperationSpec create_project = operations()[8];
   REQUIRE(create_project.name == "create_project");
   CHECK(bench.code(create_project, "prompt_text", "\"" + text_of(10'000'000) + "\"") == "invalid_argument");
-  CHECK(bench.code(create_project, "settings", "[0" + repeated(",0", 5'000'000) + "]") == "invalid_argument");
+  const std::size_t items = long_run() ? 5'000'000 : 500'000;  // Five million take a minute under a sanitizer.
+  CHECK(bench.code(create_project, "settings", "[0" + repeated(",0", items) + "]") == "invalid_argument");
   CHECK(bench.code(create_project, "settings", std::string(10'000'000, '7')) == "invalid_argument");
   CHECK(bench.accepts(create_project, "settings", std::string(10'000'000, ' ') + "7"));
   CHECK(bench.answer(text_of(10'000'000)) == "invalid_argument - line");
@@ -604,7 +605,8 @@ TEST_CASE("JSON is kept in jsonb's own text form") {
       {"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""},
       {"[null,false,[null]]", "[null, false, [null]]"}};
   for (std::size_t i = 0; i < forms.size(); ++i) {
-    const auto& [written, kept] = forms[i];
+    const std::string& written = forms[i].first;
+    const std::string& kept = forms[i].second;
     CAPTURE(written);
     const std::string line = "{\"op\":\"update_profile\",\"op_id\":\"" + op_id(i + 1).text() +
                              "\",\"at\":\"2026-01-18T00:00:00.000000Z\",\"user_id\":\"" + user_id(1).text() +

@@ -70,10 +70,11 @@ TEST_CASE("callbacks: low_credits goes by the engine's setting") {
 }
 
 TEST_CASE("callbacks: nothing is told that notification_prefs does not allow") {
-  for (const auto& [pref, rest] : std::vector<std::pair<std::string, Heard>>{
+  for (const auto& row : std::vector<std::pair<std::string, Heard>>{
            {"job_complete", {"low u1 2", "low u1 2", "failed u1 j2"}},
            {"job_failed", {"low u1 2", "complete u1 j1", "low u1 2"}},
            {"low_credits", {"complete u1 j1", "failed u1 j2"}}}) {
+    const std::string& pref = row.first;
     CAPTURE(pref);
     Listening listening;
     std::string prefs = "{\"job_complete\":true,\"job_failed\":true,\"low_credits\":true}";
@@ -87,7 +88,7 @@ TEST_CASE("callbacks: nothing is told that notification_prefs does not allow") {
                      {"fail_job job_id=j2 error_code=E", "ok 10"}});
     // Whether a second fall below the setting is told in the same run is left open here.
     Heard heard = listening.heard;
-    Heard expected = rest;
+    Heard expected = row.second;
     const auto is_low = [](const std::string& said) { return said.starts_with("low"); };
     if (std::count_if(heard.begin(), heard.end(), is_low) == 1 &&
         std::count_if(expected.begin(), expected.end(), is_low) == 2) {

@@ -36,7 +36,9 @@ const std::vector<std::pair<std::string, std::string>> advances{
 }  // namespace
 
 TEST_CASE("advance_job makes the moves of the contract and no other, from every status to every status") {
-  for (const auto& [from, only] : advances) {
+  for (const auto& row : advances) {
+    const std::string& from = row.first;
+    const std::string& only = row.second;
     TemporaryMirror mirror;
     mirror.check(users_with_jobs(1) + job_to(from));
     REQUIRE(status_of(mirror) == from);

@@ -87,7 +87,7 @@ void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
     std::vector<Command> again;
     for (const std::uint64_t n : acknowledged) again.push_back(numbered_operation(mirror.engine(), n));
     int missing = 0;
-    for (const Verdict& verdict : mirror->submit(std::move(again))) missing += verdict.code == Code::ok ? 0 : 1;
+    for (const Verdict& verdict : mirror.submit(std::move(again))) missing += verdict.code == Code::ok ? 0 : 1;
     CHECK(missing == 0);
     CHECK(row_counts(mirror.path()) == counts);
     if (round % 10 == 0) CHECK(difference(before, dump(mirror.path())) == "");
@@ -241,7 +241,7 @@ TEST_CASE("processes: four that write to one account without a pause lose nothin
       auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
       if (!engine || !pipes.wait()) return 1;
       for (std::uint64_t n = 1; n <= 150; ++n) {
-        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(p * 1'000 + n), {}})) return 2;
+        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {id('x', p * 1'000 + n), {}})) return 2;
       }
       return 0;
     }));

@@ -465,7 +465,8 @@ TEST_CASE("every PRD table reads through the system's sqlite3 program") {
   const std::vector<std::pair<std::string, int>> tables{
       {"users", 1}, {"profiles", 1}, {"credit_ledger", 5}, {"draft_prompts", 1}, {"projects", 1},
       {"voice_profiles", 1}, {"jobs", 1}, {"job_steps", 8}, {"assets", 1}};
-  for (const auto& [table, rows] : tables) {
+  for (const auto& expected : tables) {
+    const std::string& table = expected.first;
     CAPTURE(table);
     const std::string command =
         "sqlite3 -readonly '" + mirror.path().string() + "' 'select * from " + table + "' 2>&1";
@@ -475,7 +476,7 @@ TEST_CASE("every PRD table reads through the system's sqlite3 program") {
     char buffer[4096];
     while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) out += buffer;
     CHECK(pclose(pipe) == 0);
-    CHECK(std::count(out.begin(), out.end(), '\n') == rows);
+    CHECK(std::count(out.begin(), out.end(), '\n') == expected.second);
     CHECK(out.find("rror") == std::string::npos);
   }
 }

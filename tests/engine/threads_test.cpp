@@ -169,14 +169,14 @@ TEST_CASE("threads: submits of many commands from many threads keep each caller'
       std::vector<Command> commands;
       for (std::uint64_t i = 0; i < 30; ++i) {
         commands.push_back(mirror->make_command(AddCredits{user_id(t + 1), Credits{1}, "grant"},
-                                                {op_id(t * 1'000 + round * 30 + i + 1), {}}));
+                                                {id('x', t * 1'000 + round * 30 + i + 1), {}}));
       }
-      const auto verdicts = mirror->submit(commands);
+      const auto verdicts = mirror.submit(commands);
       if (verdicts.size() != 30) ++odd;
       for (std::uint64_t i = 0; i < verdicts.size(); ++i) {
         const auto balance = 10 + static_cast<std::int64_t>(round * 30 + i + 1);
         if (verdicts[i].code != Code::ok || verdicts[i].balance != Credits{balance} ||
-            verdicts[i].op_id != op_id(t * 1'000 + round * 30 + i + 1)) {
+            verdicts[i].op_id != id('x', t * 1'000 + round * 30 + i + 1)) {
           ++odd;
         }
       }

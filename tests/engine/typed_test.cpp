@@ -89,7 +89,7 @@ TEST_CASE("typed: submit answers in the commands' order, each for itself") {
   for (int i = 0; i < 12; ++i) {
     commands.push_back(mirror->make_command(ExpireCredits{user_id(1), Credits{3}}, {op_id(static_cast<std::uint64_t>(i) + 1), {}}));
   }
-  const auto verdicts = mirror->submit(commands);
+  const auto verdicts = mirror.submit(commands);
   REQUIRE(verdicts.size() == 12);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     CAPTURE(i);
@@ -97,7 +97,7 @@ TEST_CASE("typed: submit answers in the commands' order, each for itself") {
     CHECK(verdicts[i].code == (i < 3 ? Code::ok : Code::insufficient_credits));
     CHECK(verdicts[i].balance == Credits{i < 3 ? 10 - 3 * (static_cast<std::int64_t>(i) + 1) : 1});
   }
-  CHECK(mirror->submit({}).empty());
+  CHECK(mirror.submit({}).empty());
 }
 
 TEST_CASE("typed: a text that is no UTF-8, has U+0000 or is too long is invalid_argument") {

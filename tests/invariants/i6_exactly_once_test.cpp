@@ -50,7 +50,7 @@ TEST_CASE("I6: a repeat within one submit is ok and changes nothing") {
   for (int i = 0; i < 3; ++i) {
     commands.push_back(mirror->make_command(AddCredits{user_id(1), Credits{5}, "grant"}, {op_id(1), {}}));
   }
-  for (const Verdict& verdict : mirror->submit(commands)) {
+  for (const Verdict& verdict : mirror.submit(commands)) {
     CHECK(verdict.code == Code::ok);
     CHECK(verdict.balance == Credits{15});
   }

@@ -76,7 +76,7 @@ TEST_CASE("I7: the next operation after a refused batch sees nothing of it, in t
   add("expire_credits user_id=u1 amount=10");
   add("add_credits user_id=u1 amount=4 type=grant stripe_payment_id=pi_1");
   add("reserve_credits user_id=u1 job_id=j1 amount=3");
-  const auto verdicts = mirror->submit(commands);
+  const auto verdicts = mirror.submit(commands);
   REQUIRE(verdicts.size() == 4);
   CHECK(verdicts[0].code == Code::already_reserved);
   CHECK(verdicts[0].index == 2);

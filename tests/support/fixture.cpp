@@ -168,8 +168,16 @@ std::string TemporaryMirror::apply_line(std::string_view line) {
   if (!command) return not_an_operation_line(line_number_);
   std::vector<Command> commands;
   commands.push_back(std::move(*command));
-  const std::vector<Verdict> verdicts = engine().submit(std::move(commands));
-  return result_line(verdicts.at(0));
+  return result_line(submit(std::move(commands)).at(0));
+}
+
+std::vector<Verdict> TemporaryMirror::submit(std::vector<Command> commands) {
+  auto verdicts = engine().submit(std::move(commands));
+  if (!verdicts) {
+    throw std::runtime_error("submit: " + std::string(name_of(verdicts.error().code)) + " " +
+                             verdicts.error().detail);
+  }
+  return std::move(verdicts).value();
 }
 
 void TemporaryMirror::check(const Rows& rows) {

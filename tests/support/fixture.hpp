@@ -98,6 +98,8 @@ class TemporaryMirror {
     open();
   }
 
+  /// The verdicts of a submit that must not fail as a whole.
+  std::vector<Verdict> submit(std::vector<Command> commands);
   /// Applies a whole trace line; the answer is the result line.
   std::string apply_line(std::string_view trace_line);
   /// Applies a line in the short form; the answer is short, too.

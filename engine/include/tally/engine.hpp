@@ -153,17 +153,18 @@ class TALLY_API Engine {
   template <class T>
     requires requires(Operation o, T t) { o = std::move(t); }
   Result<Receipt> apply(T operation, CallId call = {}) noexcept {
-    return apply_command(make_command(Operation(std::move(operation)), call));
+    return apply_operation(Operation(std::move(operation)), call);
   }
   /// The same with everything given, as a trace gives it.
   Result<Receipt> apply_command(Command command) noexcept;
   /// Applies all or none: `operations` without their op_id (zero) get one each.
   Result<Receipt> apply_batch(std::vector<Command> operations, CallId call = {}) noexcept;
   /// Applies many in order, each whole or not at all, in one commit (with other callers'). The
-  /// verdicts are in the commands' order; a failure of the commit is every verdict's code.
-  std::vector<Verdict> submit(std::vector<Command> commands) noexcept;
-  /// A command with op_id and time filled in.
-  Command make_command(Operation operation, CallId call = {}) const noexcept;
+  /// verdicts, refusals among them, are in the commands' order. Failures are the commit's: then
+  /// nothing of it happened.
+  Result<std::vector<Verdict>> submit(std::vector<Command> commands) noexcept;
+  /// A command with op_id and time filled in. Throws what Options::clock and new_id throw.
+  Command make_command(Operation operation, CallId call = {}) const;
 
   // ---- reading ----
   // Balance and check are answered from memory without a lock. They see every commit of this
@@ -199,6 +200,7 @@ class TALLY_API Engine {
 
  private:
   class Impl;
+  Result<Receipt> apply_operation(Operation operation, CallId call) noexcept;
   explicit Engine(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };

@@ -28,13 +28,13 @@ struct MigrateOptions {
 };
 
 struct Migration {
-  std::string version;  ///< `20260118000001`
-  std::string name;     ///< `modify_profiles`
+  std::string version;    ///< `20260118000001`
+  std::string name;       ///< `modify_profiles`
   bool recorded = false;  ///< It had been applied before this call.
 };
 
 struct MigrationReport {
-  bool shim = false;  ///< The shim was (in a dry run: would be) applied.
+  bool shim = false;                    ///< The shim was (in a dry run: would be) applied.
   std::vector<Migration> migrations{};  ///< All there are, in order.
   std::string sql{};  ///< In a dry run: everything that would run, as a script for psql.
 };
@@ -46,7 +46,7 @@ struct MigrationReport {
 /// the call because of a lock, a deadlock or a lack of resources; nothing happened, try again),
 /// `full`, `read_only`, `not_found` (the database lacks our schema: migrate it), `internal`
 /// (anything else, with the server's message).
-class Canonical {
+class TALLY_API Canonical {
  public:
   /// Connects. `conninfo` is a URI, a conninfo string, a database's name, or empty for libpq's PG*
   /// environment; libpq gets it as it is. Failures: unreachable.
@@ -65,7 +65,8 @@ class Canonical {
 
   /// Every user's id, in id order.
   Result<std::vector<Uuid>> users() noexcept;
-  /// The digest of each of the PRD's tables, computed now; for a user who does not exist, of no rows.
+  /// The digest of each of the PRD's tables, computed now; for a user who does not exist, of no
+  /// rows.
   Result<std::vector<TableDigest>> digest(const Uuid& user_id) noexcept;
   /// The same for many users in one round trip and one snapshot.
   Result<std::vector<std::vector<TableDigest>>> digests(std::span<const Uuid> user_ids) noexcept;
@@ -74,8 +75,8 @@ class Canonical {
 
   /// Brings the database to this version's schema: each migration that
   /// `supabase_migrations.schema_migrations` does not name, in a transaction of its own, recorded
-  /// there as the Supabase CLI does. Two at once are safe: the second waits and finds the work done.
-  /// After a failure those before it stay applied, and the next call goes on from there.
+  /// there as the Supabase CLI does. Two at once are safe: the second waits and finds the work
+  /// done. After a failure those before it stay applied, and the next call goes on from there.
   /// Refusals: illegal_transition (a later migration is recorded before an earlier one). Failures:
   /// not_found (no schema `auth`, and no shim asked for).
   Result<MigrationReport> migrate(const MigrateOptions& options) noexcept;
@@ -87,9 +88,9 @@ class Canonical {
 };
 
 /// What migrate() runs on an empty database, as a script for psql; with the shim where asked for.
-std::string migration_script(bool shim);
+TALLY_API std::string migration_script(bool shim);
 
 /// The version of the libpq in use, `15.18`.
-std::string libpq_version();
+TALLY_API std::string libpq_version();
 
 }  // namespace tally::sync
