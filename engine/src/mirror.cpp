@@ -117,6 +117,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   objects.step();
   const bool empty = objects.column<int>(0) == 0;
   objects.reset();
+  if (empty && !options.create) throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
   if (!empty && pragma_int(db, "application_id") != application_id) {
     throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/multiprecision/cpp_int.hpp>
 #include <map>
+#include <unordered_map>
 
 #include "engine_impl.hpp"
 
@@ -14,7 +15,7 @@ namespace {
 /// How each of the PRD's tables finds its user; the digest goes over them in this order.
 struct UserTable {
   std::string_view name;
-  std::string_view user;  ///< The user's id, from the view `t`.
+  std::string_view user;  ///< The user's id, from the view `t`; empty where it is the job's.
   bool digested = true;
 };
 constexpr std::array user_tables{
@@ -23,17 +24,15 @@ constexpr std::array user_tables{
     UserTable{"draft_prompts", "t.user_id"},
     UserTable{"projects", "t.user_id"},
     UserTable{"jobs", "t.user_id"},
-    UserTable{"job_steps", "(select j.user_id from jobs j where j.id = t.job_id)"},
-    UserTable{"assets", "(select j.user_id from jobs j where j.id = t.job_id)"},
+    UserTable{"job_steps", {}},
+    UserTable{"assets", {}},
     UserTable{"voice_profiles", "t.user_id"},
     UserTable{"users", "t.id", false},
 };
 
-/// The rows of a table that are this user's; found through the engine's keys where the view would
-/// have to be searched.
 std::string select_rows(const UserTable& table, bool of_one_user) {
   std::string sql = "select t.* from " + std::string(table.name) + " t";
-  if (of_one_user && (table.name == "job_steps" || table.name == "assets")) {
+  if (of_one_user && table.user.empty()) {
     sql += " where t.job_id in (select id from jobs where user_id = ?)";
   } else if (of_one_user) {
     sql += " where " + std::string(table.user) + " = ?";
@@ -62,17 +61,18 @@ std::vector<ViewRow> read_view_rows(Query& query) {
   return rows;
 }
 
-std::uint64_t row_digest(std::string_view table, const Query& query) {
+/// Of the row's columns from `first` on.
+std::uint64_t row_digest(std::string_view table, const Query& query, int first) {
   std::string text(table);
-  for (int i = 0; i < query.column_count(); ++i) {
+  for (int i = first; i < query.column_count(); ++i) {
     const auto value = query.column<std::optional<std::string>>(i);
     text += value ? std::to_string(value->size()) + ":" + *value : "-";
   }
   std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
-  std::uint64_t first = 0;
-  for (int i = 0; i < 8; ++i) first = (first << 8U) | hash[static_cast<std::size_t>(i)];
-  return first;
+  std::uint64_t word = 0;
+  for (int i = 0; i < 8; ++i) word = (word << 8U) | hash[static_cast<std::size_t>(i)];
+  return word;
 }
 
 // ---- audit ------------------------------------------------------------------------------------
@@ -345,26 +345,43 @@ Result<std::vector<ViewRow>> Engine::rows(std::string_view table, std::optional<
   }
 }
 
-Result<std::vector<TableDigest>> Engine::digest(const Uuid& user_id) const noexcept {
+Result<std::vector<std::vector<TableDigest>>> Engine::digests(
+    std::span<const Uuid> user_ids) const noexcept {
   try {
+    std::vector<std::vector<TableDigest>> digests(user_ids.size());
+    std::unordered_map<std::string, std::size_t> wanted;
+    for (std::size_t i = 0; i < user_ids.size(); ++i) wanted.emplace(user_ids[i].text(), i);
     Impl::Reader reader(*impl_);
-    const std::string user = user_id.text();
-    std::vector<TableDigest> digests;
+    std::unordered_map<std::string, std::size_t> owner_of_job;
+    Query jobs(reader.db(), "select id, user_id from jobs");
+    while (jobs.step()) {
+      const auto owner = wanted.find(jobs.column<std::string>(1));
+      if (owner != wanted.end()) owner_of_job.emplace(jobs.column<std::string>(0), owner->second);
+    }
     for (const UserTable& table : user_tables) {
       if (!table.digested) continue;
-      TableDigest digest{std::string(table.name), 0, 0};
-      Query query(reader.db(), select_rows(table, true));
-      query.bind(user);
+      for (auto& digest : digests) digest.push_back({std::string(table.name), 0, 0});
+      const std::string_view owner = table.user.empty() ? "t.job_id" : table.user;
+      const auto& owners = table.user.empty() ? owner_of_job : wanted;
+      Query query(reader.db(), "select " + std::string(owner) + ", t.* from " + std::string(table.name) + " t");
       while (query.step()) {
+        const auto found = owners.find(query.column<std::string>(0));
+        if (found == owners.end()) continue;
+        TableDigest& digest = digests[found->second].back();
         ++digest.rows;
-        digest.digest += row_digest(table.name, query);
+        digest.digest += row_digest(table.name, query, 1);
       }
-      digests.push_back(std::move(digest));
     }
     return digests;
   } catch (...) {
     return error_in_flight();
   }
+}
+
+Result<std::vector<TableDigest>> Engine::digest(const Uuid& user_id) const noexcept {
+  auto all = digests(std::span(&user_id, 1));
+  if (!all) return all.error();
+  return std::move(all->front());
 }
 
 Result<AuditReport> Engine::audit() const noexcept {

@@ -141,8 +141,7 @@ Error Connection::error_of(const PGresult* result) const {
   const std::string_view message = field(PG_DIAG_MESSAGE_PRIMARY);
   const bool lost = PQstatus(connection_.get()) != CONNECTION_OK;
   if (state.empty()) {
-    return {lost ? Code::unreachable : Code::internal,
-            one_line(PQerrorMessage(connection_.get()))};
+    return {lost ? Code::unreachable : Code::internal, one_line(PQerrorMessage(connection_.get()))};
   }
   if (is_schema_missing(state, message)) {
     return {Code::not_found,

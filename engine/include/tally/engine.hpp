@@ -178,6 +178,7 @@ class TALLY_API Engine {
 
   Result<Account> account(const Uuid& user_id) const noexcept;
   /// Newest first; at most `limit` entries (1 to 10,000), from below `before_seq` on where given.
+  /// Costs a step for every entry from the newest to the last one returned.
   Result<std::vector<Entry>> history(const Uuid& user_id, std::size_t limit = 100,
                                      std::optional<std::int64_t> before_seq = {}) const noexcept;
   Result<ViewRow> project(const Uuid& project_id) const noexcept;
@@ -190,7 +191,10 @@ class TALLY_API Engine {
   Result<std::vector<ViewRow>> rows(std::string_view table,
                                     std::optional<Uuid> user_id = {}) const noexcept;
 
-  /// The user's digest for each of the PRD's tables, computed now.
+  /// The digest of each of the PRD's tables for each user, in their order, computed now in one
+  /// snapshot: one pass over each table, however many users. Of no rows for one who does not exist.
+  Result<std::vector<std::vector<TableDigest>>> digests(std::span<const Uuid> user_ids) const noexcept;
+  /// The same for one.
   Result<std::vector<TableDigest>> digest(const Uuid& user_id) const noexcept;
   /// Recomputes I1, I3, I4 and I5 from the entries, in one snapshot.
   Result<AuditReport> audit() const noexcept;
