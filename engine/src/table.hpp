@@ -252,8 +252,9 @@ class Table {
     }
   }
   /// Appends the before-images since the mark: number of table, key, whether it existed, columns.
+  /// The oldest of a row comes last, so that restoring them in order ends with it.
   std::size_t put_images(Encoder& out, std::size_t mark, int table_number) const {
-    for (std::size_t i = mark; i < journal_.size(); ++i) {
+    for (std::size_t i = journal_.size(); i-- > mark;) {
       const Before& before = journal_[i];
       out.put_varint(static_cast<std::uint64_t>(table_number));
       out.put(slots_[before.slot].key);
