@@ -1,7 +1,8 @@
 #pragma once
 // The balances in memory: one cache line an account, found by open addressing, read without a
 // lock. Each slot is a sequence lock: odd while it is written, and a reader that saw it change
-// reads again.
+// reads again. Each value is released after the odd version and acquired before the second look at
+// it, so that whoever sees a new value sees that the version moved.
 //
 // Ordering: values are stored before the slot's version is released, and the version before the
 // engine's `seen` word (see engine.cpp); a reader that finds `seen` current therefore finds values
@@ -59,13 +60,13 @@ class Balances {
     Slot& slot = cells_[by_user_[static_cast<std::size_t>(u)] - 1];
     const std::uint32_t version = slot.version.load(std::memory_order_relaxed);
     if (version != 0) slot.version.store(version + 1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    slot.balance.store(row.balance, std::memory_order_relaxed);
-    slot.held.store(row.held, std::memory_order_relaxed);
-    slot.seq.store(row.seq, std::memory_order_relaxed);
-    slot.head.store(row.head, std::memory_order_relaxed);
-    slot.pending.store(row.pending, std::memory_order_relaxed);
-    slot.version.store(version + 2, std::memory_order_release);
+    slot.balance.store(row.balance, std::memory_order_release);
+    slot.held.store(row.held, std::memory_order_release);
+    slot.seq.store(row.seq, std::memory_order_release);
+    slot.head.store(row.head, std::memory_order_release);
+    slot.pending.store(row.pending, std::memory_order_release);
+    // 0 is a slot that is empty: the count leaves it out when it comes round.
+    slot.version.store(version + 2 == 0 ? 2 : version + 2, std::memory_order_release);
   }
   /// Calls visit(u) for every account held.
   template <class Visit>
@@ -96,12 +97,11 @@ class Balances {
     AccountRow row;
     for (;;) {
       const std::uint32_t before = slot.version.load(std::memory_order_acquire);
-      row.balance = slot.balance.load(std::memory_order_relaxed);
-      row.held = slot.held.load(std::memory_order_relaxed);
-      row.seq = slot.seq.load(std::memory_order_relaxed);
-      row.head = slot.head.load(std::memory_order_relaxed);
-      row.pending = slot.pending.load(std::memory_order_relaxed);
-      std::atomic_thread_fence(std::memory_order_acquire);
+      row.balance = slot.balance.load(std::memory_order_acquire);
+      row.held = slot.held.load(std::memory_order_acquire);
+      row.seq = slot.seq.load(std::memory_order_acquire);
+      row.head = slot.head.load(std::memory_order_acquire);
+      row.pending = slot.pending.load(std::memory_order_acquire);
       if ((before & 1U) == 0 && slot.version.load(std::memory_order_relaxed) == before) return row;
     }
   }

@@ -666,9 +666,9 @@ TEST_CASE("a trace is the same for a seed and another for another") {
 }
 
 TEST_CASE(
-    "a trace of 20,000 reaches every operation and every code of §4 and the invariants hold") {
+    "a trace of 40,000 reaches every operation and every code of §4 and the invariants hold") {
   GeneratorOptions options;
-  options.operations = 20000;
+  options.operations = 40000;
   const std::vector<Text> trace = generate_trace(options);
   Model model;
   std::map<Text, std::map<Text, int>> reached;
@@ -708,7 +708,7 @@ TEST_CASE(
 TEST_CASE("no row has a random id unless derived ids were made to collide") {
   const auto random_ids = [](bool collisions) {
     GeneratorOptions options;
-    options.operations = 20000;
+    options.operations = 40000;
     options.seed = 5;
     options.derived_collisions = collisions;
     Model model;

@@ -26,13 +26,9 @@ constexpr std::int64_t credits_max = 2147483647;
 /// splitmix64.
 class Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 0x5851f42d4c957f2du) {}
-  std::uint64_t next() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  /// The seed is mixed first: seeds one apart would otherwise give the same stream one step apart.
+  explicit Random(std::uint64_t seed) : state_(mixed(seed + 0x5851f42d4c957f2du)) {}
+  std::uint64_t next() { return mixed(state_ += 0x9e3779b97f4a7c15u); }
   std::size_t below(std::size_t bound) {
     return bound == 0 ? 0 : static_cast<std::size_t>(next() % bound);
   }
@@ -47,6 +43,11 @@ class Random {
   Text one_of(std::initializer_list<const char*> list) { return pick(list); }
 
  private:
+  static std::uint64_t mixed(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
   std::uint64_t state_;
 };
 

@@ -1,0 +1,104 @@
+// Writes the reference pages beside this file from the engine's tables:
+//
+//   tally_reference FOLDER          writes them
+//   tally_reference --check FOLDER  fails where one is not what the tables say
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+
+#include "fields.hpp"
+
+namespace tally {
+namespace {
+
+std::string code_word(std::string_view name) { return "`" + std::string(name) + "`"; }
+
+std::string codes_page() {
+  constexpr const char* classes[] = {"ok", "refusal", "failure"};
+  std::string page =
+      "# Codes\n\nGenerated from `include/tally/code.hpp`. A refusal changed nothing and is decided; a "
+      "failure decided nothing. Numbers are never reused.\n\n| number | code | class | meaning |\n"
+      "| --- | --- | --- | --- |\n";
+  for (const CodeRow& row : codes) {
+    page += "| " + std::to_string(static_cast<int>(row.code)) + " | " + code_word(row.name) + " | " +
+            classes[static_cast<int>(row.code_class)] + " | " + std::string(row.sentence) + " |\n";
+  }
+  return page;
+}
+
+template <class T>
+std::string fields_cell() {
+  std::string cell;
+  T operation{};
+  for_each_field(operation, [&](const auto& field, const auto& member) {
+    using Traits = MemberTraits<std::remove_cvref_t<decltype(member)>>;
+    if (!cell.empty()) cell += ", ";
+    cell += std::string(field.name) + (Traits::required ? "" : "?");
+  });
+  if (T::row.name == Batch::row.name) cell = "ops";
+  return cell;
+}
+
+template <class... Ts>
+std::string operations_page(std::type_identity<std::variant<Ts...>>) {
+  std::string page =
+      "# Operations\n\nGenerated from `include/tally/operations.hpp`. Every operation also carries `op_id` "
+      "and `at`; `?` marks a field that may be absent. Besides the codes named, any may answer "
+      "`operation_conflict`, `invalid_argument` and `not_permitted`.\n\n"
+      "| number | operation | fields | capability | codes, in check order |\n| --- | --- | --- | --- | --- |\n";
+  const auto add = [&](const OperationRow& row, const std::string& fields) {
+    page += "| " + std::to_string(row.number) + " | " + code_word(row.name) + " | " + fields + " | " +
+            std::string(capability_names[static_cast<std::size_t>(row.capability)]) + " | ";
+    for (std::size_t i = 0; i < row.code_count(); ++i) {
+      page += (i == 0 ? "" : ", ") + code_word(name_of(row.codes[i]));
+    }
+    page += " |\n";
+  };
+  (add(Ts::row, fields_cell<Ts>()), ...);
+  return page;
+}
+
+std::string job_machine_page() {
+  std::string page =
+      "# The job machine\n\nGenerated from `include/tally/job_machine.hpp`. What is not here is "
+      "`illegal_transition`.\n\n| from | to | by | the hold | why |\n| --- | --- | --- | --- | --- |\n";
+  for (const JobMove& move : job_moves) {
+    page += "| " + std::string(name_of(move.from)) + " | " + std::string(name_of(move.to)) + " | " +
+            code_word(move.by) + " | " + std::string(name_of(move.hold)) + " | " + std::string(move.why) + " |\n";
+  }
+  return page;
+}
+
+bool write_or_check(const std::string& path, const std::string& page, bool check) {
+  if (!check) {
+    std::ofstream out(path, std::ios::binary);
+    out << page;
+    return out.good();
+  }
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream found;
+  found << in.rdbuf();
+  if (found.str() == page) return true;
+  std::cerr << path << " is not what the tables say; run tally_reference on its folder\n";
+  return false;
+}
+
+}  // namespace
+}  // namespace tally
+
+int main(int argc, char** argv) {
+  using namespace tally;
+  const bool check = argc == 3 && std::string_view(argv[1]) == "--check";
+  if (argc != 2 && !check) {
+    std::cerr << "usage: tally_reference [--check] FOLDER\n";
+    return 2;
+  }
+  const std::string folder = argv[argc - 1];
+  bool fine = write_or_check(folder + "/codes.md", codes_page(), check);
+  fine = write_or_check(folder + "/operations.md", operations_page(std::type_identity<Operation>{}), check) && fine;
+  fine = write_or_check(folder + "/job_machine.md", job_machine_page(), check) && fine;
+  return fine ? 0 : 1;
+}
