@@ -431,7 +431,7 @@ void whole_jobs(benchmark::State& state) {
     }
     ledger.submit(commands);
   }
-  state.counters["jobs_per_s"] = benchmark::Counter(static_cast<double>(per * state.iterations()),
+  state.counters["jobs_per_s"] = benchmark::Counter(static_cast<double>(per) * static_cast<double>(state.iterations()),
                                                     benchmark::Counter::kIsRate);
 }
 
