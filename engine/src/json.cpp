@@ -124,7 +124,10 @@ class Reader {
     Open& parent = open_.back();
     if (open_.size() > static_cast<std::size_t>(depth_max)) return true;  // Checked, not kept.
     if (parent.value.kind == Value::Kind::array) {
-      parent.value.items.push_back(std::move(value));
+      // More than any limit lets through: checked, but memory is not spent on it.
+      if (parent.value.items.size() <= static_cast<std::size_t>(json_max)) {
+        parent.value.items.push_back(std::move(value));
+      }
       return true;
     }
     parent.value.members.emplace_back(std::move(parent.key), std::move(value));

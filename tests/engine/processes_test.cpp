@@ -99,11 +99,11 @@ void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
 }  // namespace
 
 TEST_CASE("kill -9: an acknowledged operation is there afterwards, and audit finds nothing") {
-  kill_at_work(Options{}, long_run() ? 100 : 13, 1);
+  kill_at_work(Options{}, long_run() ? 500 : 100, 1);
 }
 
 TEST_CASE("kill -9: so it is with four threads that share commits, and with normal durability") {
-  kill_at_work(TemporaryMirror::fast(), long_run() ? 100 : 12, 4);
+  kill_at_work(TemporaryMirror::fast(), long_run() ? 500 : 100, 4);
 }
 
 TEST_CASE("kill -9: a process killed while it makes the mirror leaves one that opens") {

@@ -12,6 +12,7 @@
 #include <array>
 #include <cctype>
 #include <cstring>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -348,6 +349,7 @@ ChildProcess::ChildProcess(const std::function<int(const Pipes&)>& body) {
   if (pipe2(down.data(), O_CLOEXEC) != 0 || pipe2(up.data(), O_CLOEXEC) != 0) {
     throw std::runtime_error("no pipe");
   }
+  std::cout.flush();  // Lest the child writes what is buffered once more.
   pid_ = fork();
   if (pid_ < 0) throw std::runtime_error("no child process");
   if (pid_ == 0) {
