@@ -29,7 +29,8 @@ Folder& folder() {
 
 // ---- balance checks ---------------------------------------------------------------------------
 
-/// The floor: open addressing over the same keys with the engine's hash, one thread, no memory order.
+/// The floor: open addressing over the same keys with the engine's hash, one thread, no memory
+/// order.
 class FlatMap {
  public:
   explicit FlatMap(const std::vector<Uuid>& keys) {
@@ -58,7 +59,8 @@ class FlatMap {
 };
 
 struct Readable {
-  Readable() : ledger(folder() / "read.db", scaled(100'000), Durability::normal), map(ledger.users) {
+  Readable()
+      : ledger(folder() / "read.db", scaled(100'000), Durability::normal), map(ledger.users) {
     Random random(7);
     for (std::size_t i = 0; i < (1U << 16U); ++i) {
       asked.push_back(ledger.users[random.below(ledger.users.size())]);
@@ -134,11 +136,13 @@ void one_durable(benchmark::State& state) {
   Ledger ledger(folder() / "durable.db", scaled(10'000));
   const auto jobs = ledger.make_jobs(blocks * 25, random);
   Raw raw(folder() / "durable-raw.db");
-  raw.exec("create table account (u integer primary key, balance integer not null) strict;"
-           "create table entry (e integer primary key, u integer not null, amount integer not null,"
-           " balance_after integer not null) strict; begin");
+  raw.exec(
+      "create table account (u integer primary key, balance integer not null) strict;"
+      "create table entry (e integer primary key, u integer not null, amount integer not null,"
+      " balance_after integer not null) strict; begin");
   sqlite3_stmt* account = raw.prepare("insert into account values (?, 1000000000)");
-  for (std::size_t i = 0; i < ledger.users.size(); ++i) raw.run(account, static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < ledger.users.size(); ++i)
+    raw.run(account, static_cast<std::int64_t>(i));
   raw.exec("commit");
   sqlite3_stmt* begin = raw.prepare("begin immediate");
   sqlite3_stmt* insert = raw.prepare("insert into entry values (null, ?, -8, 999999992)");
@@ -184,7 +188,8 @@ void one_durable(benchmark::State& state) {
   state.counters["ratio"] = at(engine_us, 0.5) / at(raw_us, 0.5);
 }
 
-// ---- reservation and finalize in large commits ---------------------------------------------------
+// ---- reservation and finalize in large commits
+// ---------------------------------------------------
 
 constexpr std::size_t per_commit = 8'000;
 
@@ -193,26 +198,32 @@ class RawLedger {
  public:
   RawLedger(const std::filesystem::path& path, std::size_t users, std::size_t jobs) : raw_(path) {
     raw_.exec(
-        "create table account (u integer primary key, balance integer not null, held integer not null,"
+        "create table account (u integer primary key, balance integer not null, held integer not "
+        "null,"
         " seq integer not null, head integer not null, pending integer not null) strict;"
         "create table operation (o integer primary key, id blob not null, u integer not null,"
-        " kind integer not null, at integer not null, fingerprint integer not null, result blob) strict;"
+        " kind integer not null, at integer not null, fingerprint integer not null, result blob) "
+        "strict;"
         "create unique index operation_id on operation (id, u);"
         "create table entry (e integer primary key, u integer not null, seq integer not null,"
         " prev integer not null, j integer, kind integer not null, amount integer not null,"
         " balance_after integer not null) strict;"
-        "create table job (j integer primary key, id blob not null unique, u integer not null, p integer"
-        " not null, created_at integer, status integer not null, progress integer, steps_pct integer not"
+        "create table job (j integer primary key, id blob not null unique, u integer not null, p "
+        "integer"
+        " not null, created_at integer, status integer not null, progress integer, steps_pct "
+        "integer not"
         " null, hold integer not null, cost_credits_reserved integer, cost_credits_final integer,"
         " reservation blob, started_at integer, finished_at integer, claim_until integer, active_at"
         " integer not null) strict;"
         "create index job_hold on job (u) where hold > 0;"
-        "create table outbox (n integer primary key, operations integer not null, body blob not null)"
+        "create table outbox (n integer primary key, operations integer not null, body blob not "
+        "null)"
         " strict; begin");
     sqlite3_stmt* account = raw_.prepare("insert into account values (?, 1000000000, 0, 2, 1, 2)");
     for (std::size_t u = 0; u < users; ++u) raw_.run(account, static_cast<std::int64_t>(u));
     sqlite3_stmt* job = raw_.prepare(
-        "insert into job values (?, ?, ?, ?, 1768000000000000, 0, 0, 0, 0, 0, null, null, null, null, null,"
+        "insert into job values (?, ?, ?, ?, 1768000000000000, 0, 0, 0, 0, 0, null, null, null, "
+        "null, null,"
         " 1768000000000000)");
     Random random(5);
     for (std::size_t j = 1; j <= jobs; ++j) {
@@ -226,9 +237,11 @@ class RawLedger {
     entry_ = raw_.prepare("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?)");
     operation_ = raw_.prepare("insert into operation values (?, ?, ?, ?, ?, ?, null)");
     account_ = raw_.prepare(
-        "update account set balance = ?1, held = ?2, seq = ?3, head = ?4, pending = ?5 where u = ?6");
+        "update account set balance = ?1, held = ?2, seq = ?3, head = ?4, pending = ?5 where u = "
+        "?6");
     job_ = raw_.prepare(
-        "update job set status = ?1, progress = 0, steps_pct = 0, hold = ?2, cost_credits_reserved = 8,"
+        "update job set status = ?1, progress = 0, steps_pct = 0, hold = ?2, cost_credits_reserved "
+        "= 8,"
         " cost_credits_final = ?3, reservation = ?4, active_at = ?5 where j = ?6");
     outbox_ = raw_.prepare("insert into outbox values (?, ?, ?)");
     touched_.resize(users);
@@ -248,13 +261,14 @@ class RawLedger {
       const std::int64_t o = next_;
       const int entries = reserve ? 1 : 3;
       for (int k = 0; k < entries; ++k, ++next_) {
-        raw_.run(entry_, next_, u, next_ % 1000, next_ % 100'000, j, std::int64_t{7} + k, std::int64_t{-8},
-                 std::int64_t{999'999'992});
+        raw_.run(entry_, next_, u, next_ % 1000, next_ % 100'000, j, std::int64_t{7} + k,
+                 std::int64_t{-8}, std::int64_t{999'999'992});
       }
       raw_.run(operation_, o, id, u, std::int64_t{15}, std::int64_t{1'768'000'000'000'000} + o,
                static_cast<std::int64_t>(o * 0x9e3779b97f4a7c1LL));
       if (reserve) {
-        raw_.run(job_, std::int64_t{0}, std::int64_t{8}, nullptr, id, std::int64_t{1'768'000'000'000'000}, j);
+        raw_.run(job_, std::int64_t{0}, std::int64_t{8}, nullptr, id,
+                 std::int64_t{1'768'000'000'000'000}, j);
       } else {
         raw_.run(job_, std::int64_t{0}, std::int64_t{0}, std::int64_t{5}, id,
                  std::int64_t{1'768'000'000'000'000}, j);
@@ -265,7 +279,8 @@ class RawLedger {
       }
     }
     for (const std::int64_t u : users) {
-      raw_.run(account_, std::int64_t{999'999'992}, std::int64_t{8}, next_ % 1000, next_, next_ % 1000, u);
+      raw_.run(account_, std::int64_t{999'999'992}, std::int64_t{8}, next_ % 1000, next_,
+               next_ % 1000, u);
     }
     raw_.run(outbox_, next_, static_cast<std::int64_t>(operations),
              std::string(operations * outbox_bytes_per_operation, 'x'));
@@ -290,8 +305,9 @@ std::size_t outbox_bytes(const std::filesystem::path& path) {
   sqlite3_stmt* query = nullptr;
   std::size_t bytes = 0;
   if (sqlite3_open(path.c_str(), &db) == SQLITE_OK &&
-      sqlite3_prepare_v2(db, "select length(body) / operations from tally_outbox order by n desc limit 1", -1,
-                         &query, nullptr) == SQLITE_OK &&
+      sqlite3_prepare_v2(
+          db, "select length(body) / operations from tally_outbox order by n desc limit 1", -1,
+          &query, nullptr) == SQLITE_OK &&
       sqlite3_step(query) == SQLITE_ROW) {
     bytes = static_cast<std::size_t>(sqlite3_column_int64(query, 0));
   }
@@ -308,7 +324,8 @@ void large_commits(benchmark::State& state) {
   Ledger ledger(folder() / "large.db", users);
   const auto jobs = ledger.make_jobs((commits + 1) * per, random);
   const auto reserve = [&](std::size_t job) {
-    return ledger.engine.make_command(ReserveCredits{ledger.users[jobs[job].user], jobs[job].id, Credits{8}});
+    return ledger.engine.make_command(
+        ReserveCredits{ledger.users[jobs[job].user], jobs[job].id, Credits{8}});
   };
   std::size_t reserved = 0;
   std::size_t settled = 0;
@@ -348,7 +365,8 @@ void large_commits(benchmark::State& state) {
   state.counters["outbox_bytes_per_op"] = static_cast<double>(bytes);
 }
 
-// ---- many callers, each waiting for its own durable result ----------------------------------------
+// ---- many callers, each waiting for its own durable result
+// ----------------------------------------
 
 void callers(benchmark::State& state) {
   const auto threads = static_cast<std::size_t>(state.range(0));
@@ -375,15 +393,18 @@ void callers(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(threads * each), benchmark::Counter::kIsRate);
 }
 
-// ---- the rest --------------------------------------------------------------------------------------
+// ---- the rest
+// --------------------------------------------------------------------------------------
 
 void refused(benchmark::State& state) {
   Ledger ledger(folder() / "refused.db", 1);
   Random random(1);
   const Ledger::Job job = ledger.make_jobs(1, random).front();
   for (auto _ : state) {
-    auto receipt = ledger.engine.apply(ReserveCredits{ledger.users[0], job.id, Credits{2'000'000'000}});
-    if (receipt || receipt.error().code != Code::insufficient_credits) state.SkipWithError("not refused");
+    auto receipt =
+        ledger.engine.apply(ReserveCredits{ledger.users[0], job.id, Credits{2'000'000'000}});
+    if (receipt || receipt.error().code != Code::insufficient_credits)
+      state.SkipWithError("not refused");
   }
 }
 
@@ -431,11 +452,13 @@ void whole_jobs(benchmark::State& state) {
     }
     ledger.submit(commands);
   }
-  state.counters["jobs_per_s"] = benchmark::Counter(static_cast<double>(per) * static_cast<double>(state.iterations()),
-                                                    benchmark::Counter::kIsRate);
+  state.counters["jobs_per_s"] =
+      benchmark::Counter(static_cast<double>(per) * static_cast<double>(state.iterations()),
+                         benchmark::Counter::kIsRate);
 }
 
-// ---- the table of ratios ---------------------------------------------------------------------------
+// ---- the table of ratios
+// ---------------------------------------------------------------------------
 
 class Ratios : public benchmark::ConsoleReporter {
  public:
@@ -444,25 +467,30 @@ class Ratios : public benchmark::ConsoleReporter {
     for (const Run& run : runs) {
       const bool median = run.run_type == Run::RT_Aggregate && run.aggregate_name == "median";
       if (!median && !(run.run_type == Run::RT_Iteration && run.repetitions <= 1)) continue;
-      times_[run.run_name.function_name + (run.run_name.args.empty() ? "" : "/" + run.run_name.args)] =
+      times_[run.run_name.function_name +
+             (run.run_name.args.empty() ? "" : "/" + run.run_name.args)] =
           run.GetAdjustedRealTime();
       for (const auto& [name, counter] : run.counters) {
-        counters_[run.run_name.function_name + (run.run_name.args.empty() ? "" : "/" + run.run_name.args) +
-                  "." + name] = counter.value;
+        counters_[run.run_name.function_name +
+                  (run.run_name.args.empty() ? "" : "/" + run.run_name.args) + "." + name] =
+            counter.value;
       }
     }
   }
   void Finalize() override {
     ConsoleReporter::Finalize();
     std::printf("\n%-66s %10s %10s\n", "ratio (medians of this run)", "reached", "aim");
-    line("balance check / flat hash map look-up, 100,000 accounts", quotient("engine_balance", "flat_map"),
-         "<= 3");
+    line("balance check / flat hash map look-up, 100,000 accounts",
+         quotient("engine_balance", "flat_map"), "<= 3");
     line("account check / flat hash map look-up", quotient("engine_check", "flat_map"), "<= 3");
-    line("balance check / raw SQLite point read", quotient("engine_balance", "raw_point_read"), "<= 0.02");
+    line("balance check / raw SQLite point read", quotient("engine_balance", "raw_point_read"),
+         "<= 0.02");
     line("balance check at 10^6 entries / at 10^3",
          quotient("balance_by_entries/1000000", "balance_by_entries/1000"), "0.9-1.1");
-    line("one durable reservation / raw insert and update, p50", counter("one_durable.ratio"), "<= 1.3");
-    line("commits of 8,000: engine / raw SQLite writing the same rows", counter("large_commits.ratio"), ">= 0.5");
+    line("one durable reservation / raw insert and update, p50", counter("one_durable.ratio"),
+         "<= 1.3");
+    line("commits of 8,000: engine / raw SQLite writing the same rows",
+         counter("large_commits.ratio"), ">= 0.5");
     line("64 callers / one caller, operations a second",
          counter("callers/64.ops_per_s") / counter("callers/1.ops_per_s"), ">= 8");
     line("open at 10^6 entries, ms", time("open_mirror/1000000") / 1e6, "<= 20");
@@ -501,8 +529,17 @@ void register_all() {
   read("balance_by_entries", balance_by_entries)->Arg(1'000)->Arg(100'000)->Arg(1'000'000);
   RegisterBenchmark("one_durable", one_durable)->Iterations(1)->Unit(kMillisecond);
   RegisterBenchmark("large_commits", large_commits)->Iterations(1)->Unit(kMillisecond);
-  RegisterBenchmark("callers", callers)->Arg(1)->Arg(8)->Arg(64)->Iterations(1)->UseRealTime()->Unit(kMillisecond);
-  RegisterBenchmark("whole_jobs", whole_jobs)->Iterations(tiny ? 1 : 20)->UseRealTime()->Unit(kMillisecond);
+  RegisterBenchmark("callers", callers)
+      ->Arg(1)
+      ->Arg(8)
+      ->Arg(64)
+      ->Iterations(1)
+      ->UseRealTime()
+      ->Unit(kMillisecond);
+  RegisterBenchmark("whole_jobs", whole_jobs)
+      ->Iterations(tiny ? 1 : 20)
+      ->UseRealTime()
+      ->Unit(kMillisecond);
   RegisterBenchmark("refused", refused)->MinTime(tiny ? 0.001 : 0.5);
   repeated("open_mirror", open_mirror)->Arg(1'000'000)->Iterations(tiny ? 1 : 10);
 }

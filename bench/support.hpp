@@ -35,9 +35,9 @@ class Folder {
  public:
   Folder() {
     const char* parent = std::getenv("TALLY_BENCH_DIR");
-    std::string form = (parent != nullptr ? std::string(parent)
-                                          : std::filesystem::current_path().string()) +
-                       "/tally-bench-XXXXXX";
+    std::string form =
+        (parent != nullptr ? std::string(parent) : std::filesystem::current_path().string()) +
+        "/tally-bench-XXXXXX";
     if (mkdtemp(form.data()) == nullptr) throw std::runtime_error("no temporary folder at " + form);
     path_ = form;
   }
@@ -56,7 +56,9 @@ class Folder {
 /// Unwraps a result, or says what went wrong: a benchmark of failures measures nothing.
 template <class T>
 T expect(Result<T> result) {
-  if (!result) throw std::runtime_error(std::string(name_of(result.error().code)) + ": " + result.error().detail);
+  if (!result)
+    throw std::runtime_error(std::string(name_of(result.error().code)) + ": " +
+                             result.error().detail);
   return std::move(result).value();
 }
 
@@ -64,10 +66,12 @@ T expect(Result<T> result) {
 class Raw {
  public:
   explicit Raw(const std::filesystem::path& path) {
-    check(sqlite3_open_v2(path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+    check(sqlite3_open_v2(path.c_str(), &db_,
+                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                           nullptr));
-    exec("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -8192;"
-         "pragma wal_autocheckpoint = 4000");
+    exec(
+        "pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -8192;"
+        "pragma wal_autocheckpoint = 4000");
   }
   ~Raw() {
     for (sqlite3_stmt* statement : statements_) sqlite3_finalize(statement);
@@ -76,7 +80,9 @@ class Raw {
   Raw(const Raw&) = delete;
   Raw& operator=(const Raw&) = delete;
 
-  void exec(const std::string& sql) { check(sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr)); }
+  void exec(const std::string& sql) {
+    check(sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr));
+  }
   sqlite3_stmt* prepare(const std::string& sql) {
     sqlite3_stmt* statement = nullptr;
     check(sqlite3_prepare_v3(db_, sql.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr));
@@ -112,7 +118,8 @@ class Raw {
 /// A mirror with users, one project each, and jobs to spend on.
 class Ledger {
  public:
-  Ledger(const std::filesystem::path& path, std::size_t users, Durability durability = Durability::full)
+  Ledger(const std::filesystem::path& path, std::size_t users,
+         Durability durability = Durability::full)
       : engine(expect(Engine::open(path, options(durability)))) {
     std::vector<Command> commands;
     for (std::size_t i = 0; i < users; ++i) {
@@ -122,7 +129,8 @@ class Ledger {
       projects.push_back(project);
       commands.push_back(engine.make_command(CreateUser{user}));
       commands.push_back(engine.make_command(AddCredits{user, Credits{1'000'000'000}, "purchase"}));
-      commands.push_back(engine.make_command(CreateProject{project, user, "Bench", "p", "facts", 1}));
+      commands.push_back(
+          engine.make_command(CreateProject{project, user, "Bench", "p", "facts", 1}));
       if (commands.size() >= 7'500) submit(commands);
     }
     submit(commands);
@@ -139,7 +147,8 @@ class Ledger {
     for (std::size_t i = 0; i < count; ++i) {
       const Job job{new_uuid_v7(), random.below(users.size())};
       jobs.push_back(job);
-      commands.push_back(engine.make_command(CreateJob{job.id, projects[job.user], users[job.user]}));
+      commands.push_back(
+          engine.make_command(CreateJob{job.id, projects[job.user], users[job.user]}));
       if (commands.size() >= 8'000) submit(commands);
     }
     submit(commands);

@@ -139,7 +139,8 @@ Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::
   for (std::size_t first = 0; first < comparison.users.size(); first += users_a_call) {
     const auto part = std::span(comparison.users)
                           .subspan(first, std::min(users_a_call, comparison.users.size() - first));
-    const auto digests = take_canonical(canonical.digests(std::span(all).subspan(first, part.size())));
+    const auto digests =
+        take_canonical(canonical.digests(std::span(all).subspan(first, part.size())));
     for (std::size_t i = 0; i < part.size(); ++i) {
       part[i].tables = paired(mirror[first + i], digests[i]);
       progress(first + i + 1);

@@ -19,12 +19,14 @@ std::string code_word(std::string_view name) { return "`" + std::string(name) + 
 std::string codes_page() {
   constexpr const char* classes[] = {"ok", "refusal", "failure"};
   std::string page =
-      "# Codes\n\nGenerated from `include/tally/code.hpp`. A refusal changed nothing and is decided; a "
+      "# Codes\n\nGenerated from `include/tally/code.hpp`. A refusal changed nothing and is "
+      "decided; a "
       "failure decided nothing. Numbers are never reused.\n\n| number | code | class | meaning |\n"
       "| --- | --- | --- | --- |\n";
   for (const CodeRow& row : codes) {
-    page += "| " + std::to_string(static_cast<int>(row.code)) + " | " + code_word(row.name) + " | " +
-            classes[static_cast<int>(row.code_class)] + " | " + std::string(row.sentence) + " |\n";
+    page += "| " + std::to_string(static_cast<int>(row.code)) + " | " + code_word(row.name) +
+            " | " + classes[static_cast<int>(row.code_class)] + " | " + std::string(row.sentence) +
+            " |\n";
   }
   return page;
 }
@@ -45,13 +47,15 @@ std::string fields_cell() {
 template <class... Ts>
 std::string operations_page(std::type_identity<std::variant<Ts...>>) {
   std::string page =
-      "# Operations\n\nGenerated from `include/tally/operations.hpp`. Every operation also carries `op_id` "
+      "# Operations\n\nGenerated from `include/tally/operations.hpp`. Every operation also carries "
+      "`op_id` "
       "and `at`; `?` marks a field that may be absent. Besides the codes named, any may answer "
       "`operation_conflict`, `invalid_argument` and `not_permitted`.\n\n"
-      "| number | operation | fields | capability | codes, in check order |\n| --- | --- | --- | --- | --- |\n";
+      "| number | operation | fields | capability | codes, in check order |\n| --- | --- | --- | "
+      "--- | --- |\n";
   const auto add = [&](const OperationRow& row, const std::string& fields) {
-    page += "| " + std::to_string(row.number) + " | " + code_word(row.name) + " | " + fields + " | " +
-            std::string(capability_names[static_cast<std::size_t>(row.capability)]) + " | ";
+    page += "| " + std::to_string(row.number) + " | " + code_word(row.name) + " | " + fields +
+            " | " + std::string(capability_names[static_cast<std::size_t>(row.capability)]) + " | ";
     for (std::size_t i = 0; i < row.code_count(); ++i) {
       page += (i == 0 ? "" : ", ") + code_word(name_of(row.codes[i]));
     }
@@ -64,10 +68,12 @@ std::string operations_page(std::type_identity<std::variant<Ts...>>) {
 std::string job_machine_page() {
   std::string page =
       "# The job machine\n\nGenerated from `include/tally/job_machine.hpp`. What is not here is "
-      "`illegal_transition`.\n\n| from | to | by | the hold | why |\n| --- | --- | --- | --- | --- |\n";
+      "`illegal_transition`.\n\n| from | to | by | the hold | why |\n| --- | --- | --- | --- | --- "
+      "|\n";
   for (const JobMove& move : job_moves) {
     page += "| " + std::string(name_of(move.from)) + " | " + std::string(name_of(move.to)) + " | " +
-            code_word(move.by) + " | " + std::string(name_of(move.hold)) + " | " + std::string(move.why) + " |\n";
+            code_word(move.by) + " | " + std::string(name_of(move.hold)) + " | " +
+            std::string(move.why) + " |\n";
   }
   return page;
 }
@@ -98,7 +104,9 @@ int main(int argc, char** argv) {
   }
   const std::string folder = argv[argc - 1];
   bool fine = write_or_check(folder + "/codes.md", codes_page(), check);
-  fine = write_or_check(folder + "/operations.md", operations_page(std::type_identity<Operation>{}), check) && fine;
+  fine = write_or_check(folder + "/operations.md", operations_page(std::type_identity<Operation>{}),
+                        check) &&
+         fine;
   fine = write_or_check(folder + "/job_machine.md", job_machine_page(), check) && fine;
   return fine ? 0 : 1;
 }

@@ -18,7 +18,8 @@
 
 namespace tally {
 
-/// What takes a Uuid is lock-free, put() apart; what takes a u, and put(), needs a lock of the caller's.
+/// What takes a Uuid is lock-free, put() apart; what takes a u, and put(), needs a lock of the
+/// caller's.
 class Balances {
  public:
   explicit Balances(std::size_t accounts) { grow(accounts); }
@@ -107,7 +108,7 @@ class Balances {
   }
   const Slot* find(const Uuid& user_id) const noexcept {
     const Slots* slots = slots_.load(std::memory_order_acquire);
-    for (std::size_t i = std::hash<Uuid>{}(user_id) & slots->mask;; i = (i + 1) & slots->mask) {
+    for (std::size_t i = std::hash<Uuid>{}(user_id)&slots->mask;; i = (i + 1) & slots->mask) {
       const Slot& slot = slots->cells[i];
       if (slot.version.load(std::memory_order_acquire) == 0) return nullptr;
       if (slot.user_id == user_id) return &slot;
@@ -119,11 +120,12 @@ class Balances {
   }
   void insert(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
     if ((count_ + 1) * 2 > mask_ + 1) grow(count_ + 1);
-    std::size_t i = std::hash<Uuid>{}(user_id) & mask_;
+    std::size_t i = std::hash<Uuid>{}(user_id)&mask_;
     while (cells_[i].version.load(std::memory_order_relaxed) != 0) i = (i + 1) & mask_;
     cells_[i].user_id = user_id;
     cells_[i].u = static_cast<std::uint32_t>(u);
-    if (by_user_.size() <= static_cast<std::size_t>(u)) by_user_.resize(static_cast<std::size_t>(u) + 1);
+    if (by_user_.size() <= static_cast<std::size_t>(u))
+      by_user_.resize(static_cast<std::size_t>(u) + 1);
     by_user_[static_cast<std::size_t>(u)] = static_cast<std::uint32_t>(i) + 1;
     ++count_;
     put(u, row);  // Its release of the version makes the slot's key visible, too.

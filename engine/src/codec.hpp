@@ -32,7 +32,9 @@ class Encoder {
     put_varint(v.size());
     bytes_ += v;
   }
-  void put(const Uuid& v) { bytes_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()); }
+  void put(const Uuid& v) {
+    bytes_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size());
+  }
   void put(Timestamp v) { put(v.us); }
   void put(Credits v) { put(v.value); }
   void put(const Json& v) { put(v.text); }
@@ -80,8 +82,12 @@ class Decoder {
   void get(Timestamp& v) { get(v.us); }
   void get(Credits& v) { get(v.value); }
   void get(Json& v) { get(v.text); }
-  void get(JobStatus& v) { v = static_cast<JobStatus>(get_byte(static_cast<int>(JobStatus::FAILED))); }
-  void get(StepState& v) { v = static_cast<StepState>(get_byte(static_cast<int>(StepState::failed))); }
+  void get(JobStatus& v) {
+    v = static_cast<JobStatus>(get_byte(static_cast<int>(JobStatus::FAILED)));
+  }
+  void get(StepState& v) {
+    v = static_cast<StepState>(get_byte(static_cast<int>(StepState::failed)));
+  }
   template <class T>
   void get(std::optional<T>& v) {
     v.reset();

@@ -9,7 +9,8 @@ namespace {
 
 enum class Payment : std::uint8_t { none, first, repeated, conflict };
 
-/// What the payment id says: the same payment again adds nothing, another one under its id is refused.
+/// What the payment id says: the same payment again adds nothing, another one under its id is
+/// refused.
 template <class T>
 Payment check_payment(Work& work, const T& op, std::string_view type) {
   if (!op.stripe_payment_id) return Payment::none;
@@ -32,7 +33,8 @@ void record_payment(Work& work, const T& op, std::string_view type) {
 
 EntryKind kind_added(std::string_view type) noexcept {
   const auto at = std::find(entry_types_added.begin(), entry_types_added.end(), type);
-  return static_cast<EntryKind>(static_cast<int>(EntryKind::purchase) + (at - entry_types_added.begin()));
+  return static_cast<EntryKind>(static_cast<int>(EntryKind::purchase) +
+                                (at - entry_types_added.begin()));
 }
 
 /// The account takes `amount` out of (or, below zero, into) what its open holds keep.
@@ -59,7 +61,8 @@ Code apply(Work& work, const ExpireCredits& op) {
   const Payment payment = check_payment(work, op, "expire");
   if (payment == Payment::conflict) return Code::payment_conflict;
   if (payment == Payment::repeated) return Code::ok;
-  if (work.store.accounts.get(work.u()).balance < op.amount.value) return Code::insufficient_credits;
+  if (work.store.accounts.get(work.u()).balance < op.amount.value)
+    return Code::insufficient_credits;
   record_payment(work, op, "expire");
   work.append(work.u(), std::nullopt, EntryKind::expire, -op.amount,
               EntryText{std::nullopt, op.note, op.stripe_payment_id});

@@ -47,7 +47,8 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       loader_begin_(loader_, "begin"),
       loader_end_(loader_, "commit"),
       changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
-      load_account_(loader_, "select balance, held, seq, head, pending from tally_account where u = ?"),
+      load_account_(loader_,
+                    "select balance, held, seq, head, pending from tally_account where u = ?"),
       find_account_(loader_,
                     "select u, balance, held, seq, head, pending from tally_account"
                     " where u = (select u from tally_user where id = ?)"),
@@ -293,8 +294,8 @@ void Engine::Impl::publish(std::uint64_t word_before) {
   });
   seen_operation_ = store_.last_operation();
   const std::uint64_t word = change_word_.load();
-  const bool only_ours =
-      ChangeWord::counter(word) == static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
+  const bool only_ours = ChangeWord::counter(word) ==
+                         static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
   // Where another process committed behind us, `seen` stays behind and the next reader refreshes.
   if (only_ours) seen_word_.store(word, std::memory_order_release);
   written_word_ = word;

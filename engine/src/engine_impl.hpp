@@ -19,7 +19,8 @@ class Engine::Impl final : private AccountMemory {
 
   /// Applies the commands in one commit with those of other callers; blocks until it is durable.
   /// A failure of the commit leaves `verdicts` empty.
-  void submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts, Error& failure) noexcept;
+  void submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts,
+              Error& failure) noexcept;
 
   std::optional<AccountRow> check(const Uuid& user_id);
   std::optional<std::int64_t> balance(const Uuid& user_id);
@@ -110,11 +111,11 @@ class Engine::Impl final : private AccountMemory {
   Balances balances_;
   Work work_;
   ChangeWord change_word_;
-  std::atomic<std::uint64_t> seen_word_;         ///< Memory shows all that is committed up to it.
-  std::atomic<std::uint64_t> own_counter_;       ///< Of the commit under way; 2^32 without one.
-  std::int64_t seen_operation_ = 0;              ///< Under memory_mutex_, as the next.
+  std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
+  std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
+  std::int64_t seen_operation_ = 0;         ///< Under memory_mutex_, as the next.
   std::int64_t seen_epoch_ = 0;
-  std::uint64_t written_word_ = 0;               ///< After the writer's last transaction.
+  std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.
   bool written_before_ = false;
   std::atomic<bool> broken_{false};
 

@@ -12,8 +12,9 @@ namespace {
 // ---- checks -----------------------------------------------------------------------------------
 
 bool text_fits(std::string_view text, std::int64_t bytes_min, std::int64_t bytes_max) {
-  return std::cmp_greater_equal(text.size(), bytes_min) && std::cmp_less_equal(text.size(), bytes_max) &&
-         text.find('\0') == std::string_view::npos && json::is_utf8(text);
+  return std::cmp_greater_equal(text.size(), bytes_min) &&
+         std::cmp_less_equal(text.size(), bytes_max) && text.find('\0') == std::string_view::npos &&
+         json::is_utf8(text);
 }
 
 template <class T, class M>
@@ -188,7 +189,8 @@ bool has_field(const Operation& operation, std::string_view name) {
   return std::visit(
       [&](const auto& fields) {
         bool found = false;
-        for_each_field(fields, [&](const auto& field, const auto&) { found = found || field.name == name; });
+        for_each_field(
+            fields, [&](const auto& field, const auto&) { found = found || field.name == name; });
         return found;
       },
       operation);

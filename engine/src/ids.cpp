@@ -37,7 +37,8 @@ Uuid new_uuid_v7() {
   platform::random_bytes(id.bytes.data() + 8, 8);
   const std::uint64_t ms = ticks >> counter_bits;
   const std::uint64_t count = ticks & ((1U << counter_bits) - 1);
-  for (int i = 0; i < 6; ++i) id.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(ms >> (40 - 8 * i));
+  for (int i = 0; i < 6; ++i)
+    id.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(ms >> (40 - 8 * i));
   id.bytes[6] = 0x70;
   id.bytes[7] = static_cast<std::uint8_t>(count >> 10U);
   id.bytes[8] = static_cast<std::uint8_t>(0x80U | ((count >> 4U) & 0x3fU));

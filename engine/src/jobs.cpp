@@ -90,7 +90,8 @@ Code apply(Work& work, const AdvanceJob& op) {
   const JobRow& now = work.store.jobs.get(j);
   const JobMove* move = find_job_move(now.status, op.to, AdvanceJob::row.name);
   if (move == nullptr) return Code::illegal_transition;
-  if (now.status == JobStatus::QUEUED && op.to != next_stage(work, j)) return Code::illegal_transition;
+  if (now.status == JobStatus::QUEUED && op.to != next_stage(work, j))
+    return Code::illegal_transition;
   if (move->hold == Hold::needs && now.hold == 0) return Code::reservation_required;
   if (move->hold == Hold::settled && (now.hold > 0 || !now.cost_credits_final)) {
     return Code::illegal_transition;

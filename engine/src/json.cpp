@@ -102,8 +102,8 @@ class Reader {
   };
 
   void skip_space() noexcept {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' ||
-                                  text_[at_] == '\r')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
       ++at_;
     }
   }
@@ -134,11 +134,13 @@ class Reader {
     return true;
   }
 
-  /// Ends the innermost container; false (with the document checked to its end) where it was the root.
+  /// Ends the innermost container; false (with the document checked to its end) where it was the
+  /// root.
   bool close(bool& value_next) {
     Value value = std::move(open_.back().value);
     open_.pop_back();
-    if (open_.size() >= static_cast<std::size_t>(depth_max)) value = Value{.kind = Value::Kind::too_deep};
+    if (open_.size() >= static_cast<std::size_t>(depth_max))
+      value = Value{.kind = Value::Kind::too_deep};
     value_next = false;
     if (put(std::move(value))) return true;
     const bool clean = finish_is_clean();
@@ -239,14 +241,30 @@ class Reader {
       }
       if (++at_ == text_.size()) return false;
       switch (text_[at_++]) {
-        case '"': out += '"'; break;
-        case '\\': out += '\\'; break;
-        case '/': out += '/'; break;
-        case 'b': out += '\b'; break;
-        case 'f': out += '\f'; break;
-        case 'n': out += '\n'; break;
-        case 'r': out += '\r'; break;
-        case 't': out += '\t'; break;
+        case '"':
+          out += '"';
+          break;
+        case '\\':
+          out += '\\';
+          break;
+        case '/':
+          out += '/';
+          break;
+        case 'b':
+          out += '\b';
+          break;
+        case 'f':
+          out += '\f';
+          break;
+        case 'n':
+          out += '\n';
+          break;
+        case 'r':
+          out += '\r';
+          break;
+        case 't':
+          out += '\t';
+          break;
         case 'u': {
           std::uint32_t unit = 0;
           if (!read_hex4(unit)) return false;
@@ -261,7 +279,8 @@ class Reader {
           append_utf8(out, unit);
           break;
         }
-        default: return false;
+        default:
+          return false;
       }
     }
   }
@@ -316,8 +335,12 @@ std::optional<std::string> numeric_text(std::string_view number) {
 bool write(std::string& out, const Value& value, int depth) {
   if (out.size() > static_cast<std::size_t>(json_max)) return false;
   switch (value.kind) {
-    case Value::Kind::null: out += "null"; return true;
-    case Value::Kind::boolean: out += value.boolean ? "true" : "false"; return true;
+    case Value::Kind::null:
+      out += "null";
+      return true;
+    case Value::Kind::boolean:
+      out += value.boolean ? "true" : "false";
+      return true;
     case Value::Kind::string:
       if (value.text.find('\0') != std::string::npos) return false;
       append_string(out, value.text);
@@ -327,7 +350,8 @@ bool write(std::string& out, const Value& value, int depth) {
       if (text) out += *text;
       return text.has_value();
     }
-    case Value::Kind::too_deep: return false;
+    case Value::Kind::too_deep:
+      return false;
     case Value::Kind::array: {
       if (depth == json_depth_max) return false;
       out += '[';
@@ -384,7 +408,8 @@ long long Value::integer(bool& fits) const noexcept {
   long long value = 0;
   fits = std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
   if (fits) return value;
-  return text.front() == '-' ? std::numeric_limits<long long>::min() : std::numeric_limits<long long>::max();
+  return text.front() == '-' ? std::numeric_limits<long long>::min()
+                             : std::numeric_limits<long long>::max();
 }
 
 std::optional<Value> parse(std::string_view text) { return Reader(text).read(); }
@@ -406,13 +431,27 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           char escaped[8];

@@ -14,10 +14,11 @@ namespace tally::json {
 struct Value {
   enum class Kind : unsigned char { null, boolean, number, string, array, object, too_deep };
   Kind kind = Kind::null;
-  std::string text{};                                     ///< A string's content; a number as written.
+  std::string text{};  ///< A string's content; a number as written.
   bool boolean = false;
-  std::vector<Value> items{};                             ///< An array's.
-  std::vector<std::pair<std::string, Value>> members{};   ///< An object's; of equal keys the last counts.
+  std::vector<Value> items{};  ///< An array's.
+  std::vector<std::pair<std::string, Value>>
+      members{};  ///< An object's; of equal keys the last counts.
 
   const Value* find(std::string_view key) const noexcept;
   /// An integer by its text: `-?(0|[1-9][0-9]*)`.

@@ -8,8 +8,8 @@
 #include <system_error>
 #include <thread>
 
-#include "sql/mirror.hpp"
 #include "platform.hpp"
+#include "sql/mirror.hpp"
 #include "sqlite.hpp"
 
 namespace tally {
@@ -46,15 +46,21 @@ void enter_wal(SQLite::Database& db, std::chrono::milliseconds timeout) {
 Code code_of(int sqlite_code) noexcept {
   switch (sqlite_code & 0xff) {
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return Code::busy;
-    case SQLITE_FULL: return Code::full;
-    case SQLITE_IOERR: return Code::io;
+    case SQLITE_LOCKED:
+      return Code::busy;
+    case SQLITE_FULL:
+      return Code::full;
+    case SQLITE_IOERR:
+      return Code::io;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return Code::corrupt;
+    case SQLITE_NOTADB:
+      return Code::corrupt;
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
-    case SQLITE_PERM: return Code::read_only;
-    default: return Code::internal;
+    case SQLITE_PERM:
+      return Code::read_only;
+    default:
+      return Code::internal;
   }
 }
 
@@ -70,8 +76,8 @@ Error error_in_flight() noexcept {
       return {code_of(e.getErrorCode()), std::string("SQLite: ") + e.what()};
     } catch (const std::system_error& e) {
       const bool missing = e.code() == std::errc::no_such_file_or_directory;
-      const bool denied = e.code() == std::errc::permission_denied ||
-                          e.code() == std::errc::read_only_file_system;
+      const bool denied =
+          e.code() == std::errc::permission_denied || e.code() == std::errc::read_only_file_system;
       return {missing ? Code::not_found : denied ? Code::read_only : Code::io, e.what()};
     } catch (const std::bad_alloc&) {
       return {Code::internal, "out of memory"};
@@ -98,9 +104,10 @@ SQLite::Database connect(const std::filesystem::path& path, const Options& optio
 
 void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   if (!sqlite_is_safe()) {
-    throw Failure{Code::sqlite_unsafe, std::string("SQLite ") + sqlite3_libversion() +
-                                           " can lose committed work; build with the SQLite that the build "
-                                           "brings, or with 3.51.3 or later"};
+    throw Failure{Code::sqlite_unsafe,
+                  std::string("SQLite ") + sqlite3_libversion() +
+                      " can lose committed work; build with the SQLite that the build "
+                      "brings, or with 3.51.3 or later"};
   }
   if (options.create) {
     platform::create_private_file(path);
@@ -111,13 +118,15 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   const int version = pragma_int(db, "user_version");
   if (version > mirror_version) {
     throw Failure{Code::schema_too_new, "the mirror has schema version " + std::to_string(version) +
-                                            ", this library knows " + std::to_string(mirror_version)};
+                                            ", this library knows " +
+                                            std::to_string(mirror_version)};
   }
   Query objects(db, "select count(*) from sqlite_schema");
   objects.step();
   const bool empty = objects.column<int>(0) == 0;
   objects.reset();
-  if (empty && !options.create) throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
+  if (empty && !options.create)
+    throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
   if (!empty && pragma_int(db, "application_id") != application_id) {
     throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
   }
@@ -142,7 +151,8 @@ ChangeWord::ChangeWord(SQLite::Database& db) {
   }
   constexpr int region_bytes = 32'768;
   void volatile* region = nullptr;
-  if (file->pMethods->xShmMap(file, 0, region_bytes, 0, &region) != SQLITE_OK || region == nullptr) {
+  if (file->pMethods->xShmMap(file, 0, region_bytes, 0, &region) != SQLITE_OK ||
+      region == nullptr) {
     throw Failure{Code::io, "the mirror's shared memory cannot be mapped"};
   }
   // SQLite maps it for the connection's life; the header's first copy starts the region, with the

@@ -43,7 +43,9 @@ class ChangeWord {
     return (static_cast<std::uint64_t>(words_[2].load(std::memory_order_acquire)) << 32U) |
            words_[6].load(std::memory_order_relaxed);
   }
-  static std::uint32_t counter(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> 32U); }
+  static std::uint32_t counter(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> 32U);
+  }
 
  private:
   const std::atomic<std::uint32_t>* words_;

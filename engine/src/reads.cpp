@@ -117,16 +117,17 @@ class Audit {
   void read_jobs() {
     Query jobs(db_, "select j, u, hold, status from tally_job");
     while (jobs.step()) {
-      jobs_[jobs.column<std::int64_t>(0)] =
-          Job{jobs.column<std::int64_t>(1), jobs.column<std::int64_t>(2), 0, jobs.column<JobStatus>(3)};
+      jobs_[jobs.column<std::int64_t>(0)] = Job{
+          jobs.column<std::int64_t>(1), jobs.column<std::int64_t>(2), 0, jobs.column<JobStatus>(3)};
       ++report_.jobs;
     }
   }
 
   void walk_entries() {
-    Query entries(db_,
-                  "select n.e, n.u, n.seq, n.prev, n.j, n.amount, n.balance_after, k.type"
-                  " from tally_entry n left join tally_entry_kind k on k.kind = n.kind order by n.e");
+    Query entries(
+        db_,
+        "select n.e, n.u, n.seq, n.prev, n.j, n.amount, n.balance_after, k.type"
+        " from tally_entry n left join tally_entry_kind k on k.kind = n.kind order by n.e");
     while (entries.step()) {
       ++report_.entries;
       const auto e = entries.column<std::int64_t>(0);
@@ -136,15 +137,19 @@ class Audit {
       const std::string which = "entry " + std::to_string(e);
       Sums& sums = sums_[u];
       if (entries.column<std::int64_t>(2) != sums.seq + 1) {
-        find("I4", u, which + " has seq " + entries.column<std::string>(2) + " after " + std::to_string(sums.seq));
+        find("I4", u,
+             which + " has seq " + entries.column<std::string>(2) + " after " +
+                 std::to_string(sums.seq));
       }
-      if (const auto prev = entries.column<std::int64_t>(3); prev != (sums.head == 0 ? 0 : e - sums.head)) {
+      if (const auto prev = entries.column<std::int64_t>(3);
+          prev != (sums.head == 0 ? 0 : e - sums.head)) {
         find("I3", u, which + " does not follow the user's entry before it");
       }
       sums.balance += amount;
       if (Exact(entries.column<std::int64_t>(6)) != sums.balance) {
-        find("I4", u, which + " says balance_after " + entries.column<std::string>(6) + ", the entries add up to " +
-                          sums.balance.str());
+        find("I4", u,
+             which + " says balance_after " + entries.column<std::string>(6) +
+                 ", the entries add up to " + sums.balance.str());
       }
       if (sums.balance < 0) find("I2", u, which + " takes the balance below zero");
       sums.seq = entries.column<std::int64_t>(2);
@@ -163,7 +168,8 @@ class Audit {
       if (job.computed != 0) find("I5", u, which + " opens a second hold");
       job.computed = -amount;
     } else if (type == "reserve" || type == "refund") {
-      // Settling above the hold takes the whole of it back first; within it, the price and the rest.
+      // Settling above the hold takes the whole of it back first; within it, the price and the
+      // rest.
       job.computed -= amount;
       if (job.computed < 0) find("I5", u, which + " closes more than was held");
     }
@@ -178,14 +184,17 @@ class Audit {
       const auto u = accounts.column<std::int64_t>(0);
       const Sums& sums = sums_[u];
       if (sums.balance != accounts.column<std::int64_t>(1)) {
-        find("I1", u, "the balance is " + accounts.column<std::string>(1) + ", the entries add up to " +
-                          sums.balance.str());
+        find("I1", u,
+             "the balance is " + accounts.column<std::string>(1) + ", the entries add up to " +
+                 sums.balance.str());
       }
       if (held[u] != accounts.column<std::int64_t>(2)) {
-        find("I5", u, "the account says that " + accounts.column<std::string>(2) + " are held, the entries " +
-                          held[u].str());
+        find("I5", u,
+             "the account says that " + accounts.column<std::string>(2) +
+                 " are held, the entries " + held[u].str());
       }
-      if (sums.seq != accounts.column<std::int64_t>(3) || sums.head != accounts.column<std::int64_t>(4)) {
+      if (sums.seq != accounts.column<std::int64_t>(3) ||
+          sums.head != accounts.column<std::int64_t>(4)) {
         find("I3", u, "the account's last entry is not the user's last entry");
       }
       sums_.erase(u);
@@ -196,10 +205,12 @@ class Audit {
   void compare_jobs() {
     for (const auto& [j, job] : jobs_) {
       if (job.hold != job.computed) {
-        find("I5", job.u, "job " + std::to_string(j) + " says that " + std::to_string(job.hold) +
-                              " are held, its entries " + std::to_string(job.computed));
+        find("I5", job.u,
+             "job " + std::to_string(j) + " says that " + std::to_string(job.hold) +
+                 " are held, its entries " + std::to_string(job.computed));
       }
-      if (job.computed != 0 && (job.status == JobStatus::READY || job.status == JobStatus::FAILED)) {
+      if (job.computed != 0 &&
+          (job.status == JobStatus::READY || job.status == JobStatus::FAILED)) {
         find("I5", job.u, "job " + std::to_string(j) + " has ended with an open hold");
       }
     }
@@ -211,7 +222,9 @@ class Audit {
   AuditReport report_;
 };
 
-std::string ids_clause(std::string_view view) { return "select * from " + std::string(view) + " where id = ?"; }
+std::string ids_clause(std::string_view view) {
+  return "select * from " + std::string(view) + " where id = ?";
+}
 
 }  // namespace
 
@@ -229,7 +242,8 @@ Result<Account> Engine::account(const Uuid& user_id) const noexcept {
                 "select id, hold, reservation from tally_job where u = ? and hold > 0 order by j");
     holds.bind(row.column<std::int64_t>(0));
     while (holds.step()) {
-      account.holds.push_back({unfolded(holds.column<Uuid>(0)), Credits{holds.column<std::int64_t>(1)},
+      account.holds.push_back({unfolded(holds.column<Uuid>(0)),
+                               Credits{holds.column<std::int64_t>(1)},
                                holds.column<std::optional<Uuid>>(2)});
     }
     return account;
@@ -243,9 +257,11 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
   try {
     if (limit < 1 || limit > 10'000) return Error{Code::invalid_argument, "limit is 1 to 10,000"};
     Impl::Reader reader(*impl_);
-    Query account(reader.db(),
-                  "select head from tally_account where u = (select u from tally_user where id = ?)");
-    if (!account.bind(user_id).step()) return Error{Code::user_not_found, "no user " + user_id.text()};
+    Query account(
+        reader.db(),
+        "select head from tally_account where u = (select u from tally_user where id = ?)");
+    if (!account.bind(user_id).step())
+      return Error{Code::user_not_found, "no user " + user_id.text()};
     // The user's chain, newest first.
     Query entry(reader.db(),
                 "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
@@ -257,7 +273,8 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
     std::vector<Entry> entries;
     for (auto e = account.column<std::int64_t>(0); e > 0 && entries.size() < limit;) {
       const Rewind rewind(entry);
-      if (!entry.bind(e).step()) return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
+      if (!entry.bind(e).step())
+        return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
       const auto distance = entry.column<std::int64_t>(1);
       if (!before_seq || entry.column<std::int64_t>(0) < *before_seq) {
         Entry out;
@@ -269,8 +286,9 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
         out.created_at = entry.column<Timestamp>(6);
         if (!entry.is_null(7)) out.job_id = unfolded(entry.column<Uuid>(7));
         out.stripe_payment_id = entry.column<std::optional<std::string>>(8);
-        out.id = entry.is_null(9) ? unfolded(entry.column<Uuid>(10)).derived(entry.column<unsigned>(11))
-                                  : entry.column<Uuid>(9);
+        out.id = entry.is_null(9)
+                     ? unfolded(entry.column<Uuid>(10)).derived(entry.column<unsigned>(11))
+                     : entry.column<Uuid>(9);
         entries.push_back(std::move(out));
       }
       e = distance == 0 ? 0 : e - distance;
@@ -313,7 +331,9 @@ Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
   }
 }
 
-Result<std::vector<ViewRow>> Engine::jobs(const Uuid& user_id) const noexcept { return rows("jobs", user_id); }
+Result<std::vector<ViewRow>> Engine::jobs(const Uuid& user_id) const noexcept {
+  return rows("jobs", user_id);
+}
 
 Result<std::vector<ViewRow>> Engine::drafts(const Uuid& user_id) const noexcept {
   return rows("draft_prompts", user_id);
@@ -331,10 +351,12 @@ Result<std::vector<Uuid>> Engine::users() const noexcept {
   }
 }
 
-Result<std::vector<ViewRow>> Engine::rows(std::string_view table, std::optional<Uuid> user_id) const noexcept {
+Result<std::vector<ViewRow>> Engine::rows(std::string_view table,
+                                          std::optional<Uuid> user_id) const noexcept {
   try {
     const UserTable* found = find_table(table);
-    if (found == nullptr) return Error{Code::not_found, "the mirror has no table " + std::string(table)};
+    if (found == nullptr)
+      return Error{Code::not_found, "the mirror has no table " + std::string(table)};
     Impl::Reader reader(*impl_);
     Query query(reader.db(), select_rows(*found, user_id.has_value()) + " order by t.id");
     const std::string user = user_id ? user_id->text() : "";
@@ -363,7 +385,8 @@ Result<std::vector<std::vector<TableDigest>>> Engine::digests(
       for (auto& digest : digests) digest.push_back({std::string(table.name), 0, 0});
       const std::string_view owner = table.user.empty() ? "t.job_id" : table.user;
       const auto& owners = table.user.empty() ? owner_of_job : wanted;
-      Query query(reader.db(), "select " + std::string(owner) + ", t.* from " + std::string(table.name) + " t");
+      Query query(reader.db(),
+                  "select " + std::string(owner) + ", t.* from " + std::string(table.name) + " t");
       while (query.step()) {
         const auto found = owners.find(query.column<std::string>(0));
         if (found == owners.end()) continue;

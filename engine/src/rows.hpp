@@ -15,7 +15,7 @@ namespace tally {
 
 /// How a column takes part in an UPDATE.
 enum class ColumnUse : std::uint8_t {
-  fixed,    ///< Set when the row is made.
+  fixed,  ///< Set when the row is made.
   plain,
   indexed,  ///< In an index or its condition: left out of an UPDATE when unchanged.
 };
@@ -55,7 +55,8 @@ struct UserRow {
 
   static constexpr std::string_view table = "tally_user", key = "u";
   static constexpr auto columns() {
-    return std::tuple{column("id", &UserRow::id, ColumnUse::fixed), column("email", &UserRow::email),
+    return std::tuple{column("id", &UserRow::id, ColumnUse::fixed),
+                      column("email", &UserRow::email),
                       column("raw_user_meta_data", &UserRow::raw_user_meta_data)};
   }
 };
@@ -130,7 +131,8 @@ struct DraftRow {
                       column("session_token", &DraftRow::session_token, ColumnUse::fixed),
                       column("u", &DraftRow::u, ColumnUse::indexed),
                       column("prompt_text", &DraftRow::prompt_text),
-                      column("template_id", &DraftRow::template_id), column("options", &DraftRow::options),
+                      column("template_id", &DraftRow::template_id),
+                      column("options", &DraftRow::options),
                       column("created_at", &DraftRow::created_at, ColumnUse::fixed),
                       column("updated_at", &DraftRow::updated_at),
                       column("expires_at", &DraftRow::expires_at, ColumnUse::fixed)};
@@ -218,7 +220,8 @@ struct JobRow {
                       column("p", &JobRow::p, ColumnUse::fixed),
                       column("created_at", &JobRow::created_at, ColumnUse::fixed),
                       column("status", &JobRow::status, ColumnUse::indexed),
-                      column("progress", &JobRow::progress), column("steps_pct", &JobRow::steps_pct),
+                      column("progress", &JobRow::progress),
+                      column("steps_pct", &JobRow::steps_pct),
                       column("hold", &JobRow::hold, ColumnUse::indexed),
                       column("cost_credits_reserved", &JobRow::cost_credits_reserved),
                       column("cost_credits_final", &JobRow::cost_credits_final),
@@ -264,7 +267,8 @@ struct StepRow {
 
   static constexpr std::string_view table = "tally_step", key = "k";
   static constexpr auto columns() {
-    return std::tuple{column("id", &StepRow::id, ColumnUse::fixed), column("state", &StepRow::state),
+    return std::tuple{column("id", &StepRow::id, ColumnUse::fixed),
+                      column("state", &StepRow::state),
                       column("progress_pct", &StepRow::progress_pct),
                       column("status_message", &StepRow::status_message),
                       column("error_message", &StepRow::error_message),
@@ -291,8 +295,10 @@ struct AssetRow {
   static constexpr std::string_view table = "tally_asset", key = "a";
   static constexpr auto columns() {
     return std::tuple{column("id", &AssetRow::id, ColumnUse::fixed),
-                      column("j", &AssetRow::j, ColumnUse::fixed), column("type", &AssetRow::type),
-                      column("url", &AssetRow::url), column("storage_path", &AssetRow::storage_path),
+                      column("j", &AssetRow::j, ColumnUse::fixed),
+                      column("type", &AssetRow::type),
+                      column("url", &AssetRow::url),
+                      column("storage_path", &AssetRow::storage_path),
                       column("size_bytes", &AssetRow::size_bytes),
                       column("mime_type", &AssetRow::mime_type),
                       column("metadata_json", &AssetRow::metadata_json),

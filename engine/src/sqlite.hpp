@@ -22,8 +22,8 @@ namespace tally {
 class Query {
  public:
   Query(SQLite::Database& db, std::string_view sql) : db_(db.getHandle()) {
-    check(sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
-                             &statement_, nullptr));
+    check(sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()),
+                             SQLITE_PREPARE_PERSISTENT, &statement_, nullptr));
   }
   ~Query() { sqlite3_finalize(statement_); }
   Query(const Query&) = delete;
@@ -88,10 +88,13 @@ class Query {
 
   void read(int i, std::int64_t& v) const noexcept { v = sqlite3_column_int64(statement_, i); }
   void read(int i, int& v) const noexcept { v = sqlite3_column_int(statement_, i); }
-  void read(int i, unsigned& v) const noexcept { v = static_cast<unsigned>(sqlite3_column_int(statement_, i)); }
+  void read(int i, unsigned& v) const noexcept {
+    v = static_cast<unsigned>(sqlite3_column_int(statement_, i));
+  }
   void read(int i, std::string& v) const {
     const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, i));
-    v.assign(bytes == nullptr ? "" : bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, i)));
+    v.assign(bytes == nullptr ? "" : bytes,
+             static_cast<std::size_t>(sqlite3_column_bytes(statement_, i)));
   }
   void read(int i, Uuid& v) const {
     const void* bytes = sqlite3_column_blob(statement_, i);

@@ -26,8 +26,8 @@ Store::Store(SQLite::Database& db)
       steps(db),
       assets(db),
       insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
-      insert_entry_text_(db,
-                         "insert into tally_entry_text (e, id, note, stripe_payment_id) values (?, ?, ?, ?)"),
+      insert_entry_text_(
+          db, "insert into tally_entry_text (e, id, note, stripe_payment_id) values (?, ?, ?, ?)"),
       insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
       insert_outbox_(db, "insert into tally_outbox values (?, ?, ?)"),
       like_operations_(db,
@@ -85,8 +85,8 @@ void Store::flush_entries() {
   for (; flushed_entries_ < entries_.size(); ++flushed_entries_) {
     const Entry& entry = entries_[flushed_entries_];
     insert_entry_
-        .bind(entry.e, entry.u, entry.seq, entry.prev, entry.j, static_cast<int>(entry.kind), entry.amount,
-              entry.balance_after)
+        .bind(entry.e, entry.u, entry.seq, entry.prev, entry.j, static_cast<int>(entry.kind),
+              entry.amount, entry.balance_after)
         .run();
   }
   for (; flushed_entry_texts_ < entry_texts_.size(); ++flushed_entry_texts_) {
@@ -130,7 +130,8 @@ void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
   const Uuid id = folded(op_id);
   const Uuid low = masked(id, 0x00);
   const Uuid high = masked(id, 0xff);
-  for (std::uint32_t i = operation_index_.find(low); i != FlatIndex<Uuid>::none; i = earlier_like_[i]) {
+  for (std::uint32_t i = operation_index_.find(low); i != FlatIndex<Uuid>::none;
+       i = earlier_like_[i]) {
     if (i < operations_.size()) out.push_back(operations_[i]);
   }
   const Rewind rewind(like_operations_);
@@ -167,8 +168,8 @@ void Store::append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optio
   const std::int64_t e = o + ordinal;
   account.balance += amount;
   account.seq += 1;
-  entries_.push_back(Entry{e, u, account.seq, account.head == 0 ? 0 : e - account.head, j, kind, amount,
-                           account.balance});
+  entries_.push_back(Entry{e, u, account.seq, account.head == 0 ? 0 : e - account.head, j, kind,
+                           amount, account.balance});
   account.head = e;
   if (text.id || text.note || text.stripe_payment_id) {
     has_stored_entry_ids_ = has_stored_entry_ids_ || text.id;
@@ -251,9 +252,9 @@ void Store::retire_job_key(std::int64_t j) {
 
 Store::Mark Store::mark() noexcept {
   Mark mark;
-  mark.tables = {users.mark(),    profiles.mark(), accounts.mark(), payments.mark(), voice_profiles.mark(),
-                 projects.mark(), drafts.mark(),   jobs.mark(),     job_texts.mark(), steps.mark(),
-                 assets.mark()};
+  mark.tables = {users.mark(),          profiles.mark(), accounts.mark(), payments.mark(),
+                 voice_profiles.mark(), projects.mark(), drafts.mark(),   jobs.mark(),
+                 job_texts.mark(),      steps.mark(),    assets.mark()};
   mark.entries = entries_.size();
   mark.entry_texts = entry_texts_.size();
   mark.operations = operations_.size();
@@ -265,7 +266,8 @@ Store::Mark Store::mark() noexcept {
 }
 
 void Store::rollback(const Mark& mark) {
-  for_each_table([&](int n, auto& table) { table.rollback(mark.tables[static_cast<std::size_t>(n)]); });
+  for_each_table(
+      [&](int n, auto& table) { table.rollback(mark.tables[static_cast<std::size_t>(n)]); });
   if (flushed_entries_ > mark.entries || flushed_operations_ > mark.operations) {
     erase_operations_from(mark.next_number);
     flushed_entries_ = std::min(flushed_entries_, mark.entries);

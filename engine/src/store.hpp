@@ -188,7 +188,8 @@ class Store {
   std::vector<Entry> entries_;
   std::vector<TextOfEntry> entry_texts_;
   std::vector<AppliedOperation> operations_;
-  std::vector<std::uint32_t> earlier_like_;  ///< Per operation: the one before with the same 15 bytes.
+  std::vector<std::uint32_t>
+      earlier_like_;  ///< Per operation: the one before with the same 15 bytes.
   FlatIndex<Uuid> operation_index_;
   std::size_t flushed_entries_ = 0;
   std::size_t flushed_entry_texts_ = 0;

@@ -90,12 +90,14 @@ constexpr std::size_t column_count = std::tuple_size_v<decltype(Row::columns())>
 /// `update … set …` of the columns that may change; the key is the last parameter.
 template <class Row>
 std::string update_sql(bool with_indexed) {
-  const std::string set = column_list<Row>([&](const auto& column, int i, const char* comma) -> std::string {
-    if (column.use == ColumnUse::fixed || (column.use == ColumnUse::indexed && !with_indexed)) return "";
-    return comma + std::string(column.name) + " = ?" + std::to_string(i);
-  });
-  return "update " + std::string(Row::table) + " set " + set + " where " + std::string(Row::key) + " = ?" +
-         std::to_string(column_count<Row> + 1);
+  const std::string set =
+      column_list<Row>([&](const auto& column, int i, const char* comma) -> std::string {
+        if (column.use == ColumnUse::fixed || (column.use == ColumnUse::indexed && !with_indexed))
+          return "";
+        return comma + std::string(column.name) + " = ?" + std::to_string(i);
+      });
+  return "update " + std::string(Row::table) + " set " + set + " where " + std::string(Row::key) +
+         " = ?" + std::to_string(column_count<Row> + 1);
 }
 }  // namespace detail
 
@@ -108,7 +110,8 @@ class Table {
         insert_(db, "insert into " + std::string(Row::table) + " (" + names() + ", " +
                         std::string(Row::key) + ") values (" + places() + ")"),
         update_(db, detail::update_sql<Row>(true)),
-        delete_(db, "delete from " + std::string(Row::table) + " where " + std::string(Row::key) + " = ?"),
+        delete_(db, "delete from " + std::string(Row::table) + " where " + std::string(Row::key) +
+                        " = ?"),
         last_key_(db, "select max(" + std::string(Row::key) + ") from " + std::string(Row::table)) {
     if constexpr (has_indexed()) update_plain_.emplace(db, detail::update_sql<Row>(false));
     if constexpr (has_id()) {
@@ -134,11 +137,13 @@ class Table {
   }
   const Row& get(std::int64_t key) {
     const Row* row = find(key);
-    if (row == nullptr) throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
+    if (row == nullptr)
+      throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
     return *row;
   }
   /// The key of the row with that id, if there is one.
-  std::optional<std::int64_t> find_id(const Uuid& id) requires requires(Row row) { row.id.bytes; } {
+  std::optional<std::int64_t> find_id(const Uuid& id) requires requires(Row row) { row.id.bytes; }
+  {
     if (const std::uint32_t i = ids_.find(id); i != ids_.none) {
       return slots_[i].present ? std::optional(slots_[i].key) : std::nullopt;
     }
@@ -153,7 +158,8 @@ class Table {
   /// The row for writing; it must exist.
   Row& edit(std::int64_t key) {
     Slot& slot = slot_of(key);
-    if (!slot.present) throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
+    if (!slot.present)
+      throw SQLite::Exception("a row that others refer to is missing", SQLITE_CORRUPT);
     remember(slot);
     return slot.row;
   }
@@ -168,7 +174,9 @@ class Table {
     return slot.row;
   }
   /// The row for writing, made by default where there is none.
-  Row& edit_or_insert(std::int64_t key) { return find(key) == nullptr ? insert(key, Row{}) : edit(key); }
+  Row& edit_or_insert(std::int64_t key) {
+    return find(key) == nullptr ? insert(key, Row{}) : edit(key);
+  }
   bool knows(std::int64_t key) const noexcept { return index_.find(key) != index_.none; }
   /// A row known from elsewhere (memory), as if it had been loaded.
   void adopt(std::int64_t key, const Row& row) {
@@ -274,7 +282,8 @@ class Table {
       return;
     }
     Row row;
-    std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); }, Row::columns());
+    std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); },
+               Row::columns());
     if (find(key) == nullptr) {
       insert(key, std::move(row));
     } else {
@@ -299,10 +308,13 @@ class Table {
     Row row;
   };
 
-  static constexpr bool has_id() { return requires(Row row) { row.id.bytes; }; }
+  static constexpr bool has_id() {
+    return requires(Row row) { row.id.bytes; };
+  }
   static constexpr bool has_indexed() {
-    return std::apply([](const auto&... columns) { return ((columns.use == ColumnUse::indexed) || ...); },
-                      Row::columns());
+    return std::apply(
+        [](const auto&... columns) { return ((columns.use == ColumnUse::indexed) || ...); },
+        Row::columns());
   }
   static std::string names() {
     return detail::column_list<Row>([](const auto& column, int, const char* comma) {

@@ -95,8 +95,9 @@ bool read_batch(const Value& object, const Command& command, Batch& batch) {
     inner.at = command.at;
     const Value* op = item.kind == Kind::object ? item.find("op") : nullptr;
     if (op == nullptr || op->kind != Kind::string || op->text == Batch::row.name ||
-        !make_operation(op->text, inner.operation) || find_id(item, "op_id", inner.op_id) == nullptr ||
-        inner.op_id.version() < 1 || inner.op_id.version() > 7) {
+        !make_operation(op->text, inner.operation) ||
+        find_id(item, "op_id", inner.op_id) == nullptr || inner.op_id.version() < 1 ||
+        inner.op_id.version() > 7) {
       well_formed = false;
       if (item.kind != Kind::object) continue;
       Command no_operation;
@@ -132,7 +133,8 @@ bool read_fields(const Value& object, Command& command, bool with_at) {
         }
       },
       command.operation);
-  if (const Value* reservation = object.find("reservation"); row.names_reservation && reservation != nullptr) {
+  if (const Value* reservation = object.find("reservation");
+      row.names_reservation && reservation != nullptr) {
     ++known;
     Uuid id;
     if (reservation->kind != Kind::null) {
@@ -142,7 +144,8 @@ bool read_fields(const Value& object, Command& command, bool with_at) {
   }
   // Keys beyond the known ones; a key that comes twice is one.
   std::size_t distinct = 0;
-  if (object.members.size() > 256) return false;  // No operation has that many; spares the search below.
+  if (object.members.size() > 256)
+    return false;  // No operation has that many; spares the search below.
   if (object.members.size() > known) {
     for (const auto& [key, value] : object.members) {
       if (object.find(key) == &value && ++distinct > known) return false;

@@ -43,7 +43,8 @@ Code apply(Work& work, const UpdateProfile& op) {
   op.stripe_customer_id.apply_to(profile.stripe_customer_id);
   if (op.notification_prefs.present()) {
     profile.notification_prefs.reset();
-    if (op.notification_prefs.has_value()) profile.notification_prefs = op.notification_prefs.value().text;
+    if (op.notification_prefs.has_value())
+      profile.notification_prefs = op.notification_prefs.value().text;
   }
   profile.updated_at = work.at();
   return Code::ok;

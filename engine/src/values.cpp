@@ -20,7 +20,8 @@ constexpr std::int64_t days_of(std::int64_t year, int month, int day) noexcept {
   const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
   const std::int64_t year_of_era = year - era * 400;
   const std::int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-  const std::int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+  const std::int64_t day_of_era =
+      year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
   return era * 146097 + day_of_era - 719468;
 }
 
@@ -36,7 +37,8 @@ constexpr Date date_of(std::int64_t days) noexcept {
   const std::int64_t day_of_era = days - era * 146097;
   const std::int64_t year_of_era =
       (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-  const std::int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const std::int64_t day_of_year =
+      day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   const std::int64_t shifted_month = (5 * day_of_year + 2) / 153;
   const int day = static_cast<int>(day_of_year - (153 * shifted_month + 2) / 5 + 1);
   const int month = static_cast<int>(shifted_month < 10 ? shifted_month + 3 : shifted_month - 9);
@@ -98,11 +100,12 @@ std::optional<Timestamp> Timestamp::parse(std::string_view text) noexcept {
   const int hour = number(11, 2);
   const int minute = number(14, 2);
   const int second = number(17, 2);
-  if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 ||
-      minute > 59 || second > 59) {
+  if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) ||
+      hour > 23 || minute > 59 || second > 59) {
     return std::nullopt;
   }
-  const std::int64_t seconds = days_of(year, month, day) * 86'400 + hour * 3'600 + minute * 60 + second;
+  const std::int64_t seconds =
+      days_of(year, month, day) * 86'400 + hour * 3'600 + minute * 60 + second;
   return Timestamp{seconds * 1'000'000 + number(20, 6)};
 }
 
@@ -122,8 +125,9 @@ std::string Timestamp::text() const {
   const Date date = date_of(days);
   char out[64];
   std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", static_cast<int>(date.year),
-                date.month, date.day, static_cast<int>(rest / 3'600), static_cast<int>(rest / 60 % 60),
-                static_cast<int>(rest % 60), static_cast<int>(micros));
+                date.month, date.day, static_cast<int>(rest / 3'600),
+                static_cast<int>(rest / 60 % 60), static_cast<int>(rest % 60),
+                static_cast<int>(micros));
   return out;
 }
 

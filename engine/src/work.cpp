@@ -71,7 +71,8 @@ Command get_command(Decoder& in) {
       [&](auto& fields) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
           const std::uint64_t count = in.get_varint();
-          if (count > batch_operations_max) throw std::runtime_error("the outbox holds too long a batch");
+          if (count > batch_operations_max)
+            throw std::runtime_error("the outbox holds too long a batch");
           for (std::uint64_t i = 0; i < count; ++i) fields.operations.push_back(get_command(in));
         } else {
           for_each_field(fields, [&](const auto&, auto& member) { get_member(in, member); });
@@ -182,7 +183,8 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   if (fields != Code::ok) return fields;
   if (!one_user) return Code::invalid_argument;
 
-  const AccountRow* account = call.u > 0 && batch == nullptr ? store.accounts.find(call.u) : nullptr;
+  const AccountRow* account =
+      call.u > 0 && batch == nullptr ? store.accounts.find(call.u) : nullptr;
   const std::int64_t balance_before = account == nullptr ? 0 : account->balance;
   Code code = Code::ok;
   if (batch != nullptr) {
@@ -206,7 +208,8 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
                                        row.number, command.at, print, call.result},
                       call.entries);
   if (call.u > 0 && row.pushed && call.pushed_by_itself) store.accounts.edit(call.u).pending += 1;
-  if (account != nullptr && balance_before >= low_credits_.value && account->balance < low_credits_.value) {
+  if (account != nullptr && balance_before >= low_credits_.value &&
+      account->balance < low_credits_.value) {
     happened(Happening::Kind::low_credits, call.u, std::nullopt);
   }
   return code;
@@ -290,7 +293,8 @@ void Work::append(std::int64_t u, std::optional<std::int64_t> j, EntryKind kind,
 
 Code Work::check_reservation() {
   if (!command().reservation) return Code::ok;
-  return store.jobs.get(j()).reservation == command().reservation ? Code::ok : Code::stale_reservation;
+  return store.jobs.get(j()).reservation == command().reservation ? Code::ok
+                                                                  : Code::stale_reservation;
 }
 
 void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j) {

@@ -33,8 +33,12 @@ class AccountMemory {
 class Work {
  public:
   /// `random_id` makes ids of version 4, for rows whose derived id is taken.
-  Work(Store& store, const AccountMemory& memory, std::function<Uuid()> random_id, Credits low_credits)
-      : store(store), memory_(memory), random_id_(std::move(random_id)), low_credits_(low_credits) {}
+  Work(Store& store, const AccountMemory& memory, std::function<Uuid()> random_id,
+       Credits low_credits)
+      : store(store),
+        memory_(memory),
+        random_id_(std::move(random_id)),
+        low_credits_(low_credits) {}
 
   /// Applies one operation or batch whole, or changes nothing.
   Verdict apply(Command& command);
@@ -80,8 +84,8 @@ class Work {
     int entries = 0;
     std::optional<Uuid> result;
     bool remembered = true;
-    bool pushed_by_itself = true;         ///< Not as a part of its batch.
-    std::optional<Uuid> reservation;      ///< The job's latest before the call; nil where it had none.
+    bool pushed_by_itself = true;     ///< Not as a part of its batch.
+    std::optional<Uuid> reservation;  ///< The job's latest before the call; nil where it had none.
     std::vector<AppliedOperation> like;
   };
 

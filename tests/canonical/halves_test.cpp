@@ -68,8 +68,8 @@ void check_equal(const char* table, const std::vector<Row>& got, const std::vect
   CHECK(got.size() == expected.size());
   for (std::size_t i = 0; i < std::min(got.size(), expected.size()); ++i) {
     if (got[i] == expected[i]) continue;
-    FAIL_CHECK("first difference in ", table, "\n  ", half, ": ", text_of(got[i]), "\n  model: ",
-               text_of(expected[i]));
+    FAIL_CHECK("first difference in ", table, "\n  ", half, ": ", text_of(got[i]),
+               "\n  model: ", text_of(expected[i]));
     return;
   }
 }
@@ -124,8 +124,8 @@ void check_results(const std::vector<std::string>& trace, const std::vector<std:
   REQUIRE(got.size() == expected.size());
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (got[i] == expected[i]) continue;
-    FAIL_CHECK(half, " answers line ", i + 1, "\n  ", trace[i].substr(0, 2'000), "\n  with ", got[i],
-               "\n  the model with ", expected[i]);
+    FAIL_CHECK(half, " answers line ", i + 1, "\n  ", trace[i].substr(0, 2'000), "\n  with ",
+               got[i], "\n  the model with ", expected[i]);
     return;
   }
 }

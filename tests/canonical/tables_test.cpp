@@ -29,9 +29,10 @@ class Migrated {
     REQUIRE(PQstatus(connection_.get()) == CONNECTION_OK);
   }
   Lines ask(const std::string& sql) const {
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(connection_.get(), sql.c_str()),
-                                                               PQclear);
-    REQUIRE_MESSAGE(PQresultStatus(result.get()) == PGRES_TUPLES_OK, PQresultErrorMessage(result.get()));
+    const std::unique_ptr<PGresult, decltype(&PQclear)> result(
+        PQexec(connection_.get(), sql.c_str()), PQclear);
+    REQUIRE_MESSAGE(PQresultStatus(result.get()) == PGRES_TUPLES_OK,
+                    PQresultErrorMessage(result.get()));
     Lines lines;
     for (int i = 0; i < PQntuples(result.get()); ++i) lines.insert(PQgetvalue(result.get(), i, 0));
     return lines;
@@ -52,9 +53,11 @@ TEST_CASE("canonical's codes are the code's") {
   Lines expected;
   for (const CodeRow& row : codes) {
     expected.insert(std::to_string(static_cast<int>(row.code)) + " " + std::string(row.name) + " " +
-                    class_names[static_cast<int>(row.code_class)] + " " + std::string(row.sentence));
+                    class_names[static_cast<int>(row.code_class)] + " " +
+                    std::string(row.sentence));
   }
-  CHECK(migrated().ask("select format('%s %s %s %s', number, name, class, sentence) from tally.codes") ==
+  CHECK(migrated().ask(
+            "select format('%s %s %s %s', number, name, class, sentence) from tally.codes") ==
         expected);
 }
 
@@ -98,10 +101,12 @@ Lines expected_operations(std::type_identity<std::variant<Ts...>>) {
 TEST_CASE("canonical's operations and their fields are the code's") {
   // Both lists of fields in the code's order: the order is not canonical's to decide.
   const Lines expected = expected_operations(std::type_identity<Operation>{});
-  CHECK(migrated().ask("select format('%s %s %s %s %s required%s optional%s', number, name, capability, in_batch,"
-                       " reservation, (select string_agg(' ' || f, '' order by n) from unnest(required)"
-                       " with ordinality u(f, n)), (select string_agg(' ' || f, '' order by n) from"
-                       " unnest(optional) with ordinality u(f, n))) from tally.operations") == expected);
+  CHECK(migrated().ask(
+            "select format('%s %s %s %s %s required%s optional%s', number, name, capability, "
+            "in_batch,"
+            " reservation, (select string_agg(' ' || f, '' order by n) from unnest(required)"
+            " with ordinality u(f, n)), (select string_agg(' ' || f, '' order by n) from"
+            " unnest(optional) with ordinality u(f, n))) from tally.operations") == expected);
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ TEST_CASE("callbacks: a job that is READY is told, by advance_job as by complete
   by_advance.check(users_with_jobs(1) + job_to("READY"));
   CHECK(by_advance.heard == Heard{"complete u1 j1"});
   Listening by_complete(0);
-  by_complete.check(users_with_jobs(1) + job_to("PACKAGING") + Rows{{"complete_job job_id=j1 final_cost=5", "ok 5"}});
+  by_complete.check(users_with_jobs(1) + job_to("PACKAGING") +
+                    Rows{{"complete_job job_id=j1 final_cost=5", "ok 5"}});
   CHECK(by_complete.heard == Heard{"complete u1 j1"});
 }
 
@@ -54,7 +55,9 @@ TEST_CASE("callbacks: a job that fails is told, by fail_job as by sweep") {
   CHECK(listening.heard == Heard{"failed u1 j1", "failed u2 j2"});
 }
 
-TEST_CASE("callbacks: low_credits is told when the balance falls below 5, not at 5 and not again below it") {
+TEST_CASE(
+    "callbacks: low_credits is told when the balance falls below 5, not at 5 and not again below "
+    "it") {
   Listening listening;
   listening.check({{"create_user user_id=u1", "ok 10"},
                    {"expire_credits user_id=u1 amount=5", "ok 5"},
@@ -65,7 +68,8 @@ TEST_CASE("callbacks: low_credits is told when the balance falls below 5, not at
 
 TEST_CASE("callbacks: low_credits goes by the engine's setting") {
   Listening listening(9);
-  listening.check({{"create_user user_id=u1", "ok 10"}, {"expire_credits user_id=u1 amount=2", "ok 8"}});
+  listening.check(
+      {{"create_user user_id=u1", "ok 10"}, {"expire_credits user_id=u1 amount=2", "ok 8"}});
   CHECK(listening.heard == Heard{"low u1 8"});
 }
 
@@ -100,8 +104,9 @@ TEST_CASE("callbacks: nothing is told that notification_prefs does not allow") {
 
 TEST_CASE("callbacks: an operation that comes again tells nothing") {
   Listening listening;
-  listening.check(users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"},
-                                            {"fail_job job_id=j1 error_code=E op_id=o2", "ok 10"}});
+  listening.check(users_with_jobs(1) +
+                  Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"},
+                       {"fail_job job_id=j1 error_code=E op_id=o2", "ok 10"}});
   const Heard before = listening.heard;
   CHECK(before == Heard{"low u1 2", "failed u1 j1"});
   listening.check({{"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 10"},
@@ -111,16 +116,20 @@ TEST_CASE("callbacks: an operation that comes again tells nothing") {
   CHECK(listening.heard == before);
 }
 
-TEST_CASE("callbacks: a refused operation or batch tells nothing, an applied batch tells what it did") {
+TEST_CASE(
+    "callbacks: a refused operation or batch tells nothing, an applied batch tells what it did") {
   Listening listening;
-  listening.check(users_with_jobs(1) +
-                  Rows{{"reserve_credits user_id=u1 job_id=j1 amount=11", "insufficient_credits 10"},
-                       {"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=8; fail_job job_id=j1 error_code=E; "
-                        "fail_job job_id=j1 error_code=E)",
-                        "illegal_transition 10 index=2"}});
+  listening.check(users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=11",
+                                             "insufficient_credits 10"},
+                                            {"batch ops=(reserve_credits user_id=u1 job_id=j1 "
+                                             "amount=8; fail_job job_id=j1 error_code=E; "
+                                             "fail_job job_id=j1 error_code=E)",
+                                             "illegal_transition 10 index=2"}});
   CHECK(listening.heard == Heard{});
-  listening.check({{"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=8; fail_job job_id=j1 error_code=E)",
-                    "ok 10"}});
+  listening.check(
+      {{"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=8; fail_job job_id=j1 "
+        "error_code=E)",
+        "ok 10"}});
   CHECK(listening.heard.back() == "failed u1 j1");
 }
 
@@ -131,13 +140,15 @@ TEST_CASE("callbacks: they come after the commit and may call the engine") {
   options.callbacks.low_credits = [&](const Uuid& user, Credits balance) {
     seen.push_back(balance.value);
     seen.push_back(calling->engine().balance(user)->value);
-    seen.push_back(calling->engine().apply(AddCredits{user, Credits{100}, "grant"})->balance->value);
+    seen.push_back(
+        calling->engine().apply(AddCredits{user, Credits{100}, "grant"})->balance->value);
     seen.push_back(calling->engine().balance(user)->value);
     seen.push_back(static_cast<std::int64_t>(calling->engine().history(user)->size()));
   };
   TemporaryMirror mirror(options);
   calling = &mirror;
-  mirror.check({{"create_user user_id=u1", "ok 10"}, {"expire_credits user_id=u1 amount=8", "ok 2"}});
+  mirror.check(
+      {{"create_user user_id=u1", "ok 10"}, {"expire_credits user_id=u1 amount=8", "ok 2"}});
   CHECK(seen == std::vector<std::int64_t>{2, 2, 102, 102, 3});
   CHECK(mirror.balance() == 102);
 }

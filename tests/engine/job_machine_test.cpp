@@ -35,7 +35,8 @@ const std::vector<std::pair<std::string, std::string>> advances{
 
 }  // namespace
 
-TEST_CASE("advance_job makes the moves of the contract and no other, from every status to every status") {
+TEST_CASE(
+    "advance_job makes the moves of the contract and no other, from every status to every status") {
   for (const auto& row : advances) {
     const std::string& from = row.first;
     const std::string& only = row.second;
@@ -48,7 +49,8 @@ TEST_CASE("advance_job makes the moves of the contract and no other, from every 
       CAPTURE(to);
       const std::string answer = mirror.apply("advance_job job_id=j1 to=" + std::string(to));
       const bool unpaid = from == "PENDING" && to == "QUEUED";
-      CHECK(answer.substr(0, answer.find(' ')) == (unpaid ? "reservation_required" : "illegal_transition"));
+      CHECK(answer.substr(0, answer.find(' ')) ==
+            (unpaid ? "reservation_required" : "illegal_transition"));
       CHECK(status_of(mirror) == from);
     }
     if (!only.empty()) {
@@ -58,7 +60,8 @@ TEST_CASE("advance_job makes the moves of the contract and no other, from every 
   }
 }
 
-TEST_CASE("fail_job fails a job in every status but READY and FAILED, and gives back what it held") {
+TEST_CASE(
+    "fail_job fails a job in every status but READY and FAILED, and gives back what it held") {
   for (const std::string_view from : job_status_names) {
     CAPTURE(from);
     TemporaryMirror mirror;

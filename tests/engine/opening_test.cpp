@@ -44,13 +44,15 @@ TEST_CASE("opening: a new mirror and its companions are readable by their owner 
     mirror.make_users(1);
     for (const auto& entry : fs::directory_iterator(mirror.folder())) {
       CAPTURE(entry.path());
-      CHECK((entry.status().permissions() & fs::perms::all) == (fs::perms::owner_read | fs::perms::owner_write));
+      CHECK((entry.status().permissions() & fs::perms::all) ==
+            (fs::perms::owner_read | fs::perms::owner_write));
     }
   }
   umask(before);
 }
 
-TEST_CASE("opening: a file that is not there is not_found where none may be made, and none is made") {
+TEST_CASE(
+    "opening: a file that is not there is not_found where none may be made, and none is made") {
   TemporaryFolder folder;
   Options options = TemporaryMirror::fast();
   options.create = false;
@@ -84,7 +86,8 @@ TEST_CASE("opening: a short text file is corrupt, and stays as it was") {
   CHECK(bytes_of(folder.path() / "mirror.db") == "hello\n");
 }
 
-TEST_CASE("opening: an empty file, as a process killed while it made one leaves it, becomes a mirror") {
+TEST_CASE(
+    "opening: an empty file, as a process killed while it made one leaves it, becomes a mirror") {
   TemporaryMirror mirror;
   mirror.close();
   fs::remove(mirror.path());
@@ -106,13 +109,17 @@ TEST_CASE("opening: another program's SQLite database is corrupt, and stays as i
   CHECK(query(other, "select * from notes") == std::vector<std::string>{"mine"});
 }
 
-TEST_CASE("opening: another program's SQLite database with a version of its own is refused, and stays as it was") {
+TEST_CASE(
+    "opening: another program's SQLite database with a version of its own is refused, and stays as "
+    "it was") {
   for (const std::string version : {"1", "7"}) {
     TemporaryMirror mirror;
     mirror.close();
     const fs::path other = mirror.folder() / "other.db";
     write_bytes(other, "");
-    tamper(other, "create table notes (text); insert into notes values ('mine'); pragma user_version = " + version);
+    tamper(other,
+           "create table notes (text); insert into notes values ('mine'); pragma user_version = " +
+               version);
     const std::string before = bytes_of(other);
     CHECK(is_failure(open_code(other)));
     CHECK(bytes_of(other) == before);
@@ -142,7 +149,9 @@ TEST_CASE("opening: a mirror whose first page is damaged is corrupt") {
   CHECK(open_code(path) == Code::corrupt);
 }
 
-TEST_CASE("opening: a mirror that was cut short is a failure when opened or when used, never a wrong answer") {
+TEST_CASE(
+    "opening: a mirror that was cut short is a failure when opened or when used, never a wrong "
+    "answer") {
   TemporaryMirror mirror;
   const fs::path path = closed_mirror(mirror);
   fs::resize_file(path, fs::file_size(path) / 2);
@@ -156,7 +165,8 @@ TEST_CASE("opening: a mirror that was cut short is a failure when opened or when
   CHECK(noticed);
 }
 
-TEST_CASE("opening: without the right to write it is a failure, read_only where the file is there") {
+TEST_CASE(
+    "opening: without the right to write it is a failure, read_only where the file is there") {
   if (geteuid() != 0) {
     MESSAGE("skipped: only root can become a user without rights");
     return;
@@ -164,10 +174,11 @@ TEST_CASE("opening: without the right to write it is a failure, read_only where 
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  fs::permissions(mirror.folder(), fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
-                                       fs::perms::others_read | fs::perms::others_exec);
-  fs::permissions(mirror.path(), fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read |
-                                     fs::perms::others_read);
+  fs::permissions(mirror.folder(), fs::perms::owner_all | fs::perms::group_read |
+                                       fs::perms::group_exec | fs::perms::others_read |
+                                       fs::perms::others_exec);
+  fs::permissions(mirror.path(), fs::perms::owner_read | fs::perms::owner_write |
+                                     fs::perms::group_read | fs::perms::others_read);
   const std::string before = bytes_of(mirror.path());
   ChildProcess child([&](const ChildProcess::Pipes&) {
     if (setgid(65'534) != 0 || setuid(65'534) != 0) return 80;
@@ -230,8 +241,9 @@ TEST_CASE("opening: closing one of two engines of one process leaves the other a
 
 TEST_CASE("opening: a path may hold what a URI or a shell would take for its own") {
   TemporaryFolder folder;
-  for (const std::string name : {"a b.db", "a?mode=memory.db", "a#b.db", "a%20b.db", "\u00e9\u4e2d.db", "file:x.db",
-                                 "'quoted'.db", "-dash.db", ";semi.db"}) {
+  for (const std::string name :
+       {"a b.db", "a?mode=memory.db", "a#b.db", "a%20b.db", "\u00e9\u4e2d.db", "file:x.db",
+        "'quoted'.db", "-dash.db", ";semi.db"}) {
     CAPTURE(name);
     const fs::path path = folder.path() / name;
     auto engine = Engine::open(path, TemporaryMirror::fast());
@@ -260,7 +272,9 @@ TEST_CASE("opening: eight processes that make the same mirror at once all get it
   CHECK(engine->users()->size() == 8);
 }
 
-TEST_CASE("busy: while another process keeps the file locked a write fails with busy, and nothing is written") {
+TEST_CASE(
+    "busy: while another process keeps the file locked a write fails with busy, and nothing is "
+    "written") {
   Options options = TemporaryMirror::fast();
   options.busy_timeout = std::chrono::milliseconds(50);
   TemporaryMirror mirror(options);

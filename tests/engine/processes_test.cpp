@@ -18,28 +18,37 @@ Command numbered_operation(Engine& engine, std::uint64_t n) {
   const CallId call{op_id(n), time_at(static_cast<std::int64_t>(n % 1'000'000))};
   const Uuid job = job_id(n / 6 * 6 + 6);  // One job for each six operations.
   switch (n % 6) {
-    case 0: return engine.make_command(CreateJob{job, project_id(1), user_id(1)}, call);
-    case 1: return engine.make_command(ReserveCredits{user_id(1), job, Credits{1}}, call);
-    case 2: return engine.make_command(AdvanceJob{job, JobStatus::QUEUED, "Next"}, call);
-    case 3: return engine.make_command(FailJob{job, "CANCELLED", "Killed"}, call);
+    case 0:
+      return engine.make_command(CreateJob{job, project_id(1), user_id(1)}, call);
+    case 1:
+      return engine.make_command(ReserveCredits{user_id(1), job, Credits{1}}, call);
+    case 2:
+      return engine.make_command(AdvanceJob{job, JobStatus::QUEUED, "Next"}, call);
+    case 3:
+      return engine.make_command(FailJob{job, "CANCELLED", "Killed"}, call);
     case 4: {
       Batch batch;
-      Command add = engine.make_command(AddCredits{user_id(1), Credits{2}, "grant", "In a batch"}, {id('i', n), {}});
+      Command add = engine.make_command(AddCredits{user_id(1), Credits{2}, "grant", "In a batch"},
+                                        {id('i', n), {}});
       Command expire = engine.make_command(ExpireCredits{user_id(1), Credits{2}}, {id('k', n), {}});
       batch.operations.push_back(std::move(add));
       batch.operations.push_back(std::move(expire));
       return engine.make_command(std::move(batch), call);
     }
-    default: return engine.make_command(AddCredits{user_id(1), Credits{1}, "purchase", {}, "pi_" + std::to_string(n)}, call);
+    default:
+      return engine.make_command(
+          AddCredits{user_id(1), Credits{1}, "purchase", {}, "pi_" + std::to_string(n)}, call);
   }
 }
 
 /// What must not grow when an operation comes again.
 std::vector<std::string> row_counts(const std::filesystem::path& path) {
-  return query(path,
-               "select (select count(*) from tally_operation), (select count(*) from credit_ledger), (select count(*) "
-               "from jobs), (select coalesce(sum(operations), 0) from tally_outbox), (select count(*) from "
-               "tally_payment)");
+  return query(
+      path,
+      "select (select count(*) from tally_operation), (select count(*) from credit_ledger), "
+      "(select count(*) "
+      "from jobs), (select coalesce(sum(operations), 0) from tally_outbox), (select count(*) from "
+      "tally_payment)");
 }
 
 /// Kills processes at work: each applies numbered operations and writes down those acknowledged.
@@ -85,15 +94,18 @@ void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
     const auto counts = row_counts(mirror.path());
     const Dump before = round % 10 == 0 ? dump(mirror.path()) : Dump{};
     std::vector<Command> again;
-    for (const std::uint64_t n : acknowledged) again.push_back(numbered_operation(mirror.engine(), n));
+    for (const std::uint64_t n : acknowledged)
+      again.push_back(numbered_operation(mirror.engine(), n));
     int missing = 0;
-    for (const Verdict& verdict : mirror.submit(std::move(again))) missing += verdict.code == Code::ok ? 0 : 1;
+    for (const Verdict& verdict : mirror.submit(std::move(again)))
+      missing += verdict.code == Code::ok ? 0 : 1;
     CHECK(missing == 0);
     CHECK(row_counts(mirror.path()) == counts);
     if (round % 10 == 0) CHECK(difference(before, dump(mirror.path())) == "");
     mirror.close();
   }
-  MESSAGE(rounds << " processes killed, " << acknowledged_in_all << " acknowledged operations, none missing");
+  MESSAGE(rounds << " processes killed, " << acknowledged_in_all
+                 << " acknowledged operations, none missing");
 }
 
 }  // namespace
@@ -131,7 +143,9 @@ TEST_CASE("kill -9: a process killed while it makes the mirror leaves one that o
   }
 }
 
-TEST_CASE("processes: a commit of another process is in balance() and check() as soon as it has returned there") {
+TEST_CASE(
+    "processes: a commit of another process is in balance() and check() as soon as it has returned "
+    "there") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
@@ -192,7 +206,9 @@ TEST_CASE("processes: two that write by turns each see the other's commits, and 
   CHECK(mirror.findings().empty());
 }
 
-TEST_CASE("processes: while another commits without a pause, balances are current, never fall and match their entries") {
+TEST_CASE(
+    "processes: while another commits without a pause, balances are current, never fall and match "
+    "their entries") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
@@ -241,7 +257,9 @@ TEST_CASE("processes: four that write to one account without a pause lose nothin
       auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
       if (!engine || !pipes.wait()) return 1;
       for (std::uint64_t n = 1; n <= 150; ++n) {
-        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {id('x', p * 1'000 + n), {}})) return 2;
+        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"},
+                           {id('x', p * 1'000 + n), {}}))
+          return 2;
       }
       return 0;
     }));
@@ -254,7 +272,8 @@ TEST_CASE("processes: four that write to one account without a pause lose nothin
   CHECK(mirror.findings().empty());
 }
 
-TEST_CASE("processes: the same operation from four processes at once is applied once and ok for each") {
+TEST_CASE(
+    "processes: the same operation from four processes at once is applied once and ok for each") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();

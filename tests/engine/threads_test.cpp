@@ -29,7 +29,8 @@ TEST_CASE("threads: 16 callers share commits, and each gets its own operation's 
     if (!mirror->apply(CreateUser{user})) ++odd;
     for (std::uint64_t i = 1; i <= each; ++i) {
       const Uuid op = op_id(t * 1'000 + i);
-      const auto receipt = mirror->apply(AddCredits{user, Credits{static_cast<std::int64_t>(t) + 1}, "grant"}, {op, {}});
+      const auto receipt = mirror->apply(
+          AddCredits{user, Credits{static_cast<std::int64_t>(t) + 1}, "grant"}, {op, {}});
       const std::int64_t expected = 10 + static_cast<std::int64_t>(i * (t + 1));
       if (!receipt || receipt->op_id != op || receipt->balance != Credits{expected}) ++odd;
       const auto refused = mirror->apply(ExpireCredits{user, Credits{1'000'000}});
@@ -68,7 +69,8 @@ TEST_CASE("threads: the same operation from 16 threads at once is applied once a
   for (std::uint64_t round = 1; round <= 20; ++round) {
     std::atomic<int> fine{0};
     in_threads(16, [&](std::uint64_t) {
-      const auto receipt = mirror->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(round), {}});
+      const auto receipt =
+          mirror->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(round), {}});
       if (receipt && receipt->balance == Credits{10 + static_cast<std::int64_t>(round)}) ++fine;
     });
     CHECK(fine == 16);
@@ -76,7 +78,8 @@ TEST_CASE("threads: the same operation from 16 threads at once is applied once a
   CHECK(mirror.balance() == 30);
 }
 
-TEST_CASE("threads: readers see only balances that existed, and balance and holds of the same moment") {
+TEST_CASE(
+    "threads: readers see only balances that existed, and balance and holds of the same moment") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   std::atomic<bool> stop{false};

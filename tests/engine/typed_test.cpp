@@ -23,12 +23,14 @@ TEST_CASE("typed: a receipt has the op_id and the balance after it") {
   CHECK_FALSE(receipt->id.has_value());
 }
 
-TEST_CASE("typed: the engine makes an op_id of version 7 and takes the present where none is given") {
+TEST_CASE(
+    "typed: the engine makes an op_id of version 7 and takes the present where none is given") {
   TemporaryMirror mirror;
   const auto receipt = mirror->apply(CreateUser{user_id(1)});
   REQUIRE(receipt.has_value());
   CHECK(receipt->op_id.version() == 7);
-  CHECK(query(mirror.path(), "select created_at > '2026-01-01' and created_at < '2200-01-01' from profiles") ==
+  CHECK(query(mirror.path(),
+              "select created_at > '2026-01-01' and created_at < '2200-01-01' from profiles") ==
         std::vector<std::string>{"1"});
 }
 
@@ -87,7 +89,8 @@ TEST_CASE("typed: submit answers in the commands' order, each for itself") {
   mirror.make_users(1);
   std::vector<Command> commands;
   for (int i = 0; i < 12; ++i) {
-    commands.push_back(mirror->make_command(ExpireCredits{user_id(1), Credits{3}}, {op_id(static_cast<std::uint64_t>(i) + 1), {}}));
+    commands.push_back(mirror->make_command(ExpireCredits{user_id(1), Credits{3}},
+                                            {op_id(static_cast<std::uint64_t>(i) + 1), {}}));
   }
   const auto verdicts = mirror.submit(commands);
   REQUIRE(verdicts.size() == 12);
@@ -102,11 +105,12 @@ TEST_CASE("typed: submit answers in the commands' order, each for itself") {
 
 TEST_CASE("typed: a text that is no UTF-8, has U+0000 or is too long is invalid_argument") {
   TemporaryMirror mirror;
-  for (const std::string& text : {std::string("\xff"), std::string("a\0b", 3), std::string("\xed\xa0\x80"),
-                                  std::string(256, 'x')}) {
+  for (const std::string& text : {std::string("\xff"), std::string("a\0b", 3),
+                                  std::string("\xed\xa0\x80"), std::string(256, 'x')}) {
     CHECK(code_of(mirror->apply(CreateUser{user_id(1), text})) == Code::invalid_argument);
     CHECK(code_of(mirror->apply(ClaimDraft{text, user_id(1)})) == Code::invalid_argument);
-    CHECK(code_of(mirror->apply(UpdateProfile{user_id(1), Change<std::string>(text)})) == Code::invalid_argument);
+    CHECK(code_of(mirror->apply(UpdateProfile{user_id(1), Change<std::string>(text)})) ==
+          Code::invalid_argument);
   }
   CHECK(code_of(mirror->apply(ClaimDraft{"", user_id(1)})) == Code::invalid_argument);
   CHECK(code_of(mirror->balance(user_id(1))) == Code::user_not_found);
@@ -115,14 +119,19 @@ TEST_CASE("typed: a text that is no UTF-8, has U+0000 or is too long is invalid_
 TEST_CASE("typed: amounts outside Postgres INTEGER are invalid_amount") {
   TemporaryMirror mirror;
   mirror.make_users(1);
-  for (const std::int64_t amount : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{2'147'483'648}, INT64_MAX, INT64_MIN}) {
+  for (const std::int64_t amount :
+       {std::int64_t{0}, std::int64_t{-1}, std::int64_t{2'147'483'648}, INT64_MAX, INT64_MIN}) {
     CAPTURE(amount);
-    CHECK(code_of(mirror->apply(AddCredits{user_id(1), Credits{amount}, "grant"})) == Code::invalid_amount);
-    CHECK(code_of(mirror->apply(ExpireCredits{user_id(1), Credits{amount}})) == Code::invalid_amount);
-    CHECK(code_of(mirror->apply(ReserveCredits{user_id(1), job_id(1), Credits{amount}})) == Code::invalid_amount);
+    CHECK(code_of(mirror->apply(AddCredits{user_id(1), Credits{amount}, "grant"})) ==
+          Code::invalid_amount);
+    CHECK(code_of(mirror->apply(ExpireCredits{user_id(1), Credits{amount}})) ==
+          Code::invalid_amount);
+    CHECK(code_of(mirror->apply(ReserveCredits{user_id(1), job_id(1), Credits{amount}})) ==
+          Code::invalid_amount);
     CHECK(code_of(mirror->apply(RetryJob{job_id(1), Credits{amount}})) == Code::invalid_amount);
     if (amount == 0) continue;
-    CHECK(code_of(mirror->apply(FinalizeJobCredits{job_id(1), Credits{amount}})) == Code::invalid_amount);
+    CHECK(code_of(mirror->apply(FinalizeJobCredits{job_id(1), Credits{amount}})) ==
+          Code::invalid_amount);
     CHECK(code_of(mirror->apply(CompleteJob{job_id(1), Credits{amount}})) == Code::invalid_amount);
   }
   CHECK(mirror.balance() == 10);
@@ -134,21 +143,29 @@ TEST_CASE("typed: numbers and words out of their range or list are refused") {
   CHECK(code_of(mirror->apply(ClaimJob{job_id(1), 0})) == Code::invalid_argument);
   CHECK(code_of(mirror->apply(ClaimJob{job_id(1), 2'592'001})) == Code::invalid_argument);
   CHECK(code_of(mirror->apply(Sweep{INT64_MIN})) == Code::invalid_argument);
-  CHECK(code_of(mirror->apply(ReportProgress{job_id(1), "SCRIPTING", 101})) == Code::invalid_argument);
-  CHECK(code_of(mirror->apply(ReportProgress{job_id(1), "SCRIPTING", -1})) == Code::invalid_argument);
+  CHECK(code_of(mirror->apply(ReportProgress{job_id(1), "SCRIPTING", 101})) ==
+        Code::invalid_argument);
+  CHECK(code_of(mirror->apply(ReportProgress{job_id(1), "SCRIPTING", -1})) ==
+        Code::invalid_argument);
   CHECK(code_of(mirror->apply(AddCredits{user_id(1), Credits{1}, "usage"})) == Code::invalid_type);
-  CHECK(code_of(mirror->apply(AddAsset{id('a', 1), job_id(1), "movie", "U", "S"})) == Code::invalid_argument);
-  CHECK(code_of(mirror->apply(AddAsset{id('a', 1), job_id(1), "zip", "U", "S", -1})) == Code::invalid_argument);
-  CHECK(code_of(mirror->apply(AdvanceJob{job_id(1), static_cast<JobStatus>(12)})) == Code::invalid_argument);
-  CHECK(code_of(mirror->apply(AdvanceJob{job_id(1), static_cast<JobStatus>(255)})) == Code::invalid_argument);
+  CHECK(code_of(mirror->apply(AddAsset{id('a', 1), job_id(1), "movie", "U", "S"})) ==
+        Code::invalid_argument);
+  CHECK(code_of(mirror->apply(AddAsset{id('a', 1), job_id(1), "zip", "U", "S", -1})) ==
+        Code::invalid_argument);
+  CHECK(code_of(mirror->apply(AdvanceJob{job_id(1), static_cast<JobStatus>(12)})) ==
+        Code::invalid_argument);
+  CHECK(code_of(mirror->apply(AdvanceJob{job_id(1), static_cast<JobStatus>(255)})) ==
+        Code::invalid_argument);
 }
 
-TEST_CASE("typed: JSON that is none, too deep or too long is invalid_argument; good JSON is normalised") {
+TEST_CASE(
+    "typed: JSON that is none, too deep or too long is invalid_argument; good JSON is normalised") {
   TemporaryMirror mirror;
   mirror.make_users(1);
-  for (const std::string& text : {std::string(), std::string("{"), std::string("nothing"), std::string("{} {}"),
-                                  std::string("{'a':1}"), std::string(33, '[') + std::string(33, ']'),
-                                  "\"" + std::string(65'535, 'x') + "\"", std::string("\"\\u0000\"")}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("nothing"), std::string("{} {}"),
+        std::string("{'a':1}"), std::string(33, '[') + std::string(33, ']'),
+        "\"" + std::string(65'535, 'x') + "\"", std::string("\"\\u0000\"")}) {
     UpdateProfile update{user_id(1)};
     update.notification_prefs = Json{text};
     CHECK(code_of(mirror->apply(update)) == Code::invalid_argument);
@@ -168,17 +185,21 @@ TEST_CASE("typed: an op_id or a new job's id of another version than 1 to 7 is i
     Uuid odd = id('x', 1);
     odd.bytes[6] = static_cast<std::uint8_t>(version << 4U);
     CHECK(code_of(mirror->apply(CreateUser{user_id(2)}, {odd, {}})) == Code::invalid_argument);
-    CHECK(code_of(mirror->apply(CreateJob{odd, project_id(1), user_id(1)})) == Code::invalid_argument);
+    CHECK(code_of(mirror->apply(CreateJob{odd, project_id(1), user_id(1)})) ==
+          Code::invalid_argument);
   }
 }
 
 TEST_CASE("typed: a time outside the years 0001 to 9999 is invalid_argument") {
   TemporaryMirror mirror;
-  for (const std::int64_t us : {Timestamp::us_min - 1, Timestamp::us_max + 1, INT64_MIN, INT64_MAX}) {
+  for (const std::int64_t us :
+       {Timestamp::us_min - 1, Timestamp::us_max + 1, INT64_MIN, INT64_MAX}) {
     CAPTURE(us);
-    CHECK(code_of(mirror->apply(CreateUser{user_id(1)}, {op_id(1), Timestamp{us}})) == Code::invalid_argument);
+    CHECK(code_of(mirror->apply(CreateUser{user_id(1)}, {op_id(1), Timestamp{us}})) ==
+          Code::invalid_argument);
   }
-  CHECK(code_of(mirror->apply(CreateUser{user_id(1)}, {op_id(1), Timestamp{Timestamp::us_max}})) == Code::ok);
+  CHECK(code_of(mirror->apply(CreateUser{user_id(1)}, {op_id(1), Timestamp{Timestamp::us_max}})) ==
+        Code::ok);
 }
 
 TEST_CASE("typed: a batch within a batch, and one of 1,001 operations, are invalid_argument") {
@@ -197,7 +218,8 @@ TEST_CASE("typed: a batch within a batch, and one of 1,001 operations, are inval
 
 TEST_CASE("typed: a command's line, read again, is the same operation") {
   TemporaryMirror mirror;
-  UpdateProfile update{user_id(1), Change<std::string>("A \"quoted\"\n\u00e9"), Change<std::string>::cleared()};
+  UpdateProfile update{user_id(1), Change<std::string>("A \"quoted\"\n\u00e9"),
+                       Change<std::string>::cleared()};
   update.notification_prefs = Json{"{\"a\": [1, 2.50]}"};
   const std::string line = trace_line(mirror->make_command(update, {op_id(1), time_at(1)}));
   const auto again = parse_trace_line(line);

@@ -67,66 +67,83 @@ void undo(const std::filesystem::path& path, const Record& record) {
   db.exec("commit");
 }
 
-Dump tables(const std::filesystem::path& path) { return dump(path, {"tally_outbox", "tally_meta"}); }
+Dump tables(const std::filesystem::path& path) {
+  return dump(path, {"tally_outbox", "tally_meta"});
+}
 
 /// Every operation that is pushed, each at least once where it has something to undo.
 Rows every_operation() {
   const std::string early = " at=\"2026-01-18T00:00:00.500000Z\"";
   return users_with_jobs(2) +
-         Rows{{"create_user user_id=u3 email=\"a@b\" display_name=Ada", "ok 10"},
-              {"update_profile user_id=u3 avatar_url=\"/a\" notification_prefs={\"low_credits\":true}", "ok 10"},
-              {"update_profile user_id=u3 avatar_url=null notification_prefs=null stripe_customer_id=cus_1", "ok 10"},
-              {"add_credits user_id=u3 amount=5 type=purchase note=N stripe_payment_id=pi_1", "ok 15"},
-              {"add_credits user_id=u3 amount=5 type=purchase stripe_payment_id=pi_1", "ok 15"},
-              {"expire_credits user_id=u3 amount=2 stripe_payment_id=dp_1", "ok 13"},
-              {"create_draft draft_id=d1 session_token=S prompt_text=P template_id=T options=[1]", "ok -"},
-              {"create_draft draft_id=d2 session_token=S prompt_text=P", "ok -"},
-              {"create_draft draft_id=d3 session_token=X user_id=u3 prompt_text=P" + early, "ok 13"},
-              {"update_draft draft_id=d1 session_token=S prompt_text=Q template_id=null", "ok -"},
-              {"claim_draft session_token=S user_id=u3", "ok 13 id=" + id('d', 2).text()},
-              {"update_draft draft_id=d1 user_id=u3 options=null", "ok 13"},
-              {"create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A", "ok 10"},
-              {"create_project project_id=p5 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1 "
-               "voice_profile_id=v1 settings={\"a\":1.50}",
-               "ok 10"},
-              {"update_project project_id=p1 user_id=u1 voice_profile_id=v1 title=U transcript_text=X", "ok 10"},
-              {"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 10"},
-              {"update_project project_id=p1 user_id=u1 transcript_text=null settings=null", "ok 10"},
-              {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
-              {"advance_job job_id=j1 to=QUEUED status_message=Soon", "ok 2"},
-              {"claim_job job_id=j1 ttl=60", "ok 2"},
-              {"renew_claim job_id=j1 ttl=120", "ok 2"},
-              {"advance_job job_id=j1 to=SCRIPTING", "ok 2"},
-              {"drop_claim job_id=j1", "ok 2"},
-              {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=30 status_message=M logs_url=L "
-               "artifacts_json={\"x\":[]}",
-               "ok 2"},
-              {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=60", "ok 2"},
-              {"add_asset asset_id=a1 job_id=j1 type=video url=U storage_path=S size_bytes=7", "ok 2"},
-              {"advance_job job_id=j1 to=VOICE_GEN", "ok 2"},
-              {"claim_job job_id=j1 ttl=60", "ok 2"},
-              {"fail_job job_id=j1 error_code=GPU error_message=Hot", "ok 10"},
-              {"retry_job job_id=j1 amount=4", "ok 6"},
-              {"release_job_credits job_id=j1", "ok 10"},
-              {"fail_job job_id=j1 error_code=E", "ok 10"},
-              {"retry_job job_id=j1 amount=4", "ok 6"},
-              {"advance_job job_id=j1 to=VOICE_GEN", "ok 6"},
-              {"advance_job job_id=j1 to=ALIGNMENT", "ok 6"},
-              {"advance_job job_id=j1 to=VISUAL_PLAN", "ok 6"},
-              {"advance_job job_id=j1 to=IMAGE_GEN", "ok 6"},
-              {"advance_job job_id=j1 to=TIMELINE", "ok 6"},
-              {"advance_job job_id=j1 to=RENDERING", "ok 6"},
-              {"advance_job job_id=j1 to=PACKAGING", "ok 6"},
-              {"complete_job job_id=j1 final_cost=3 output_url=\"/o\" manifest_json=[]", "ok 7"},
-              {"reserve_credits user_id=u2 job_id=j2 amount=2", "ok 8"},
-              {"finalize_job_credits job_id=j2 final_cost=5", "ok 5"},
-              {"batch ops=(create_voice_profile voice_profile_id=v2 user_id=u2 name=N audio_path=A; create_draft "
-               "draft_id=d5 session_token=S user_id=u2 prompt_text=P)",
-               "ok 5"},
-              {"delete_project project_id=p1 user_id=u1", "ok 7"},
-              {"create_project project_id=p1 user_id=u2 title=T prompt_text=P niche_preset=facts target_minutes=1",
-               "ok 5"},
-              {"create_job job_id=j1 project_id=p1 user_id=u2", "ok 5"}};
+         Rows{
+             {"create_user user_id=u3 email=\"a@b\" display_name=Ada", "ok 10"},
+             {"update_profile user_id=u3 avatar_url=\"/a\" "
+              "notification_prefs={\"low_credits\":true}",
+              "ok 10"},
+             {"update_profile user_id=u3 avatar_url=null notification_prefs=null "
+              "stripe_customer_id=cus_1",
+              "ok 10"},
+             {"add_credits user_id=u3 amount=5 type=purchase note=N stripe_payment_id=pi_1",
+              "ok 15"},
+             {"add_credits user_id=u3 amount=5 type=purchase stripe_payment_id=pi_1", "ok 15"},
+             {"expire_credits user_id=u3 amount=2 stripe_payment_id=dp_1", "ok 13"},
+             {"create_draft draft_id=d1 session_token=S prompt_text=P template_id=T options=[1]",
+              "ok -"},
+             {"create_draft draft_id=d2 session_token=S prompt_text=P", "ok -"},
+             {"create_draft draft_id=d3 session_token=X user_id=u3 prompt_text=P" + early, "ok 13"},
+             {"update_draft draft_id=d1 session_token=S prompt_text=Q template_id=null", "ok -"},
+             {"claim_draft session_token=S user_id=u3", "ok 13 id=" + id('d', 2).text()},
+             {"update_draft draft_id=d1 user_id=u3 options=null", "ok 13"},
+             {"create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A", "ok 10"},
+             {"create_project project_id=p5 user_id=u1 title=T prompt_text=P niche_preset=facts "
+              "target_minutes=1 "
+              "voice_profile_id=v1 settings={\"a\":1.50}",
+              "ok 10"},
+             {"update_project project_id=p1 user_id=u1 voice_profile_id=v1 title=U "
+              "transcript_text=X",
+              "ok 10"},
+             {"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 10"},
+             {"update_project project_id=p1 user_id=u1 transcript_text=null settings=null",
+              "ok 10"},
+             {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
+             {"advance_job job_id=j1 to=QUEUED status_message=Soon", "ok 2"},
+             {"claim_job job_id=j1 ttl=60", "ok 2"},
+             {"renew_claim job_id=j1 ttl=120", "ok 2"},
+             {"advance_job job_id=j1 to=SCRIPTING", "ok 2"},
+             {"drop_claim job_id=j1", "ok 2"},
+             {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=30 status_message=M "
+              "logs_url=L "
+              "artifacts_json={\"x\":[]}",
+              "ok 2"},
+             {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=60", "ok 2"},
+             {"add_asset asset_id=a1 job_id=j1 type=video url=U storage_path=S size_bytes=7",
+              "ok 2"},
+             {"advance_job job_id=j1 to=VOICE_GEN", "ok 2"},
+             {"claim_job job_id=j1 ttl=60", "ok 2"},
+             {"fail_job job_id=j1 error_code=GPU error_message=Hot", "ok 10"},
+             {"retry_job job_id=j1 amount=4", "ok 6"},
+             {"release_job_credits job_id=j1", "ok 10"},
+             {"fail_job job_id=j1 error_code=E", "ok 10"},
+             {"retry_job job_id=j1 amount=4", "ok 6"},
+             {"advance_job job_id=j1 to=VOICE_GEN", "ok 6"},
+             {"advance_job job_id=j1 to=ALIGNMENT", "ok 6"},
+             {"advance_job job_id=j1 to=VISUAL_PLAN", "ok 6"},
+             {"advance_job job_id=j1 to=IMAGE_GEN", "ok 6"},
+             {"advance_job job_id=j1 to=TIMELINE", "ok 6"},
+             {"advance_job job_id=j1 to=RENDERING", "ok 6"},
+             {"advance_job job_id=j1 to=PACKAGING", "ok 6"},
+             {"complete_job job_id=j1 final_cost=3 output_url=\"/o\" manifest_json=[]", "ok 7"},
+             {"reserve_credits user_id=u2 job_id=j2 amount=2", "ok 8"},
+             {"finalize_job_credits job_id=j2 final_cost=5", "ok 5"},
+             {"batch ops=(create_voice_profile voice_profile_id=v2 user_id=u2 name=N audio_path=A; "
+              "create_draft "
+              "draft_id=d5 session_token=S user_id=u2 prompt_text=P)",
+              "ok 5"},
+             {"delete_project project_id=p1 user_id=u1", "ok 7"},
+             {"create_project project_id=p1 user_id=u2 title=T prompt_text=P niche_preset=facts "
+              "target_minutes=1",
+              "ok 5"},
+             {"create_job job_id=j1 project_id=p1 user_id=u2", "ok 5"}};
 }
 
 }  // namespace
@@ -159,16 +176,21 @@ TEST_CASE("undo: each operation's record, taken back, leaves every table as it w
   }
 }
 
-TEST_CASE("undo: a batch whose operations write the same rows, taken back, leaves every table as it was before") {
+TEST_CASE(
+    "undo: a batch whose operations write the same rows, taken back, leaves every table as it was "
+    "before") {
   TemporaryMirror mirror;
   mirror.check(users_with_jobs(1));
   mirror.close();
   const Dump before = tables(mirror.path());
   mirror.open();
-  mirror.check({{"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=5; advance_job job_id=j1 to=QUEUED; "
-                 "advance_job job_id=j1 to=SCRIPTING; fail_job job_id=j1 error_code=E; retry_job job_id=j1 amount=2; "
-                 "add_credits user_id=u1 amount=1 type=grant)",
-                 "ok 9"}});
+  mirror.check(
+      {{"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=5; advance_job job_id=j1 "
+        "to=QUEUED; "
+        "advance_job job_id=j1 to=SCRIPTING; fail_job job_id=j1 error_code=E; retry_job job_id=j1 "
+        "amount=2; "
+        "add_credits user_id=u1 amount=1 type=grant)",
+        "ok 9"}});
   mirror.close();
   undo(mirror.path(), records(mirror.path()).back());
   CHECK(difference(before, tables(mirror.path())) == "");
@@ -180,11 +202,13 @@ TEST_CASE("undo: a batch that makes a row and deletes it, taken back, leaves no 
   mirror.close();
   const Dump before = tables(mirror.path());
   mirror.open();
-  mirror.check({{"batch ops=(create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A; "
-                 "delete_voice_profile voice_profile_id=v1 user_id=u1; delete_project project_id=p1 user_id=u1; "
-                 "create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts "
-                 "target_minutes=1; create_job job_id=j1 project_id=p1 user_id=u1)",
-                 "ok 10"}});
+  mirror.check(
+      {{"batch ops=(create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A; "
+        "delete_voice_profile voice_profile_id=v1 user_id=u1; delete_project project_id=p1 "
+        "user_id=u1; "
+        "create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts "
+        "target_minutes=1; create_job job_id=j1 project_id=p1 user_id=u1)",
+        "ok 10"}});
   mirror.close();
   undo(mirror.path(), records(mirror.path()).back());
   CHECK(difference(before, tables(mirror.path())) == "");
@@ -201,12 +225,16 @@ TEST_CASE("undo: everything taken back, latest first, leaves the mirror as it wa
   CHECK(difference(before, tables(mirror.path())) == "");
 }
 
-TEST_CASE("undo: so it is where many operations shared one commit, and with those of several users between") {
+TEST_CASE(
+    "undo: so it is where many operations shared one commit, and with those of several users "
+    "between") {
   TemporaryMirror mirror;
   const Dump before = tables(mirror.path());
   std::vector<Command> commands;
-  for (const Row& row : every_operation()) commands.push_back(parse_trace_line(mirror.lines.line(row.line)).value());
-  for (const Verdict& verdict : mirror.submit(std::move(commands))) REQUIRE(verdict.code == Code::ok);
+  for (const Row& row : every_operation())
+    commands.push_back(parse_trace_line(mirror.lines.line(row.line)).value());
+  for (const Verdict& verdict : mirror.submit(std::move(commands)))
+    REQUIRE(verdict.code == Code::ok);
   mirror.close();
   CHECK(segments(mirror.path()).size() == 1);
   const std::vector<Record> all = records(mirror.path());
@@ -215,7 +243,8 @@ TEST_CASE("undo: so it is where many operations shared one commit, and with thos
   CHECK(difference(before, tables(mirror.path())) == "");
 }
 
-TEST_CASE("undo: one commit of many operations and many commits of one keep the same records of them") {
+TEST_CASE(
+    "undo: one commit of many operations and many commits of one keep the same records of them") {
   TemporaryMirror apart;
   TemporaryMirror together;
   std::vector<Command> commands;
@@ -233,8 +262,8 @@ TEST_CASE("undo: one commit of many operations and many commits of one keep the 
     CHECK(a[i].u == b[i].u);
   }
   // The mirror's own keys may differ; what it shows may not.
-  for (const char* view : {"users", "profiles", "credit_ledger", "draft_prompts", "projects", "voice_profiles", "jobs",
-                           "job_steps", "assets"}) {
+  for (const char* view : {"users", "profiles", "credit_ledger", "draft_prompts", "projects",
+                           "voice_profiles", "jobs", "job_steps", "assets"}) {
     CAPTURE(view);
     const std::string rows = std::string("select * from ") + view + " order by id";
     CHECK(query(apart.path(), rows) == query(together.path(), rows));
@@ -263,15 +292,18 @@ TEST_CASE("outbox: each record's command is the operation that was applied, in o
   for (std::size_t i = 0; i < kept.size(); ++i) CHECK(kept[i] == applied[i]);
 }
 
-TEST_CASE("outbox: a record names the reservation that was the job's latest when the host made the call") {
+TEST_CASE(
+    "outbox: a record names the reservation that was the job's latest when the host made the "
+    "call") {
   TemporaryMirror mirror;
-  mirror.check(users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=3 op_id=o1", "ok 7"},
-                                         {"release_job_credits job_id=j1", "ok 10"},
-                                         {"reserve_credits user_id=u1 job_id=j1 amount=4 op_id=o2", "ok 6"},
-                                         {"advance_job job_id=j1 to=QUEUED", "ok 6"},
-                                         {"fail_job job_id=j1 error_code=E", "ok 10"},
-                                         {"retry_job job_id=j1 amount=5 op_id=o3", "ok 5"},
-                                         {"release_job_credits job_id=j1", "ok 10"}});
+  mirror.check(users_with_jobs(1) +
+               Rows{{"reserve_credits user_id=u1 job_id=j1 amount=3 op_id=o1", "ok 7"},
+                    {"release_job_credits job_id=j1", "ok 10"},
+                    {"reserve_credits user_id=u1 job_id=j1 amount=4 op_id=o2", "ok 6"},
+                    {"advance_job job_id=j1 to=QUEUED", "ok 6"},
+                    {"fail_job job_id=j1 error_code=E", "ok 10"},
+                    {"retry_job job_id=j1 amount=5 op_id=o3", "ok 5"},
+                    {"release_job_credits job_id=j1", "ok 10"}});
   const std::vector<Record> all = records(mirror.path());
   REQUIRE(all.size() == 10);
   CHECK(all[4].command.reservation == op_id(1));
@@ -288,9 +320,12 @@ TEST_CASE("outbox: numbers have no gaps, and pending_operations counts the recor
                 {"purge_expired_drafts", "ok -"},
                 {"update_profile user_id=u1 op_id=o1", "ok 7"},
                 {"update_profile user_id=u1 op_id=o1", "ok 7"}});
-  CHECK(query(mirror.path(), "select count(*) from (select n, coalesce(lag(n + operations) over (order by n), 1) as "
-                             "expected from tally_outbox) where n <> expected") == std::vector<std::string>{"0"});
-  CHECK(mirror->pending_operations().value() == static_cast<std::int64_t>(every_operation().size() + 1));
+  CHECK(
+      query(mirror.path(),
+            "select count(*) from (select n, coalesce(lag(n + operations) over (order by n), 1) as "
+            "expected from tally_outbox) where n <> expected") == std::vector<std::string>{"0"});
+  CHECK(mirror->pending_operations().value() ==
+        static_cast<std::int64_t>(every_operation().size() + 1));
   CHECK(records(mirror.path()).size() == every_operation().size() + 1);
 }
 

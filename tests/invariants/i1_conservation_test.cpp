@@ -9,7 +9,8 @@ TEST_CASE("I1: every balance is the sum of its entries, after every operation of
   TemporaryMirror mirror;
   for (const Row& row : a_day()) {
     mirror.apply(row.line);
-    const auto sums = query(mirror.path(), "select user_id, sum(amount) from credit_ledger group by user_id");
+    const auto sums =
+        query(mirror.path(), "select user_id, sum(amount) from credit_ledger group by user_id");
     for (const std::string& sum : sums) {
       const auto user = Uuid::parse(sum.substr(0, 36));
       REQUIRE(user.has_value());
@@ -25,7 +26,9 @@ TEST_CASE("I1: audit reports a balance that is not the sum of its entries") {
 }
 
 TEST_CASE("I1: audit reports an entry whose amount was changed") {
-  CHECK(found_after("update tally_entry set amount = amount + 1 where e = (select max(e) from tally_entry)", "I1"));
+  CHECK(found_after(
+      "update tally_entry set amount = amount + 1 where e = (select max(e) from tally_entry)",
+      "I1"));
 }
 
 TEST_CASE("I1: audit reports a user without an account") {

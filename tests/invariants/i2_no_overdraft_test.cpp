@@ -17,15 +17,18 @@ constexpr std::int64_t balance = 10;
 void fill(TemporaryMirror& mirror) {
   mirror.make_users(1);
   for (int n = 2; n <= jobs; ++n) {
-    REQUIRE(mirror.apply("create_job job_id=j" + std::to_string(n) + " project_id=p1 user_id=u1") == "ok 10");
+    REQUIRE(mirror.apply("create_job job_id=j" + std::to_string(n) + " project_id=p1 user_id=u1") ==
+            "ok 10");
   }
 }
 
-/// Reserves 1 credit for every job that is this worker's turn; how many it got, 255 on anything odd.
+/// Reserves 1 credit for every job that is this worker's turn; how many it got, 255 on anything
+/// odd.
 int reserve_every(Engine& engine, int first, int step) {
   int got = 0;
   for (int n = first; n <= jobs; n += step) {
-    const auto receipt = engine.apply(ReserveCredits{user_id(1), job_id(static_cast<std::uint64_t>(n)), Credits{1}});
+    const auto receipt =
+        engine.apply(ReserveCredits{user_id(1), job_id(static_cast<std::uint64_t>(n)), Credits{1}});
     if (receipt) ++got;
     if (!receipt && receipt.error().code != Code::insufficient_credits) return 255;
     const auto now = engine.balance(user_id(1));
@@ -37,7 +40,8 @@ int reserve_every(Engine& engine, int first, int step) {
 void check_spent(TemporaryMirror& mirror, int got) {
   CHECK(got == balance);
   CHECK(mirror.balance() == 0);
-  CHECK(query(mirror.path(), "select count(*), min(balance_after) from credit_ledger where type = 'reserve'") ==
+  CHECK(query(mirror.path(),
+              "select count(*), min(balance_after) from credit_ledger where type = 'reserve'") ==
         std::vector<std::string>{std::to_string(balance) + "|0"});
   CHECK(mirror.findings().empty());
 }
@@ -50,9 +54,8 @@ TEST_CASE("I2: 16 threads reserving against one account get what the balance all
   std::vector<int> got(16);
   std::vector<std::thread> threads;
   for (int t = 0; t < 16; ++t) {
-    threads.emplace_back([&, t] {
-      got[static_cast<std::size_t>(t)] = reserve_every(mirror.engine(), t + 1, 16);
-    });
+    threads.emplace_back(
+        [&, t] { got[static_cast<std::size_t>(t)] = reserve_every(mirror.engine(), t + 1, 16); });
   }
   int sum = 0;
   for (std::size_t t = 0; t < threads.size(); ++t) {

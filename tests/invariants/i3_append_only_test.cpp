@@ -1,5 +1,5 @@
-// I3 append-only: a ledger entry is never updated or deleted, except that its job_id is cleared when
-// the job is deleted. Corrections are new entries.
+// I3 append-only: a ledger entry is never updated or deleted, except that its job_id is cleared
+// when the job is deleted. Corrections are new entries.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -25,13 +25,14 @@ TEST_CASE("I3: no operation of a day changes or removes an entry that was there 
 TEST_CASE("I3: deleting a job clears its entries' job_id and no other column") {
   TemporaryMirror mirror;
   mirror.check(a_day());
-  const char* all_but_job = "select id, user_id, type, amount, note, created_at, stripe_payment_id, balance_after, "
-                            "seq from credit_ledger order by user_id, seq";
+  const char* all_but_job =
+      "select id, user_id, type, amount, note, created_at, stripe_payment_id, balance_after, "
+      "seq from credit_ledger order by user_id, seq";
   const auto before = query(mirror.path(), all_but_job);
   mirror.check({{"delete_project project_id=p1 user_id=u1", "ok 10"}});
   CHECK(query(mirror.path(), all_but_job) == before);
-  CHECK(query(mirror.path(), "select count(job_id) from credit_ledger where user_id = '" + user_id(1).text() + "'") ==
-        std::vector<std::string>{"0"});
+  CHECK(query(mirror.path(), "select count(job_id) from credit_ledger where user_id = '" +
+                                 user_id(1).text() + "'") == std::vector<std::string>{"0"});
   CHECK(mirror.findings().empty());
 }
 

@@ -17,7 +17,8 @@ const std::vector<std::string> inner_operations{
     "create_draft draft_id=d7 session_token=S user_id=u1 prompt_text=P",
     "update_draft draft_id=d1 user_id=u1 prompt_text=Q",
     "claim_draft session_token=T user_id=u1",
-    "create_project project_id=p7 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1 "
+    "create_project project_id=p7 user_id=u1 title=T prompt_text=P niche_preset=facts "
+    "target_minutes=1 "
     "voice_profile_id=v1",
     "update_project project_id=p1 user_id=u1 title=U voice_profile_id=null",
     "delete_project project_id=p7 user_id=u1",
@@ -38,11 +39,12 @@ const std::vector<std::string> inner_operations{
     "finalize_job_credits job_id=j1 final_cost=8"};
 
 void fill(TemporaryMirror& mirror) {
-  mirror.check(users_with_jobs(1) + job_to("PACKAGING") +
-               Rows{{"create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A", "ok 2"},
-                    {"update_project project_id=p1 user_id=u1 voice_profile_id=v1", "ok 2"},
-                    {"create_draft draft_id=d1 session_token=S user_id=u1 prompt_text=P", "ok 2"},
-                    {"create_draft draft_id=d2 session_token=T prompt_text=P", "ok -"}});
+  mirror.check(
+      users_with_jobs(1) + job_to("PACKAGING") +
+      Rows{{"create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A", "ok 2"},
+           {"update_project project_id=p1 user_id=u1 voice_profile_id=v1", "ok 2"},
+           {"create_draft draft_id=d1 session_token=S user_id=u1 prompt_text=P", "ok 2"},
+           {"create_draft draft_id=d2 session_token=T prompt_text=P", "ok -"}});
 }
 
 }  // namespace
@@ -64,14 +66,16 @@ TEST_CASE("I7: a batch that is refused at its last operation leaves every row as
   CHECK(mirror.findings().empty());
 }
 
-TEST_CASE("I7: the next operation after a refused batch sees nothing of it, in the same commit, too") {
+TEST_CASE(
+    "I7: the next operation after a refused batch sees nothing of it, in the same commit, too") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   std::vector<Command> commands;
   const auto add = [&](std::string_view text) {
     commands.push_back(parse_trace_line(mirror.lines.line(text)).value());
   };
-  add("batch ops=(reserve_credits user_id=u1 job_id=j1 amount=8; add_credits user_id=u1 amount=1 type=grant "
+  add("batch ops=(reserve_credits user_id=u1 job_id=j1 amount=8; add_credits user_id=u1 amount=1 "
+      "type=grant "
       "stripe_payment_id=pi_1; reserve_credits user_id=u1 job_id=j1 amount=1)");
   add("expire_credits user_id=u1 amount=10");
   add("add_credits user_id=u1 amount=4 type=grant stripe_payment_id=pi_1");
@@ -105,8 +109,9 @@ TEST_CASE("I7: every refused operation leaves every row as it was") {
   }
 }
 
-TEST_CASE("I7: where the disk has no more room, the operation is a failure, nothing of it is there, and "
-          "it can be tried again") {
+TEST_CASE(
+    "I7: where the disk has no more room, the operation is a failure, nothing of it is there, and "
+    "it can be tried again") {
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
@@ -122,13 +127,15 @@ TEST_CASE("I7: where the disk has no more room, the operation is a failure, noth
     std::uint64_t acknowledged = 0;
     bool failed = false;
     for (int i = 0; i < 200 && !failed; ++i) {
-      const auto receipt = engine->apply(AddCredits{user_id(1), Credits{1}, "grant", std::string(20'000, 'n')});
+      const auto receipt =
+          engine->apply(AddCredits{user_id(1), Credits{1}, "grant", std::string(20'000, 'n')});
       if (receipt) ++acknowledged;
       if (!receipt && !is_failure(receipt.error().code)) return 3;
       failed = !receipt.has_value();
     }
     if (!failed) return 4;
-    if (engine->balance(user_id(1))->value != 10 + static_cast<std::int64_t>(acknowledged)) return 5;
+    if (engine->balance(user_id(1))->value != 10 + static_cast<std::int64_t>(acknowledged))
+      return 5;
     limit.rlim_cur = RLIM_INFINITY;
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 6;
     if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 7;

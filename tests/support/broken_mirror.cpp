@@ -22,7 +22,8 @@ Rows a_day() {
               {"release_job_credits job_id=j3", "ok 10"},
               {"reserve_credits user_id=u3 job_id=j3 amount=10", "ok 0"},
               {"finalize_job_credits job_id=j3 final_cost=0", "ok 10"},
-              {"batch ops=(reserve_credits user_id=u3 job_id=j3 amount=10; expire_credits user_id=u3 amount=1)",
+              {"batch ops=(reserve_credits user_id=u3 job_id=j3 amount=10; expire_credits "
+               "user_id=u3 amount=1)",
                "insufficient_credits 10 index=1"},
               {"fail_job job_id=j3 error_code=CANCELLED", "ok 10"}};
 }
@@ -40,10 +41,12 @@ bool found_after(const std::string& sql, const std::string& invariant) {
   const auto report = engine->audit();
   REQUIRE(report.has_value());
   std::string said;
-  for (const Finding& finding : report->findings) said += finding.invariant + ": " + finding.detail + "\n";
+  for (const Finding& finding : report->findings)
+    said += finding.invariant + ": " + finding.detail + "\n";
   CAPTURE(said);
-  const bool found = std::any_of(report->findings.begin(), report->findings.end(),
-                                 [&](const Finding& finding) { return finding.invariant == invariant; });
+  const bool found =
+      std::any_of(report->findings.begin(), report->findings.end(),
+                  [&](const Finding& finding) { return finding.invariant == invariant; });
   if (!found) MESSAGE("audit said: " << said);
   return found;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// A day of work, and mirrors of it that are broken on purpose: a test that cannot fail shows nothing.
+// A day of work, and mirrors of it that are broken on purpose: a test that cannot fail shows
+// nothing.
 
 #include <string>
 

@@ -194,8 +194,8 @@ void TemporaryMirror::make_users(int count) {
     REQUIRE(apply("create_user user_id=u" + number) == "ok 10");
     REQUIRE(apply("create_project project_id=p" + number + " user_id=u" + number +
                   " title=Whales prompt_text=Sing niche_preset=facts target_minutes=3") == "ok 10");
-    REQUIRE(apply("create_job job_id=j" + number + " project_id=p" + number + " user_id=u" + number) ==
-            "ok 10");
+    REQUIRE(apply("create_job job_id=j" + number + " project_id=p" + number + " user_id=u" +
+                  number) == "ok 10");
   }
 }
 
@@ -251,7 +251,9 @@ class Connection {
   }
 
  private:
-  [[noreturn]] void fail() { throw std::runtime_error(std::string("raw SQLite: ") + sqlite3_errmsg(db_)); }
+  [[noreturn]] void fail() {
+    throw std::runtime_error(std::string("raw SQLite: ") + sqlite3_errmsg(db_));
+  }
   sqlite3* db_ = nullptr;
 };
 
@@ -278,12 +280,15 @@ std::string difference(const Dump& before, const Dump& after) {
   std::string text;
   for (const auto& [table, rows] : before) {
     const auto other = after.find(table);
-    const std::vector<std::string> others = other == after.end() ? std::vector<std::string>{} : other->second;
+    const std::vector<std::string> others =
+        other == after.end() ? std::vector<std::string>{} : other->second;
     std::vector<std::string> only;
-    std::set_difference(rows.begin(), rows.end(), others.begin(), others.end(), std::back_inserter(only));
+    std::set_difference(rows.begin(), rows.end(), others.begin(), others.end(),
+                        std::back_inserter(only));
     for (const std::string& row : only) text += "\n- " + table + " " + row.substr(0, 400);
     only.clear();
-    std::set_difference(others.begin(), others.end(), rows.begin(), rows.end(), std::back_inserter(only));
+    std::set_difference(others.begin(), others.end(), rows.begin(), rows.end(),
+                        std::back_inserter(only));
     for (const std::string& row : only) text += "\n+ " + table + " " + row.substr(0, 400);
   }
   for (const auto& [table, rows] : after) {
@@ -304,8 +309,9 @@ void tamper(const std::filesystem::path& file, const std::string& sql) {
 
 RawTransaction::RawTransaction(const std::filesystem::path& file) {
   sqlite3* db = nullptr;
-  const bool begun = sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
-                     sqlite3_exec(db, "begin immediate", nullptr, nullptr, nullptr) == SQLITE_OK;
+  const bool begun =
+      sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
+      sqlite3_exec(db, "begin immediate", nullptr, nullptr, nullptr) == SQLITE_OK;
   db_ = db;
   if (!begun) throw std::runtime_error("no transaction on " + file.string());
 }
@@ -379,7 +385,8 @@ ChildProcess::~ChildProcess() {
 
 void ChildProcess::go_on() const {
   const std::uint64_t value = 1;
-  if (::write(out_, &value, sizeof value) < 0) throw std::runtime_error("the child process has gone");
+  if (::write(out_, &value, sizeof value) < 0)
+    throw std::runtime_error("the child process has gone");
 }
 std::optional<std::uint64_t> ChildProcess::read() const { return read_value(in_); }
 void ChildProcess::kill_now() { ::kill(pid_, SIGKILL); }

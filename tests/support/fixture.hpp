@@ -4,6 +4,7 @@
 
 #include <tally/engine.hpp>
 
+#include <sys/types.h>
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -12,7 +13,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <sys/types.h>
 #include <utility>
 #include <vector>
 

@@ -32,15 +32,16 @@ Rows job_to(std::string_view status, int number) {
   }
   for (const std::string_view to : job_status_names) {
     if (to == "PENDING") continue;
-    if (to == "READY") rows.push_back({"finalize_job_credits job_id=j" + n + " final_cost=5", "ok 5"});
-    rows.push_back({"advance_job job_id=j" + n + " to=" + std::string(to), to == "READY" ? "ok 5" : "ok 2"});
+    if (to == "READY")
+      rows.push_back({"finalize_job_credits job_id=j" + n + " final_cost=5", "ok 5"});
+    rows.push_back(
+        {"advance_job job_id=j" + n + " to=" + std::string(to), to == "READY" ? "ok 5" : "ok 2"});
     if (to == status) break;
   }
   return rows;
 }
 
 namespace {
-
 
 std::vector<OperationTable> users_and_credits() {
   return {
@@ -76,10 +77,14 @@ std::vector<OperationTable> users_and_credits() {
         {"add_credits user_id=u1 amount=1 type=refund", "ok 13"},
         {"add_credits user_id=u1 amount=5 type=purchase stripe_payment_id=pi_1", "ok 18"},
         {"add_credits user_id=u1 amount=5 type=purchase stripe_payment_id=pi_1", "ok 18"},
-        {"add_credits user_id=u1 amount=5 type=purchase stripe_payment_id=pi_1 note=Other", "ok 18"},
-        {"add_credits user_id=u1 amount=6 type=purchase stripe_payment_id=pi_1", "payment_conflict 18"},
-        {"add_credits user_id=u1 amount=5 type=grant stripe_payment_id=pi_1", "payment_conflict 18"},
-        {"add_credits user_id=u2 amount=5 type=purchase stripe_payment_id=pi_1", "payment_conflict 10"},
+        {"add_credits user_id=u1 amount=5 type=purchase stripe_payment_id=pi_1 note=Other",
+         "ok 18"},
+        {"add_credits user_id=u1 amount=6 type=purchase stripe_payment_id=pi_1",
+         "payment_conflict 18"},
+        {"add_credits user_id=u1 amount=5 type=grant stripe_payment_id=pi_1",
+         "payment_conflict 18"},
+        {"add_credits user_id=u2 amount=5 type=purchase stripe_payment_id=pi_1",
+         "payment_conflict 10"},
         {"add_credits user_id=u1 amount=2147483647 type=purchase stripe_payment_id=pi_1",
          "payment_conflict 18"},
         {"add_credits user_id=u1 amount=2147483647 type=purchase", "balance_overflow 18"},
@@ -90,10 +95,11 @@ std::vector<OperationTable> users_and_credits() {
         {"add_credits user_id=u1 amount=1 type=purchase", "balance_overflow 2147483647"},
         {"add_credits user_id=u2 amount=1 type=purchase", "ok 11"}}},
       {"add_credits: open holds count against the bound",
-       users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=10", "ok 0"},
-                             {"add_credits user_id=u1 amount=2147483638 type=grant", "balance_overflow 0"},
-                             {"add_credits user_id=u1 amount=2147483637 type=grant", "ok 2147483637"},
-                             {"release_job_credits job_id=j1", "ok 2147483647"}}},
+       users_with_jobs(1) +
+           Rows{{"reserve_credits user_id=u1 job_id=j1 amount=10", "ok 0"},
+                {"add_credits user_id=u1 amount=2147483638 type=grant", "balance_overflow 0"},
+                {"add_credits user_id=u1 amount=2147483637 type=grant", "ok 2147483637"},
+                {"release_job_credits job_id=j1", "ok 2147483647"}}},
       {"expire_credits: its codes in order, each before the later ones",
        {{"create_user user_id=u1", "ok 10"},
         {"expire_credits user_id=u9 amount=1.0", "invalid_argument -"},
@@ -130,15 +136,18 @@ std::vector<OperationTable> drafts() {
        {{"create_user user_id=u1", "ok 10"},
         {"create_draft draft_id=d1 session_token=S prompt_text=P", "ok -"},
         {"update_draft draft_id=d9 prompt_text=Q", "invalid_argument -"},
-        {"update_draft draft_id=d9 session_token=null user_id=null prompt_text=Q", "invalid_argument -"},
+        {"update_draft draft_id=d9 session_token=null user_id=null prompt_text=Q",
+         "invalid_argument -"},
         {"update_draft draft_id=d9 session_token=S prompt_text=Q", "draft_not_found -"},
         {"update_draft draft_id=d1 session_token=T prompt_text=Q", "not_owner -"},
         {"update_draft draft_id=d1 user_id=u1 prompt_text=Q", "not_owner 10"},
         {"update_draft draft_id=d1 session_token=S prompt_text=Q", "ok -"},
-        {"update_draft draft_id=d1 session_token=T prompt_text=Q at=\"" + expired + "\"", "not_owner -"},
+        {"update_draft draft_id=d1 session_token=T prompt_text=Q at=\"" + expired + "\"",
+         "not_owner -"},
         {"update_draft draft_id=d1 session_token=S prompt_text=Q at=\"" + expired + "\"",
          "draft_expired -"},
-        {"update_draft draft_id=d1 session_token=S prompt_text=Q at=\"2026-01-25T00:00:01.999999Z\"",
+        {"update_draft draft_id=d1 session_token=S prompt_text=Q "
+         "at=\"2026-01-25T00:00:01.999999Z\"",
          "ok -"}}},
       {"update_draft: a session token proves nothing once the draft is claimed",
        {{"create_user user_id=u1", "ok 10"},
@@ -152,8 +161,12 @@ std::vector<OperationTable> drafts() {
          "ok 10"}}},
       {"claim_draft: its codes, and all the session's drafts are claimed at once",
        {{"create_draft draft_id=d1 session_token=S prompt_text=P", "ok -"},
-        {"create_draft draft_id=d3 session_token=S prompt_text=P at=\"2026-01-18T01:00:00.000000Z\"", "ok -"},
-        {"create_draft draft_id=d2 session_token=S prompt_text=P at=\"2026-01-18T01:00:00.000000Z\"", "ok -"},
+        {"create_draft draft_id=d3 session_token=S prompt_text=P "
+         "at=\"2026-01-18T01:00:00.000000Z\"",
+         "ok -"},
+        {"create_draft draft_id=d2 session_token=S prompt_text=P "
+         "at=\"2026-01-18T01:00:00.000000Z\"",
+         "ok -"},
         {"claim_draft session_token=S user_id=u1", "user_not_found -"},
         {"create_user user_id=u1", "ok 10"},
         {"claim_draft session_token=T user_id=u1", "draft_not_found 10"},
@@ -188,8 +201,10 @@ std::vector<OperationTable> projects() {
         {"create_voice_profile voice_profile_id=v2 user_id=u2" + voice_rest, "ok 10"},
         {"create_project project_id=p1 user_id=u1" + rest, "ok 10"},
         {"create_project project_id=p1 user_id=u9 voice_profile_id=v9" + rest, "user_not_found -"},
-        {"create_project project_id=p1 user_id=u1 voice_profile_id=v9" + rest, "voice_profile_not_found 10"},
-        {"create_project project_id=p1 user_id=u1 voice_profile_id=v2" + rest, "voice_profile_not_found 10"},
+        {"create_project project_id=p1 user_id=u1 voice_profile_id=v9" + rest,
+         "voice_profile_not_found 10"},
+        {"create_project project_id=p1 user_id=u1 voice_profile_id=v2" + rest,
+         "voice_profile_not_found 10"},
         {"create_project project_id=p1 user_id=u1 voice_profile_id=v1" + rest, "already_exists 10"},
         {"create_project project_id=p2 user_id=u1 voice_profile_id=v1" + rest, "ok 10"}}},
       {"update_project: its codes in order",
@@ -198,8 +213,10 @@ std::vector<OperationTable> projects() {
         {"create_voice_profile voice_profile_id=v2 user_id=u2" + voice_rest, "ok 10"},
         {"create_project project_id=p1 user_id=u1" + rest, "ok 10"},
         {"update_project project_id=p9 user_id=u9 voice_profile_id=v9", "project_not_found -"},
-        {"update_project project_id=p1 user_id=u2 voice_profile_id=v9", "voice_profile_not_found 10"},
-        {"update_project project_id=p1 user_id=u1 voice_profile_id=v2", "voice_profile_not_found 10"},
+        {"update_project project_id=p1 user_id=u2 voice_profile_id=v9",
+         "voice_profile_not_found 10"},
+        {"update_project project_id=p1 user_id=u1 voice_profile_id=v2",
+         "voice_profile_not_found 10"},
         {"update_project project_id=p1 user_id=u2 voice_profile_id=v2", "not_owner 10"},
         {"update_project project_id=p1 user_id=u9 title=T", "not_owner -"},
         {"update_project project_id=p1 user_id=u1 title=U", "ok 10"}}},
@@ -239,9 +256,11 @@ std::vector<OperationTable> jobs() {
                 {"create_job job_id=j1 project_id=p1 user_id=u2", "already_exists 10"},
                 {"create_job job_id=j9 project_id=p1 user_id=u2", "not_owner 10"},
                 {"create_job job_id=j9 project_id=p1 user_id=u9", "not_owner -"},
-                {"create_job job_id=\"0000006a-0000-8000-8000-000000000009\" project_id=p1 user_id=u1",
+                {"create_job job_id=\"0000006a-0000-8000-8000-000000000009\" project_id=p1 "
+                 "user_id=u1",
                  "invalid_argument 10"},
-                {"create_job job_id=\"0000006a-0000-0000-8000-000000000009\" project_id=p1 user_id=u1",
+                {"create_job job_id=\"0000006a-0000-0000-8000-000000000009\" project_id=p1 "
+                 "user_id=u1",
                  "invalid_argument 10"},
                 {"create_job job_id=j9 project_id=p1 user_id=u1", "ok 10"}}},
       {"reserve_credits: its codes in order",
@@ -267,13 +286,12 @@ std::vector<OperationTable> jobs() {
                                  {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 0"},
                                  {"finalize_job_credits job_id=j1 final_cost=8", "ok 0"}}},
       {"advance_job: its codes in order",
-       users_with_jobs(1) +
-           Rows{{"advance_job job_id=j9 to=CANCELLED", "invalid_argument -"},
-                {"advance_job job_id=j9 to=QUEUED", "job_not_found -"},
-                {"advance_job job_id=j1 to=SCRIPTING", "illegal_transition 10"},
-                {"advance_job job_id=j1 to=QUEUED", "reservation_required 10"},
-                {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
-                {"advance_job job_id=j1 to=QUEUED status_message=Soon", "ok 2"}}},
+       users_with_jobs(1) + Rows{{"advance_job job_id=j9 to=CANCELLED", "invalid_argument -"},
+                                 {"advance_job job_id=j9 to=QUEUED", "job_not_found -"},
+                                 {"advance_job job_id=j1 to=SCRIPTING", "illegal_transition 10"},
+                                 {"advance_job job_id=j1 to=QUEUED", "reservation_required 10"},
+                                 {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
+                                 {"advance_job job_id=j1 to=QUEUED status_message=Soon", "ok 2"}}},
       {"advance_job: READY waits until the hold is settled, and a released one is not settled",
        users_with_jobs(1) + job_to("PACKAGING") +
            Rows{{"advance_job job_id=j1 to=READY", "illegal_transition 2"},
@@ -281,22 +299,32 @@ std::vector<OperationTable> jobs() {
                 {"advance_job job_id=j1 to=READY", "illegal_transition 10"}}},
       {"report_progress: its codes in order",
        users_with_jobs(1) +
-           Rows{{"report_progress job_id=j9 step_name=MIXING progress_pct=101", "invalid_argument -"},
-                {"report_progress job_id=j9 step_name=MIXING progress_pct=100", "job_not_found -"},
-                {"report_progress job_id=j1 step_name=MIXING progress_pct=100", "step_not_found 10"},
-                {"report_progress job_id=j1 step_name=PENDING progress_pct=100", "step_not_found 10"},
-                {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=1", "illegal_transition 10"}} +
+           Rows{
+               {"report_progress job_id=j9 step_name=MIXING progress_pct=101",
+                "invalid_argument -"},
+               {"report_progress job_id=j9 step_name=MIXING progress_pct=100", "job_not_found -"},
+               {"report_progress job_id=j1 step_name=MIXING progress_pct=100", "step_not_found 10"},
+               {"report_progress job_id=j1 step_name=PENDING progress_pct=100",
+                "step_not_found 10"},
+               {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=1",
+                "illegal_transition 10"}} +
            job_to("SCRIPTING") +
-           Rows{{"report_progress job_id=j1 step_name=VOICE_GEN progress_pct=1", "illegal_transition 2"},
+           Rows{{"report_progress job_id=j1 step_name=VOICE_GEN progress_pct=1",
+                 "illegal_transition 2"},
                 {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=100", "ok 2"},
                 {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=3", "ok 2"}}},
       {"add_asset: its codes in order",
        users_with_jobs(1) +
-           Rows{{"add_asset asset_id=a1 job_id=j9 type=movie url=U storage_path=S", "invalid_argument -"},
-                {"add_asset asset_id=a1 job_id=j9 type=video url=U storage_path=S", "job_not_found -"},
-                {"add_asset asset_id=a1 job_id=j1 type=video url=U storage_path=S size_bytes=0", "ok 10"},
-                {"add_asset asset_id=a1 job_id=j9 type=zip url=U storage_path=S", "job_not_found -"},
-                {"add_asset asset_id=a1 job_id=j1 type=zip url=U storage_path=S", "already_exists 10"}}},
+           Rows{
+               {"add_asset asset_id=a1 job_id=j9 type=movie url=U storage_path=S",
+                "invalid_argument -"},
+               {"add_asset asset_id=a1 job_id=j9 type=video url=U storage_path=S",
+                "job_not_found -"},
+               {"add_asset asset_id=a1 job_id=j1 type=video url=U storage_path=S size_bytes=0",
+                "ok 10"},
+               {"add_asset asset_id=a1 job_id=j9 type=zip url=U storage_path=S", "job_not_found -"},
+               {"add_asset asset_id=a1 job_id=j1 type=zip url=U storage_path=S",
+                "already_exists 10"}}},
       {"finalize_job_credits: its codes in order",
        users_with_jobs(1) +
            Rows{{"finalize_job_credits job_id=j9 final_cost=null", "invalid_argument -"},
@@ -312,18 +340,20 @@ std::vector<OperationTable> jobs() {
                 {"reserve_credits user_id=u1 job_id=j1 amount=1", "insufficient_credits 0"},
                 {"finalize_job_credits job_id=j1 final_cost=10", "already_finalized 0"}}},
       {"finalize_job_credits: a new reservation clears what was settled, so a release leaves none",
-       users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
-                                 {"finalize_job_credits job_id=j1 final_cost=0", "ok 10"},
-                                 {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
-                                 {"release_job_credits job_id=j1", "ok 10"},
-                                 {"finalize_job_credits job_id=j1 final_cost=0", "no_reservation 10"}}},
+       users_with_jobs(1) +
+           Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
+                {"finalize_job_credits job_id=j1 final_cost=0", "ok 10"},
+                {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
+                {"release_job_credits job_id=j1", "ok 10"},
+                {"finalize_job_credits job_id=j1 final_cost=0", "no_reservation 10"}}},
       {"release_job_credits: its codes in order",
        users_with_jobs(1) + Rows{{"release_job_credits job_id=j9", "job_not_found -"},
                                  {"release_job_credits job_id=j1", "no_reservation 10"},
                                  {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
                                  {"release_job_credits job_id=j1", "ok 10"},
                                  {"release_job_credits job_id=j1", "no_reservation 10"}}},
-      {"the contract's sums: reserve 8 and finalize 5 of 10 leaves 5; reserve 8 and release leaves 10",
+      {"the contract's sums: reserve 8 and finalize 5 of 10 leaves 5; reserve 8 and release leaves "
+       "10",
        users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
                                  {"release_job_credits job_id=j1", "ok 10"},
                                  {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 2"},
@@ -337,7 +367,8 @@ std::vector<OperationTable> jobs() {
            Rows{{"complete_job job_id=j1 final_cost=11", "insufficient_credits 2"},
                 {"release_job_credits job_id=j1", "ok 10"},
                 {"complete_job job_id=j1 final_cost=1", "no_reservation 10"}}},
-      {"complete_job: already_finalized in PACKAGING after a settlement, illegal_transition once READY",
+      {"complete_job: already_finalized in PACKAGING after a settlement, illegal_transition once "
+       "READY",
        users_with_jobs(1) + job_to("PACKAGING") +
            Rows{{"finalize_job_credits job_id=j1 final_cost=5", "ok 5"},
                 {"complete_job job_id=j1 final_cost=5", "already_finalized 5"},
@@ -345,28 +376,28 @@ std::vector<OperationTable> jobs() {
                 {"complete_job job_id=j1 final_cost=5", "illegal_transition 5"}}},
       {"complete_job: settles and is READY in one",
        users_with_jobs(1) + job_to("PACKAGING") +
-           Rows{{"complete_job job_id=j1 final_cost=9 output_url=U manifest_json={\"a\":1}", "ok 1"},
-                {"advance_job job_id=j1 to=READY", "illegal_transition 1"},
-                {"fail_job job_id=j1 error_code=E", "illegal_transition 1"},
-                {"retry_job job_id=j1 amount=1", "illegal_transition 1"}}},
+           Rows{
+               {"complete_job job_id=j1 final_cost=9 output_url=U manifest_json={\"a\":1}", "ok 1"},
+               {"advance_job job_id=j1 to=READY", "illegal_transition 1"},
+               {"fail_job job_id=j1 error_code=E", "illegal_transition 1"},
+               {"retry_job job_id=j1 amount=1", "illegal_transition 1"}}},
       {"fail_job: its codes in order",
-       users_with_jobs(1) +
-           Rows{{"fail_job job_id=j9 error_code=\"\"", "invalid_argument -"},
-                {"fail_job job_id=j9 error_code=E", "job_not_found -"},
-                {"fail_job job_id=j1 error_code=E", "ok 10"},
-                {"fail_job job_id=j1 error_code=E", "illegal_transition 10"}}},
+       users_with_jobs(1) + Rows{{"fail_job job_id=j9 error_code=\"\"", "invalid_argument -"},
+                                 {"fail_job job_id=j9 error_code=E", "job_not_found -"},
+                                 {"fail_job job_id=j1 error_code=E", "ok 10"},
+                                 {"fail_job job_id=j1 error_code=E", "illegal_transition 10"}}},
       {"fail_job: releases an open hold, in any status before READY",
-       users_with_jobs(1) + job_to("RENDERING") + Rows{{"fail_job job_id=j1 error_code=GPU", "ok 10"}}},
+       users_with_jobs(1) + job_to("RENDERING") +
+           Rows{{"fail_job job_id=j1 error_code=GPU", "ok 10"}}},
       {"retry_job: its codes in order",
-       users_with_jobs(1) +
-           Rows{{"retry_job job_id=j9 amount=0", "invalid_amount -"},
-                {"retry_job job_id=j9 amount=11", "job_not_found -"},
-                {"retry_job job_id=j1 amount=11", "illegal_transition 10"},
-                {"fail_job job_id=j1 error_code=E", "ok 10"},
-                {"retry_job job_id=j1 amount=11", "insufficient_credits 10"},
-                {"retry_job job_id=j1 amount=10", "ok 0"},
-                {"retry_job job_id=j1 amount=11", "illegal_transition 0"},
-                {"advance_job job_id=j1 to=SCRIPTING", "ok 0"}}},
+       users_with_jobs(1) + Rows{{"retry_job job_id=j9 amount=0", "invalid_amount -"},
+                                 {"retry_job job_id=j9 amount=11", "job_not_found -"},
+                                 {"retry_job job_id=j1 amount=11", "illegal_transition 10"},
+                                 {"fail_job job_id=j1 error_code=E", "ok 10"},
+                                 {"retry_job job_id=j1 amount=11", "insufficient_credits 10"},
+                                 {"retry_job job_id=j1 amount=10", "ok 0"},
+                                 {"retry_job job_id=j1 amount=11", "illegal_transition 0"},
+                                 {"advance_job job_id=j1 to=SCRIPTING", "ok 0"}}},
       {"retry_job: from QUEUED the job goes to its first step that has not succeeded, nowhere else",
        users_with_jobs(1) + job_to("TIMELINE") +
            Rows{{"fail_job job_id=j1 error_code=E", "ok 10"},
@@ -385,7 +416,8 @@ std::vector<OperationTable> reservations() {
                                 {"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o2", "ok 2"}};
   return {
       {"stale_reservation: an operation that means an earlier reservation is refused",
-       setup + Rows{{"finalize_job_credits job_id=j1 final_cost=5 reservation=o1", "stale_reservation 2"},
+       setup + Rows{{"finalize_job_credits job_id=j1 final_cost=5 reservation=o1",
+                     "stale_reservation 2"},
                     {"release_job_credits job_id=j1 reservation=o1", "stale_reservation 2"},
                     {"fail_job job_id=j1 error_code=E reservation=o1", "stale_reservation 2"},
                     {"add_asset asset_id=a1 job_id=j1 type=zip url=U storage_path=S reservation=o1",
@@ -393,22 +425,26 @@ std::vector<OperationTable> reservations() {
                     {"advance_job job_id=j1 to=QUEUED reservation=o1", "stale_reservation 2"},
                     {"finalize_job_credits job_id=j1 final_cost=5 reservation=o2", "ok 5"}}},
       {"stale_reservation: comes after existence and before state and credits",
-       setup + Rows{{"finalize_job_credits job_id=j9 final_cost=5 reservation=o1", "job_not_found -"},
-                    {"finalize_job_credits job_id=j1 final_cost=500 reservation=o1", "stale_reservation 2"},
-                    {"advance_job job_id=j1 to=READY reservation=o1", "stale_reservation 2"},
-                    {"complete_job job_id=j1 final_cost=5 reservation=o1", "stale_reservation 2"},
-                    {"retry_job job_id=j1 amount=5 reservation=o1", "stale_reservation 2"},
-                    {"report_progress job_id=j1 step_name=MIXING progress_pct=5 reservation=o1",
-                     "step_not_found 2"},
-                    {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=5 reservation=o1",
-                     "stale_reservation 2"}}},
+       setup +
+           Rows{{"finalize_job_credits job_id=j9 final_cost=5 reservation=o1", "job_not_found -"},
+                {"finalize_job_credits job_id=j1 final_cost=500 reservation=o1",
+                 "stale_reservation 2"},
+                {"advance_job job_id=j1 to=READY reservation=o1", "stale_reservation 2"},
+                {"complete_job job_id=j1 final_cost=5 reservation=o1", "stale_reservation 2"},
+                {"retry_job job_id=j1 amount=5 reservation=o1", "stale_reservation 2"},
+                {"report_progress job_id=j1 step_name=MIXING progress_pct=5 reservation=o1",
+                 "step_not_found 2"},
+                {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=5 reservation=o1",
+                 "stale_reservation 2"}}},
       {"stale_reservation: a job that never had a reservation has no such one",
-       users_with_jobs(1) + Rows{{"release_job_credits job_id=j1 reservation=o1", "stale_reservation 10"}}},
+       users_with_jobs(1) +
+           Rows{{"release_job_credits job_id=j1 reservation=o1", "stale_reservation 10"}}},
       {"reservation: null is as if it were absent, and a closed one is still the latest",
        setup + Rows{{"release_job_credits job_id=j1 reservation=null", "ok 10"},
                     {"release_job_credits job_id=j1 reservation=o2", "no_reservation 10"}}},
       {"reservation: no field of operations that are none on a job's course",
-       setup + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=1 reservation=o2", "invalid_argument 2"},
+       setup + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=1 reservation=o2",
+                     "invalid_argument 2"},
                     {"claim_job job_id=j1 ttl=60 reservation=o2", "invalid_argument 2"},
                     {"release_job_credits job_id=j1 reservation=word", "invalid_argument 2"}}},
       {"reservation: is not compared when an op_id comes again",
@@ -457,8 +493,10 @@ std::vector<OperationTable> claims() {
       {"claims: one lives until its ttl has passed, and not at that moment",
        users_with_jobs(1) + job_to("QUEUED") +
            Rows{{"claim_job job_id=j1 ttl=60 at=\"2026-01-18T01:00:00.000000Z\"", "ok 2"},
-                {"claim_job job_id=j1 ttl=60 at=\"2026-01-18T01:00:59.999999Z\"", "already_claimed 2"},
-                {"renew_claim job_id=j1 ttl=60 at=\"2026-01-18T01:01:00.000000Z\"", "not_claim_holder 2"},
+                {"claim_job job_id=j1 ttl=60 at=\"2026-01-18T01:00:59.999999Z\"",
+                 "already_claimed 2"},
+                {"renew_claim job_id=j1 ttl=60 at=\"2026-01-18T01:01:00.000000Z\"",
+                 "not_claim_holder 2"},
                 {"claim_job job_id=j1 ttl=60 at=\"2026-01-18T01:01:00.000000Z\"", "ok 2"},
                 {"renew_claim job_id=j1 ttl=10 at=\"2026-01-18T01:01:30.000000Z\"", "ok 2"},
                 {"claim_job job_id=j1 ttl=60 at=\"2026-01-18T01:01:40.000000Z\"", "ok 2"}}},
@@ -467,7 +505,8 @@ std::vector<OperationTable> claims() {
            Rows{{"claim_job job_id=j3 ttl=2592000", "ok 2"},
                 {"sweep grace=0", "invalid_argument -"},
                 {"sweep grace=3600", "ok -"},
-                {"release_job_credits job_id=j1 op_id=o1 at=\"2026-01-18T02:00:00.000000Z\"", "ok 10"},
+                {"release_job_credits job_id=j1 op_id=o1 at=\"2026-01-18T02:00:00.000000Z\"",
+                 "ok 10"},
                 {"sweep grace=3600 at=\"2026-01-18T02:59:59.999999Z\"", "ok -"},
                 {"claim_job job_id=j1 ttl=1 at=\"2026-01-18T02:30:00.000000Z\"", "ok 10"},
                 {"sweep grace=3600 at=\"2026-01-18T03:30:00.999999Z\"", "ok -"},
@@ -491,7 +530,8 @@ std::vector<OperationTable> claims() {
                 {"fail_job job_id=j1 error_code=WORKER_LOST "
                  "op_id=\"00000005-0000-4000-8000-00000000004c\"",
                  "ok 10"},
-                {"fail_job job_id=j1 error_code=OTHER op_id=\"00000005-0000-4000-8000-00000000004c\"",
+                {"fail_job job_id=j1 error_code=OTHER "
+                 "op_id=\"00000005-0000-4000-8000-00000000004c\"",
                  "operation_conflict 10"},
                 {"sweep grace=60 op_id=o77 at=\"2026-01-19T00:00:00.000000Z\"", "ok -"},
                 {"sweep grace=61 op_id=o77", "operation_conflict -"}}},
@@ -509,8 +549,8 @@ std::vector<OperationTable> batches() {
   std::string thousand;
   std::string thousand_and_one;
   for (int i = 0; i <= 1000; ++i) {
-    const std::string op =
-        std::string(i == 0 ? "" : ";") + "add_credits user_id=u1 amount=1 type=grant op_id=b" + std::to_string(i);
+    const std::string op = std::string(i == 0 ? "" : ";") +
+                           "add_credits user_id=u1 amount=1 type=grant op_id=b" + std::to_string(i);
     if (i < 1000) thousand += op;
     thousand_and_one += op;
   }
@@ -525,8 +565,10 @@ std::vector<OperationTable> batches() {
                  "no_reservation 2 index=2"},
                 {"advance_job job_id=j1 to=VOICE_GEN", "illegal_transition 2"},
                 {"batch ops=(fail_job job_id=j1 error_code=\"\")", "invalid_argument 2 index=0"},
-                {"batch ops=(reserve_credits user_id=u2 job_id=j2 amount=0)", "invalid_amount 10 index=0"},
-                {"batch ops=(add_credits user_id=u2 amount=1 type=usage)", "invalid_type 10 index=0"}}},
+                {"batch ops=(reserve_credits user_id=u2 job_id=j2 amount=0)",
+                 "invalid_amount 10 index=0"},
+                {"batch ops=(add_credits user_id=u2 amount=1 type=usage)",
+                 "invalid_type 10 index=0"}}},
       {"batch: 1 to 1,000 operations",
        {{"create_user user_id=u1", "ok 10"},
         {"batch ops=[]", "invalid_argument -"},
@@ -542,39 +584,49 @@ std::vector<OperationTable> batches() {
         {"batch ops=(update_profile user_id=u1; purge_expired_drafts)", "invalid_argument 10"},
         {"batch ops=(update_profile user_id=u1; batch ops=(update_profile user_id=u1))",
          "invalid_argument 10"},
-        {"batch ops=(update_profile user_id=u1; lease_credits lease_id=l1 user_id=u1 amount=1 ttl=1)",
+        {"batch ops=(update_profile user_id=u1; lease_credits lease_id=l1 user_id=u1 amount=1 "
+         "ttl=1)",
          "invalid_argument 10"},
         {"batch ops=(update_profile user_id=u1; return_lease lease_id=l1)", "invalid_argument 10"},
         {"batch ops=(update_profile user_id=u1; fly user_id=u1)", "invalid_argument 10"},
-        {"batch ops=(update_profile user_id=u1; update_profile user_id=u1 op_id=7)", "invalid_argument 10"},
-        {"batch ops=(update_profile user_id=u1 at=\"2026-01-18T00:00:00.000000Z\")", "invalid_argument 10"},
+        {"batch ops=(update_profile user_id=u1; update_profile user_id=u1 op_id=7)",
+         "invalid_argument 10"},
+        {"batch ops=(update_profile user_id=u1 at=\"2026-01-18T00:00:00.000000Z\")",
+         "invalid_argument 10"},
         {"batch note=N ops=(update_profile user_id=u1)", "invalid_argument 10"}}},
       {"batch: all of one user, judged before the first is applied",
        users_with_jobs(2) +
-           Rows{{"batch ops=(update_profile user_id=u1; update_profile user_id=u2)", "invalid_argument 10"},
-                {"batch ops=(update_profile user_id=u1; release_job_credits job_id=j2)",
-                 "invalid_argument 10"},
-                {"batch ops=(add_credits user_id=u1 amount=0 type=grant; update_profile user_id=u2)",
-                 "invalid_argument 10"},
-                {"batch ops=(create_draft draft_id=d1 session_token=S prompt_text=P; update_profile "
-                 "user_id=u1)",
-                 "invalid_argument 10"},
-                {"batch ops=(update_profile user_id=u1; reserve_credits user_id=u1 job_id=j1 amount=1)",
-                 "ok 9"}}},
+           Rows{
+               {"batch ops=(update_profile user_id=u1; update_profile user_id=u2)",
+                "invalid_argument 10"},
+               {"batch ops=(update_profile user_id=u1; release_job_credits job_id=j2)",
+                "invalid_argument 10"},
+               {"batch ops=(add_credits user_id=u1 amount=0 type=grant; update_profile user_id=u2)",
+                "invalid_argument 10"},
+               {"batch ops=(create_draft draft_id=d1 session_token=S prompt_text=P; update_profile "
+                "user_id=u1)",
+                "invalid_argument 10"},
+               {"batch ops=(update_profile user_id=u1; reserve_credits user_id=u1 job_id=j1 "
+                "amount=1)",
+                "ok 9"}}},
       {"batch: each is checked on what those before it left",
-       {{"batch ops=(create_user user_id=u1; add_credits user_id=u1 amount=5 type=grant; create_project "
-         "project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1; create_job "
+       {{"batch ops=(create_user user_id=u1; add_credits user_id=u1 amount=5 type=grant; "
+         "create_project "
+         "project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1; "
+         "create_job "
          "job_id=j1 project_id=p1 user_id=u1; reserve_credits user_id=u1 job_id=j1 amount=15; "
          "advance_job job_id=j1 to=QUEUED)",
          "ok 0"}}},
       {"batch: the balance is that of the first operation that gives one",
-       {{"batch ops=(create_draft draft_id=d1 session_token=S prompt_text=P; create_draft draft_id=d2 "
+       {{"batch ops=(create_draft draft_id=d1 session_token=S prompt_text=P; create_draft "
+         "draft_id=d2 "
          "session_token=S prompt_text=P)",
          "ok -"},
         {"create_user user_id=u1", "ok 10"},
         {"batch ops=(release_job_credits job_id=j9; update_profile user_id=u1)",
          "job_not_found 10 index=0"}}},
-      {"batch: the same again is ok, other fields are operation_conflict, and so are its operations'",
+      {"batch: the same again is ok, other fields are operation_conflict, and so are its "
+       "operations'",
        {{"create_user user_id=u1", "ok 10"},
         {"batch op_id=o1 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o2)", "ok 11"},
         {"batch op_id=o1 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o2)", "ok 11"},
@@ -585,15 +637,18 @@ std::vector<OperationTable> batches() {
         {"add_credits user_id=u1 amount=1 type=grant op_id=o2", "ok 11"},
         {"add_credits user_id=u1 amount=2 type=grant op_id=o2", "operation_conflict 11"},
         {"add_credits user_id=u1 amount=1 type=grant op_id=o1", "operation_conflict 11"},
-        {"batch op_id=o4 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o2; add_credits user_id=u1 "
+        {"batch op_id=o4 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o2; add_credits "
+         "user_id=u1 "
          "amount=1 type=grant op_id=o5)",
          "ok 12"},
         {"batch op_id=o6 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o6)",
          "operation_conflict 12 index=0"},
-        {"batch op_id=o7 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o8; add_credits user_id=u1 "
+        {"batch op_id=o7 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o8; add_credits "
+         "user_id=u1 "
          "amount=2 type=grant op_id=o8)",
          "operation_conflict 12 index=1"},
-        {"batch op_id=o7 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o8; add_credits user_id=u1 "
+        {"batch op_id=o7 ops=(add_credits user_id=u1 amount=1 type=grant op_id=o8; add_credits "
+         "user_id=u1 "
          "amount=1 type=grant op_id=o8)",
          "ok 13"}}},
       {"batch: a refused one may be tried again under its op_id",
@@ -614,10 +669,10 @@ std::vector<OperationTable> precedence() {
         {"add_credits user_id=u1 amount=\"1\" type=grant op_id=o1", "operation_conflict 11"},
         {"add_credits user_id=u1 amount=1 type=usage op_id=o1", "operation_conflict 11"}}},
       {"an op_id that was seen comes before existence and state",
-       users_with_jobs(1) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"},
-                                 {"reserve_credits user_id=u1 job_id=j9 amount=8 op_id=o1",
-                                  "operation_conflict 2"},
-                                 {"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"}}},
+       users_with_jobs(1) +
+           Rows{{"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"},
+                {"reserve_credits user_id=u1 job_id=j9 amount=8 op_id=o1", "operation_conflict 2"},
+                {"reserve_credits user_id=u1 job_id=j1 amount=8 op_id=o1", "ok 2"}}},
       {"an unknown or malformed field comes before everything that the ledger knows",
        {{"create_user user_id=u1 colour=red", "invalid_argument -"},
         {"create_user user_id=u1", "ok 10"},
@@ -642,7 +697,8 @@ std::vector<OperationTable> precedence() {
 
 std::vector<OperationTable> operation_tables() {
   std::vector<OperationTable> all;
-  for (auto* part : {users_and_credits, drafts, projects, jobs, reservations, claims, batches, precedence}) {
+  for (auto* part :
+       {users_and_credits, drafts, projects, jobs, reservations, claims, batches, precedence}) {
     for (OperationTable& table : part()) all.push_back(std::move(table));
   }
   return all;

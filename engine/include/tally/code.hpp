@@ -67,18 +67,21 @@ struct CodeRow {
 };
 
 inline constexpr std::array codes{
-    CodeRow{Code::ok, "ok", CodeClass::ok, "The operation was applied, now or the first time it came."},
+    CodeRow{Code::ok, "ok", CodeClass::ok,
+            "The operation was applied, now or the first time it came."},
     CodeRow{Code::not_permitted, "not_permitted", CodeClass::refusal,
             "The caller lacks the capability that the operation or one of its fields needs."},
-    CodeRow{Code::operation_conflict, "operation_conflict", CodeClass::refusal,
-            "This op_id was used before, for another operation or with other fields; make a new one."},
+    CodeRow{
+        Code::operation_conflict, "operation_conflict", CodeClass::refusal,
+        "This op_id was used before, for another operation or with other fields; make a new one."},
     CodeRow{Code::invalid_argument, "invalid_argument", CodeClass::refusal,
             "A field is missing, unknown, malformed, too long, or out of its range or list."},
     CodeRow{Code::invalid_amount, "invalid_amount", CodeClass::refusal,
             "An amount or cost is out of its range of whole credits."},
     CodeRow{Code::invalid_type, "invalid_type", CodeClass::refusal,
             "The entry type is none of purchase, grant, subscription and refund."},
-    CodeRow{Code::user_not_found, "user_not_found", CodeClass::refusal, "No such user is known here."},
+    CodeRow{Code::user_not_found, "user_not_found", CodeClass::refusal,
+            "No such user is known here."},
     CodeRow{Code::draft_not_found, "draft_not_found", CodeClass::refusal,
             "No such draft, or none of the session that can still be claimed."},
     CodeRow{Code::project_not_found, "project_not_found", CodeClass::refusal, "No such project."},
@@ -107,7 +110,8 @@ inline constexpr std::array codes{
             "The job has an open hold already."},
     CodeRow{Code::already_finalized, "already_finalized", CodeClass::refusal,
             "The job's credits were settled already."},
-    CodeRow{Code::no_reservation, "no_reservation", CodeClass::refusal, "The job has no open hold."},
+    CodeRow{Code::no_reservation, "no_reservation", CodeClass::refusal,
+            "The job has no open hold."},
     CodeRow{Code::reservation_required, "reservation_required", CodeClass::refusal,
             "The job needs an open hold before it can be queued."},
     CodeRow{Code::payment_conflict, "payment_conflict", CodeClass::refusal,
@@ -142,7 +146,9 @@ constexpr const CodeRow& row_of(Code code) noexcept {
   return codes.back();
 }
 constexpr std::string_view name_of(Code code) noexcept { return row_of(code).name; }
-constexpr bool is_failure(Code code) noexcept { return row_of(code).code_class == CodeClass::failure; }
+constexpr bool is_failure(Code code) noexcept {
+  return row_of(code).code_class == CodeClass::failure;
+}
 constexpr std::optional<Code> code_named(std::string_view name) noexcept {
   for (const CodeRow& row : codes) {
     if (row.name == name) return row.code;

@@ -75,9 +75,9 @@ struct Receipt {
 /// An account at a glance, from memory.
 struct AccountCheck {
   Credits balance;
-  Credits held;                          ///< The sum of its open holds.
-  std::int64_t entries = 0;              ///< How many entries it has.
-  std::int64_t pending_operations = 0;   ///< Not yet confirmed by canonical.
+  Credits held;                         ///< The sum of its open holds.
+  std::int64_t entries = 0;             ///< How many entries it has.
+  std::int64_t pending_operations = 0;  ///< Not yet confirmed by canonical.
 };
 
 struct OpenHold {
@@ -137,9 +137,9 @@ struct AuditReport {
 /// sees what the others commit. Closing is the destructor's; it waits for nothing.
 class TALLY_API Engine {
  public:
-  /// Opens, and by default creates, the mirror at `path`. A new file is readable by its owner alone.
-  /// An older schema is migrated in one transaction. Reads no history.
-  /// Failures: not_found, corrupt, schema_too_new, sqlite_unsafe, read_only, busy, io, full.
+  /// Opens, and by default creates, the mirror at `path`. A new file is readable by its owner
+  /// alone. An older schema is migrated in one transaction. Reads no history. Failures: not_found,
+  /// corrupt, schema_too_new, sqlite_unsafe, read_only, busy, io, full.
   static Result<Engine> open(const std::filesystem::path& path, Options options = {}) noexcept;
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -151,7 +151,7 @@ class TALLY_API Engine {
   /// commit. When it returns, an `ok` is as durable as Options::durability says.
   /// Refusals: the operation's codes. Failures: busy, io, full, corrupt, internal.
   template <class T>
-    requires requires(Operation o, T t) { o = std::move(t); }
+  requires requires(Operation o, T t) { o = std::move(t); }
   Result<Receipt> apply(T operation, CallId call = {}) noexcept {
     return apply_operation(Operation(std::move(operation)), call);
   }
@@ -193,7 +193,8 @@ class TALLY_API Engine {
 
   /// The digest of each of the PRD's tables for each user, in their order, computed now in one
   /// snapshot: one pass over each table, however many users. Of no rows for one who does not exist.
-  Result<std::vector<std::vector<TableDigest>>> digests(std::span<const Uuid> user_ids) const noexcept;
+  Result<std::vector<std::vector<TableDigest>>> digests(
+      std::span<const Uuid> user_ids) const noexcept;
   /// The same for one.
   Result<std::vector<TableDigest>> digest(const Uuid& user_id) const noexcept;
   /// Recomputes I1, I3, I4 and I5 from the entries, in one snapshot.

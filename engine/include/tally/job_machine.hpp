@@ -28,8 +28,8 @@ enum class JobStatus : std::uint8_t {
 enum class StepState : std::uint8_t { pending, started, succeeded, failed };
 
 inline constexpr std::array<std::string_view, 12> job_status_names{
-    "PENDING",     "QUEUED",    "SCRIPTING", "VOICE_GEN", "ALIGNMENT", "VISUAL_PLAN",
-    "IMAGE_GEN",   "TIMELINE",  "RENDERING", "PACKAGING", "READY",     "FAILED"};
+    "PENDING",   "QUEUED",   "SCRIPTING", "VOICE_GEN", "ALIGNMENT", "VISUAL_PLAN",
+    "IMAGE_GEN", "TIMELINE", "RENDERING", "PACKAGING", "READY",     "FAILED"};
 inline constexpr std::array<std::string_view, 4> step_state_names{"pending", "started", "succeeded",
                                                                   "failed"};
 
@@ -52,7 +52,9 @@ constexpr bool is_stage(JobStatus status) noexcept {
   return status >= JobStatus::SCRIPTING && status <= JobStatus::PACKAGING;
 }
 constexpr int step_order_of(JobStatus stage) noexcept { return static_cast<int>(stage) - 1; }
-constexpr JobStatus stage_of(int step_order) noexcept { return static_cast<JobStatus>(step_order + 1); }
+constexpr JobStatus stage_of(int step_order) noexcept {
+  return static_cast<JobStatus>(step_order + 1);
+}
 constexpr std::optional<int> step_order_named(std::string_view step_name) noexcept {
   const auto status = job_status_named(step_name);
   if (!status || !is_stage(*status)) return std::nullopt;
@@ -70,7 +72,9 @@ enum class Hold : std::uint8_t {
 };
 inline constexpr std::array<std::string_view, 6> hold_names{"keeps",   "needs",    "settled",
                                                             "settles", "releases", "opens"};
-constexpr std::string_view name_of(Hold hold) noexcept { return hold_names[static_cast<std::size_t>(hold)]; }
+constexpr std::string_view name_of(Hold hold) noexcept {
+  return hold_names[static_cast<std::size_t>(hold)];
+}
 
 struct JobMove {
   JobStatus from;
@@ -87,7 +91,8 @@ constexpr auto make_job_moves() noexcept {
   // that has not succeeded), seven from stage to stage, READY twice, FAILED from ten, the retry.
   std::array<JobMove, 1 + 8 + 7 + 2 + 10 + 1> moves{};
   std::size_t n = 0;
-  moves[n++] = {PENDING, QUEUED, "advance_job", Hold::needs, "A job is queued once it is paid for."};
+  moves[n++] = {PENDING, QUEUED, "advance_job", Hold::needs,
+                "A job is queued once it is paid for."};
   for (int order = 1; order <= step_count; ++order) {
     moves[n++] = {QUEUED, stage_of(order), "advance_job", Hold::keeps,
                   "Work starts at the first step that has not succeeded."};
@@ -96,13 +101,16 @@ constexpr auto make_job_moves() noexcept {
     moves[n++] = {stage_of(order), stage_of(order + 1), "advance_job", Hold::keeps,
                   "The stage is done; the next one starts."};
   }
-  moves[n++] = {PACKAGING, READY, "advance_job", Hold::settled, "All is made and was settled before."};
-  moves[n++] = {PACKAGING, READY, "complete_job", Hold::settles, "All is made and is settled with it."};
+  moves[n++] = {PACKAGING, READY, "advance_job", Hold::settled,
+                "All is made and was settled before."};
+  moves[n++] = {PACKAGING, READY, "complete_job", Hold::settles,
+                "All is made and is settled with it."};
   for (int status = 0; status <= static_cast<int>(PACKAGING); ++status) {
     moves[n++] = {static_cast<JobStatus>(status), FAILED, "fail_job", Hold::releases,
                   "The job failed or was cancelled; what it held is released."};
   }
-  moves[n++] = {FAILED, QUEUED, "retry_job", Hold::opens, "A retry is paid for anew; finished steps stay."};
+  moves[n++] = {FAILED, QUEUED, "retry_job", Hold::opens,
+                "A retry is paid for anew; finished steps stay."};
   return moves;
 }
 }  // namespace detail

@@ -25,16 +25,19 @@ namespace tally {
 
 /// Who may call an operation; of a batch, each operation says. A mirror without a device has all.
 enum class Capability : std::uint8_t { author, worker, service, each };
-inline constexpr std::array<std::string_view, 4> capability_names{"author", "worker", "service", "each"};
+inline constexpr std::array<std::string_view, 4> capability_names{"author", "worker", "service",
+                                                                  "each"};
 
 /// The row of an operation in the table of the contract's section 4.
 struct OperationRow {
   std::uint8_t number;  ///< Stored in mirrors; never reused.
   std::string_view name;
   Capability capability;
-  std::array<Code, 10> codes;  ///< Beyond ok and the codes of every operation, in check order; ok fills up.
-  bool names_reservation = false;  ///< From advance_job to retry_job: carries the job's reservation.
-  bool pushed = true;              ///< False for a half's own housekeeping.
+  std::array<Code, 10>
+      codes;  ///< Beyond ok and the codes of every operation, in check order; ok fills up.
+  bool names_reservation =
+      false;           ///< From advance_job to retry_job: carries the job's reservation.
+  bool pushed = true;  ///< False for a half's own housekeeping.
   bool needs_device = false;
 
   constexpr std::size_t code_count() const noexcept {
@@ -55,8 +58,8 @@ struct Field {
   std::int64_t min = 0;  ///< Least number; for a text, 1 where it may not be empty.
   std::int64_t max = 0;  ///< Greatest number; for a text, its limit in bytes.
   Code out_of_range = Code::invalid_argument;
-  Words words{};                      ///< The list that the text must be in.
-  std::string_view default_value{};   ///< What an absent field means, where that is a value.
+  Words words{};                     ///< The list that the text must be in.
+  std::string_view default_value{};  ///< What an absent field means, where that is a value.
   bool service_only = false;
 };
 
@@ -69,13 +72,13 @@ inline constexpr int json_number_max = 40;
 inline constexpr std::int64_t ttl_max_s = 2'592'000;
 inline constexpr std::size_t batch_operations_max = 1'000;
 
-inline constexpr std::array<std::string_view, 4> entry_types_added{"purchase", "grant", "subscription",
-                                                                   "refund"};
-inline constexpr std::array<std::string_view, 6> niche_presets{"motivation", "explainer", "facts",
-                                                               "history",    "finance",   "science"};
+inline constexpr std::array<std::string_view, 4> entry_types_added{"purchase", "grant",
+                                                                   "subscription", "refund"};
+inline constexpr std::array<std::string_view, 6> niche_presets{
+    "motivation", "explainer", "facts", "history", "finance", "science"};
 inline constexpr std::array<std::string_view, 2> transcript_modes{"auto", "manual"};
-inline constexpr std::array<std::string_view, 7> asset_types{"video",    "audio", "image",    "captions",
-                                                             "manifest", "zip",   "thumbnail"};
+inline constexpr std::array<std::string_view, 7> asset_types{
+    "video", "audio", "image", "captions", "manifest", "zip", "thumbnail"};
 
 namespace field {
 template <class T, class M>
@@ -89,7 +92,8 @@ constexpr Field<T, M> text(std::string_view name, M T::*member, std::int64_t byt
 }
 /// A text that may be empty.
 template <class T, class M>
-constexpr Field<T, M> free_text(std::string_view name, M T::*member, std::int64_t bytes_max = text_max,
+constexpr Field<T, M> free_text(std::string_view name, M T::*member,
+                                std::int64_t bytes_max = text_max,
                                 std::string_view default_value = {}) {
   return {.name = name, .member = member, .max = bytes_max, .default_value = default_value};
 }
@@ -106,16 +110,21 @@ constexpr Field<T, M> word(std::string_view name, M T::*member, Words words,
           .default_value = default_value};
 }
 template <class T, class M>
-constexpr Field<T, M> json(std::string_view name, M T::*member, std::string_view default_value = {}) {
+constexpr Field<T, M> json(std::string_view name, M T::*member,
+                           std::string_view default_value = {}) {
   return {.name = name, .member = member, .max = json_max, .default_value = default_value};
 }
 template <class T, class M>
-constexpr Field<T, M> number(std::string_view name, M T::*member, std::int64_t min, std::int64_t max) {
+constexpr Field<T, M> number(std::string_view name, M T::*member, std::int64_t min,
+                             std::int64_t max) {
   return {.name = name, .member = member, .min = min, .max = max};
 }
 template <class T, class M>
 constexpr Field<T, M> credits(std::string_view name, M T::*member, std::int64_t min) {
-  return {.name = name, .member = member, .min = min, .max = Credits::max,
+  return {.name = name,
+          .member = member,
+          .min = min,
+          .max = Credits::max,
           .out_of_range = Code::invalid_amount};
 }
 }  // namespace field
@@ -150,14 +159,16 @@ struct UpdateProfile {
   Change<Json> notification_prefs{};
   Change<std::string> stripe_customer_id{};
 
-  static constexpr OperationRow row{2, "update_profile", Capability::author, {Code::user_not_found}};
+  static constexpr OperationRow row{
+      2, "update_profile", Capability::author, {Code::user_not_found}};
   static constexpr auto fields() {
     auto stripe = field::free_text("stripe_customer_id", &UpdateProfile::stripe_customer_id);
     stripe.service_only = true;
     return std::tuple{field::id("user_id", &UpdateProfile::user_id),
                       field::free_text("display_name", &UpdateProfile::display_name),
                       field::free_text("avatar_url", &UpdateProfile::avatar_url, long_text_max),
-                      field::json("notification_prefs", &UpdateProfile::notification_prefs), stripe};
+                      field::json("notification_prefs", &UpdateProfile::notification_prefs),
+                      stripe};
   }
 };
 
@@ -174,11 +185,11 @@ struct AddCredits {
                                     {Code::invalid_amount, Code::invalid_type, Code::user_not_found,
                                      Code::payment_conflict, Code::balance_overflow}};
   static constexpr auto fields() {
-    return std::tuple{
-        field::id("user_id", &AddCredits::user_id), field::credits("amount", &AddCredits::amount, 1),
-        field::word("type", &AddCredits::type, entry_types_added, Code::invalid_type),
-        field::free_text("note", &AddCredits::note, long_text_max),
-        field::free_text("stripe_payment_id", &AddCredits::stripe_payment_id)};
+    return std::tuple{field::id("user_id", &AddCredits::user_id),
+                      field::credits("amount", &AddCredits::amount, 1),
+                      field::word("type", &AddCredits::type, entry_types_added, Code::invalid_type),
+                      field::free_text("note", &AddCredits::note, long_text_max),
+                      field::free_text("stripe_payment_id", &AddCredits::stripe_payment_id)};
   }
 };
 
@@ -191,8 +202,8 @@ struct ExpireCredits {
   static constexpr OperationRow row{4,
                                     "expire_credits",
                                     Capability::service,
-                                    {Code::invalid_amount, Code::user_not_found, Code::payment_conflict,
-                                     Code::insufficient_credits}};
+                                    {Code::invalid_amount, Code::user_not_found,
+                                     Code::payment_conflict, Code::insufficient_credits}};
   static constexpr auto fields() {
     return std::tuple{field::id("user_id", &ExpireCredits::user_id),
                       field::credits("amount", &ExpireCredits::amount, 1),
@@ -209,10 +220,8 @@ struct CreateDraft {
   std::optional<std::string> template_id{};
   std::optional<Json> options{};
 
-  static constexpr OperationRow row{5,
-                                    "create_draft",
-                                    Capability::author,
-                                    {Code::user_not_found, Code::already_exists}};
+  static constexpr OperationRow row{
+      5, "create_draft", Capability::author, {Code::user_not_found, Code::already_exists}};
   static constexpr auto fields() {
     return std::tuple{field::id("draft_id", &CreateDraft::draft_id),
                       field::text("session_token", &CreateDraft::session_token),
@@ -250,10 +259,8 @@ struct ClaimDraft {
   std::string session_token;
   Uuid user_id;
 
-  static constexpr OperationRow row{7,
-                                    "claim_draft",
-                                    Capability::author,
-                                    {Code::user_not_found, Code::draft_not_found}};
+  static constexpr OperationRow row{
+      7, "claim_draft", Capability::author, {Code::user_not_found, Code::draft_not_found}};
   static constexpr auto fields() {
     return std::tuple{field::text("session_token", &ClaimDraft::session_token),
                       field::id("user_id", &ClaimDraft::user_id)};
@@ -261,8 +268,8 @@ struct ClaimDraft {
 };
 
 struct PurgeExpiredDrafts {
-  static constexpr OperationRow row{8, "purge_expired_drafts", Capability::service, {},
-                                    false, false};
+  static constexpr OperationRow row{8,    "purge_expired_drafts", Capability::service, {}, false,
+                                    false};
   static constexpr auto fields() { return std::tuple{}; }
 };
 
@@ -278,14 +285,15 @@ struct CreateProject {
   std::optional<std::string> transcript_text{};
   std::optional<Json> settings{};
 
-  static constexpr OperationRow row{9,
-                                    "create_project",
-                                    Capability::author,
-                                    {Code::user_not_found, Code::voice_profile_not_found,
-                                     Code::already_exists}};
+  static constexpr OperationRow row{
+      9,
+      "create_project",
+      Capability::author,
+      {Code::user_not_found, Code::voice_profile_not_found, Code::already_exists}};
   static constexpr auto fields() {
     return std::tuple{
-        field::id("project_id", &CreateProject::project_id), field::id("user_id", &CreateProject::user_id),
+        field::id("project_id", &CreateProject::project_id),
+        field::id("user_id", &CreateProject::user_id),
         field::text("title", &CreateProject::title),
         field::text("prompt_text", &CreateProject::prompt_text, prompt_max),
         field::word("niche_preset", &CreateProject::niche_preset, niche_presets),
@@ -310,14 +318,15 @@ struct UpdateProject {
   Change<std::string> transcript_text{};
   Change<Json> settings{};
 
-  static constexpr OperationRow row{10,
-                                    "update_project",
-                                    Capability::author,
-                                    {Code::project_not_found, Code::voice_profile_not_found,
-                                     Code::not_owner}};
+  static constexpr OperationRow row{
+      10,
+      "update_project",
+      Capability::author,
+      {Code::project_not_found, Code::voice_profile_not_found, Code::not_owner}};
   static constexpr auto fields() {
     return std::tuple{
-        field::id("project_id", &UpdateProject::project_id), field::id("user_id", &UpdateProject::user_id),
+        field::id("project_id", &UpdateProject::project_id),
+        field::id("user_id", &UpdateProject::user_id),
         field::text("title", &UpdateProject::title),
         field::text("prompt_text", &UpdateProject::prompt_text, prompt_max),
         field::word("niche_preset", &UpdateProject::niche_preset, niche_presets),
@@ -333,10 +342,11 @@ struct DeleteProject {
   Uuid project_id;
   Uuid user_id;
 
-  static constexpr OperationRow row{11,
-                                    "delete_project",
-                                    Capability::author,
-                                    {Code::project_not_found, Code::not_owner, Code::illegal_transition}};
+  static constexpr OperationRow row{
+      11,
+      "delete_project",
+      Capability::author,
+      {Code::project_not_found, Code::not_owner, Code::illegal_transition}};
   static constexpr auto fields() {
     return std::tuple{field::id("project_id", &DeleteProject::project_id),
                       field::id("user_id", &DeleteProject::user_id)};
@@ -352,18 +362,17 @@ struct CreateVoiceProfile {
   std::optional<std::string> voice_id{};
   std::optional<Json> settings{};
 
-  static constexpr OperationRow row{12,
-                                    "create_voice_profile",
-                                    Capability::author,
-                                    {Code::user_not_found, Code::already_exists}};
+  static constexpr OperationRow row{
+      12, "create_voice_profile", Capability::author, {Code::user_not_found, Code::already_exists}};
   static constexpr auto fields() {
-    return std::tuple{field::id("voice_profile_id", &CreateVoiceProfile::voice_profile_id),
-                      field::id("user_id", &CreateVoiceProfile::user_id),
-                      field::text("name", &CreateVoiceProfile::name),
-                      field::text("audio_path", &CreateVoiceProfile::audio_path, long_text_max),
-                      field::free_text("provider", &CreateVoiceProfile::provider, text_max, "custom"),
-                      field::free_text("voice_id", &CreateVoiceProfile::voice_id),
-                      field::json("settings", &CreateVoiceProfile::settings, "{}")};
+    return std::tuple{
+        field::id("voice_profile_id", &CreateVoiceProfile::voice_profile_id),
+        field::id("user_id", &CreateVoiceProfile::user_id),
+        field::text("name", &CreateVoiceProfile::name),
+        field::text("audio_path", &CreateVoiceProfile::audio_path, long_text_max),
+        field::free_text("provider", &CreateVoiceProfile::provider, text_max, "custom"),
+        field::free_text("voice_id", &CreateVoiceProfile::voice_id),
+        field::json("settings", &CreateVoiceProfile::settings, "{}")};
   }
 };
 
@@ -371,10 +380,11 @@ struct DeleteVoiceProfile {
   Uuid voice_profile_id;
   Uuid user_id;
 
-  static constexpr OperationRow row{13,
-                                    "delete_voice_profile",
-                                    Capability::author,
-                                    {Code::user_not_found, Code::voice_profile_not_found, Code::not_owner}};
+  static constexpr OperationRow row{
+      13,
+      "delete_voice_profile",
+      Capability::author,
+      {Code::user_not_found, Code::voice_profile_not_found, Code::not_owner}};
   static constexpr auto fields() {
     return std::tuple{field::id("voice_profile_id", &DeleteVoiceProfile::voice_profile_id),
                       field::id("user_id", &DeleteVoiceProfile::user_id)};
@@ -386,10 +396,11 @@ struct CreateJob {
   Uuid project_id;
   Uuid user_id;
 
-  static constexpr OperationRow row{14,
-                                    "create_job",
-                                    Capability::author,
-                                    {Code::project_not_found, Code::already_exists, Code::not_owner}};
+  static constexpr OperationRow row{
+      14,
+      "create_job",
+      Capability::author,
+      {Code::project_not_found, Code::already_exists, Code::not_owner}};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &CreateJob::job_id),
                       field::id("project_id", &CreateJob::project_id),
@@ -402,12 +413,12 @@ struct ReserveCredits {
   Uuid job_id;
   Credits amount;
 
-  static constexpr OperationRow row{15,
-                                    "reserve_credits",
-                                    Capability::author,
-                                    {Code::invalid_amount, Code::job_not_found, Code::not_owner,
-                                     Code::illegal_transition, Code::already_reserved,
-                                     Code::insufficient_credits}};
+  static constexpr OperationRow row{
+      15,
+      "reserve_credits",
+      Capability::author,
+      {Code::invalid_amount, Code::job_not_found, Code::not_owner, Code::illegal_transition,
+       Code::already_reserved, Code::insufficient_credits}};
   static constexpr auto fields() {
     return std::tuple{field::id("user_id", &ReserveCredits::user_id),
                       field::id("job_id", &ReserveCredits::job_id),
@@ -421,16 +432,17 @@ struct AdvanceJob {
   JobStatus to = JobStatus::QUEUED;
   std::optional<std::string> status_message{};
 
-  static constexpr OperationRow row{16,
-                                    "advance_job",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::illegal_transition,
-                                     Code::reservation_required},
-                                    true};
+  static constexpr OperationRow row{
+      16,
+      "advance_job",
+      Capability::worker,
+      {Code::job_not_found, Code::illegal_transition, Code::reservation_required},
+      true};
   static constexpr auto fields() {
-    return std::tuple{field::id("job_id", &AdvanceJob::job_id),
-                      field::word("to", &AdvanceJob::to, job_status_names),
-                      field::free_text("status_message", &AdvanceJob::status_message, long_text_max)};
+    return std::tuple{
+        field::id("job_id", &AdvanceJob::job_id),
+        field::word("to", &AdvanceJob::to, job_status_names),
+        field::free_text("status_message", &AdvanceJob::status_message, long_text_max)};
   }
 };
 
@@ -442,18 +454,20 @@ struct ReportProgress {
   std::optional<std::string> logs_url{};
   std::optional<Json> artifacts_json{};
 
-  static constexpr OperationRow row{17,
-                                    "report_progress",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::step_not_found, Code::illegal_transition},
-                                    true};
+  static constexpr OperationRow row{
+      17,
+      "report_progress",
+      Capability::worker,
+      {Code::job_not_found, Code::step_not_found, Code::illegal_transition},
+      true};
   static constexpr auto fields() {
-    return std::tuple{field::id("job_id", &ReportProgress::job_id),
-                      field::text("step_name", &ReportProgress::step_name),
-                      field::number("progress_pct", &ReportProgress::progress_pct, 0, 100),
-                      field::free_text("status_message", &ReportProgress::status_message, long_text_max),
-                      field::free_text("logs_url", &ReportProgress::logs_url, long_text_max),
-                      field::json("artifacts_json", &ReportProgress::artifacts_json)};
+    return std::tuple{
+        field::id("job_id", &ReportProgress::job_id),
+        field::text("step_name", &ReportProgress::step_name),
+        field::number("progress_pct", &ReportProgress::progress_pct, 0, 100),
+        field::free_text("status_message", &ReportProgress::status_message, long_text_max),
+        field::free_text("logs_url", &ReportProgress::logs_url, long_text_max),
+        field::json("artifacts_json", &ReportProgress::artifacts_json)};
   }
 };
 
@@ -467,20 +481,18 @@ struct AddAsset {
   std::optional<std::string> mime_type{};
   std::optional<Json> metadata_json{};
 
-  static constexpr OperationRow row{18,
-                                    "add_asset",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::already_exists},
-                                    true};
+  static constexpr OperationRow row{
+      18, "add_asset", Capability::worker, {Code::job_not_found, Code::already_exists}, true};
   static constexpr auto fields() {
-    return std::tuple{
-        field::id("asset_id", &AddAsset::asset_id), field::id("job_id", &AddAsset::job_id),
-        field::word("type", &AddAsset::type, asset_types),
-        field::text("url", &AddAsset::url, long_text_max),
-        field::text("storage_path", &AddAsset::storage_path, long_text_max),
-        field::number("size_bytes", &AddAsset::size_bytes, 0, std::numeric_limits<std::int64_t>::max()),
-        field::free_text("mime_type", &AddAsset::mime_type),
-        field::json("metadata_json", &AddAsset::metadata_json, "{}")};
+    return std::tuple{field::id("asset_id", &AddAsset::asset_id),
+                      field::id("job_id", &AddAsset::job_id),
+                      field::word("type", &AddAsset::type, asset_types),
+                      field::text("url", &AddAsset::url, long_text_max),
+                      field::text("storage_path", &AddAsset::storage_path, long_text_max),
+                      field::number("size_bytes", &AddAsset::size_bytes, 0,
+                                    std::numeric_limits<std::int64_t>::max()),
+                      field::free_text("mime_type", &AddAsset::mime_type),
+                      field::json("metadata_json", &AddAsset::metadata_json, "{}")};
   }
 };
 
@@ -488,12 +500,13 @@ struct FinalizeJobCredits {
   Uuid job_id;
   Credits final_cost;
 
-  static constexpr OperationRow row{19,
-                                    "finalize_job_credits",
-                                    Capability::worker,
-                                    {Code::invalid_amount, Code::job_not_found, Code::already_finalized,
-                                     Code::no_reservation, Code::insufficient_credits},
-                                    true};
+  static constexpr OperationRow row{
+      19,
+      "finalize_job_credits",
+      Capability::worker,
+      {Code::invalid_amount, Code::job_not_found, Code::already_finalized, Code::no_reservation,
+       Code::insufficient_credits},
+      true};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &FinalizeJobCredits::job_id),
                       field::credits("final_cost", &FinalizeJobCredits::final_cost, 0)};
@@ -520,13 +533,13 @@ struct CompleteJob {
   std::optional<std::string> output_url{};
   std::optional<Json> manifest_json{};
 
-  static constexpr OperationRow row{21,
-                                    "complete_job",
-                                    Capability::worker,
-                                    {Code::invalid_amount, Code::job_not_found, Code::illegal_transition,
-                                     Code::already_finalized, Code::no_reservation,
-                                     Code::insufficient_credits},
-                                    true};
+  static constexpr OperationRow row{
+      21,
+      "complete_job",
+      Capability::worker,
+      {Code::invalid_amount, Code::job_not_found, Code::illegal_transition, Code::already_finalized,
+       Code::no_reservation, Code::insufficient_credits},
+      true};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &CompleteJob::job_id),
                       field::credits("final_cost", &CompleteJob::final_cost, 0),
@@ -541,11 +554,8 @@ struct FailJob {
   std::string error_code;
   std::optional<std::string> error_message{};
 
-  static constexpr OperationRow row{22,
-                                    "fail_job",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::illegal_transition},
-                                    true};
+  static constexpr OperationRow row{
+      22, "fail_job", Capability::worker, {Code::job_not_found, Code::illegal_transition}, true};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &FailJob::job_id),
                       field::text("error_code", &FailJob::error_code),
@@ -561,8 +571,8 @@ struct RetryJob {
   static constexpr OperationRow row{23,
                                     "retry_job",
                                     Capability::author,
-                                    {Code::invalid_amount, Code::job_not_found, Code::illegal_transition,
-                                     Code::insufficient_credits},
+                                    {Code::invalid_amount, Code::job_not_found,
+                                     Code::illegal_transition, Code::insufficient_credits},
                                     true};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &RetryJob::job_id),
@@ -574,10 +584,11 @@ struct ClaimJob {
   Uuid job_id;
   std::int64_t ttl_s = 0;
 
-  static constexpr OperationRow row{24,
-                                    "claim_job",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::already_claimed, Code::illegal_transition}};
+  static constexpr OperationRow row{
+      24,
+      "claim_job",
+      Capability::worker,
+      {Code::job_not_found, Code::already_claimed, Code::illegal_transition}};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &ClaimJob::job_id),
                       field::number("ttl", &ClaimJob::ttl_s, 1, ttl_max_s)};
@@ -588,10 +599,8 @@ struct RenewClaim {
   Uuid job_id;
   std::int64_t ttl_s = 0;
 
-  static constexpr OperationRow row{25,
-                                    "renew_claim",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::not_claim_holder}};
+  static constexpr OperationRow row{
+      25, "renew_claim", Capability::worker, {Code::job_not_found, Code::not_claim_holder}};
   static constexpr auto fields() {
     return std::tuple{field::id("job_id", &RenewClaim::job_id),
                       field::number("ttl", &RenewClaim::ttl_s, 1, ttl_max_s)};
@@ -601,10 +610,8 @@ struct RenewClaim {
 struct DropClaim {
   Uuid job_id;
 
-  static constexpr OperationRow row{26,
-                                    "drop_claim",
-                                    Capability::worker,
-                                    {Code::job_not_found, Code::not_claim_holder}};
+  static constexpr OperationRow row{
+      26, "drop_claim", Capability::worker, {Code::job_not_found, Code::not_claim_holder}};
   static constexpr auto fields() { return std::tuple{field::id("job_id", &DropClaim::job_id)}; }
 };
 
@@ -617,9 +624,11 @@ struct LeaseCredits {
   static constexpr OperationRow row{27,
                                     "lease_credits",
                                     Capability::author,
-                                    {Code::invalid_amount, Code::user_not_found, Code::already_exists,
-                                     Code::insufficient_credits},
-                                    false, true, true};
+                                    {Code::invalid_amount, Code::user_not_found,
+                                     Code::already_exists, Code::insufficient_credits},
+                                    false,
+                                    true,
+                                    true};
   static constexpr auto fields() {
     return std::tuple{field::id("lease_id", &LeaseCredits::lease_id),
                       field::id("user_id", &LeaseCredits::user_id),
@@ -631,9 +640,11 @@ struct LeaseCredits {
 struct ReturnLease {
   Uuid lease_id;
 
-  static constexpr OperationRow row{28, "return_lease", Capability::author, {Code::lease_not_found},
-                                    false, true, true};
-  static constexpr auto fields() { return std::tuple{field::id("lease_id", &ReturnLease::lease_id)}; }
+  static constexpr OperationRow row{
+      28, "return_lease", Capability::author, {Code::lease_not_found}, false, true, true};
+  static constexpr auto fields() {
+    return std::tuple{field::id("lease_id", &ReturnLease::lease_id)};
+  }
 };
 
 /// Fails, with WORKER_LOST, every job in a stage that nobody has worked on for `grace` seconds.
@@ -657,18 +668,20 @@ struct Batch {
 };
 
 using Operation =
-    std::variant<CreateUser, UpdateProfile, AddCredits, ExpireCredits, CreateDraft, UpdateDraft, ClaimDraft,
-                 PurgeExpiredDrafts, CreateProject, UpdateProject, DeleteProject, CreateVoiceProfile,
-                 DeleteVoiceProfile, CreateJob, ReserveCredits, AdvanceJob, ReportProgress, AddAsset,
-                 FinalizeJobCredits, ReleaseJobCredits, CompleteJob, FailJob, RetryJob, ClaimJob, RenewClaim,
-                 DropClaim, LeaseCredits, ReturnLease, Sweep, Batch>;
+    std::variant<CreateUser, UpdateProfile, AddCredits, ExpireCredits, CreateDraft, UpdateDraft,
+                 ClaimDraft, PurgeExpiredDrafts, CreateProject, UpdateProject, DeleteProject,
+                 CreateVoiceProfile, DeleteVoiceProfile, CreateJob, ReserveCredits, AdvanceJob,
+                 ReportProgress, AddAsset, FinalizeJobCredits, ReleaseJobCredits, CompleteJob,
+                 FailJob, RetryJob, ClaimJob, RenewClaim, DropClaim, LeaseCredits, ReturnLease,
+                 Sweep, Batch>;
 
 /// An operation with what every operation carries.
 struct Command {
   Uuid op_id{};
   Timestamp at{};
   Operation operation;
-  /// The reservation that a job operation means, as the op_id that opened it; not checked when absent.
+  /// The reservation that a job operation means, as the op_id that opened it; not checked when
+  /// absent.
   std::optional<Uuid> reservation{};
   /// The code of what was wrong with the fields where they did not even parse; ok otherwise.
   Code malformed = Code::ok;

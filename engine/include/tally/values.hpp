@@ -75,7 +75,8 @@ template <class T>
 class Change {
  public:
   Change() = default;
-  Change(T value) : kind_(Kind::set), value_(std::move(value)) {}  // NOLINT: a value is a change to it.
+  Change(T value)
+      : kind_(Kind::set), value_(std::move(value)) {}  // NOLINT: a value is a change to it.
   static Change cleared() {
     Change change;
     change.kind_ = Kind::cleared;
