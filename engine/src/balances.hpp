@@ -134,19 +134,19 @@ class Balances {
   void grow(std::size_t accounts) {
     std::size_t capacity = 1024;
     while (capacity < accounts * 2 + 2) capacity *= 2;
-    auto slots = std::make_unique<Slots>(Slots{std::make_unique<Slot[]>(capacity), capacity - 1});
+    generations_.push_back(
+        std::make_unique<Slots>(Slots{std::make_unique<Slot[]>(capacity), capacity - 1}));
     Slot* const old = cells_;
     const std::size_t old_size = old == nullptr ? 0 : mask_ + 1;
-    cells_ = slots->cells.get();
-    mask_ = slots->mask;
+    cells_ = generations_.back()->cells.get();
+    mask_ = capacity - 1;
     count_ = 0;
     for (std::size_t i = 0; i < old_size; ++i) {
       if (old[i].version.load(std::memory_order_relaxed) == 0) continue;
       const AccountRow row = copy(old[i]);
       insert(old[i].u, old[i].user_id, row);
     }
-    slots_.store(slots.get(), std::memory_order_release);
-    generations_.push_back(std::move(slots));
+    slots_.store(generations_.back().get(), std::memory_order_release);
   }
 
   std::atomic<const Slots*> slots_{nullptr};

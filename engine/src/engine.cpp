@@ -45,7 +45,6 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       rollback_(writer_, "rollback"),
       loader_(connect(path_, options_, false)),
       loader_begin_(loader_, "begin"),
-      loader_end_(loader_, "commit"),
       changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
       load_account_(loader_,
                     "select balance, held, seq, head, pending from tally_account where u = ?"),
@@ -118,15 +117,9 @@ void Engine::Impl::refresh(const Uuid* user_id) {
     if (load_account_.step()) balances_.put(u, read(load_account_, 0));
   };
   struct Snapshot {
-    explicit Snapshot(Impl& impl) : impl_(impl) { impl_.loader_begin_.run(); }
-    ~Snapshot() {
-      try {
-        impl_.loader_end_.run();
-      } catch (const SQLite::Exception&) {  // A read transaction's end has nothing to lose.
-        impl_.log(LogLevel::warning, "a read transaction did not end");
-      }
-    }
-    Impl& impl_;
+    explicit Snapshot(Impl& impl) : loader(impl.loader_) { impl.loader_begin_.run(); }
+    ~Snapshot() { (void)loader.tryExec("commit"); }  // The end of a read has nothing to lose.
+    SQLite::Database& loader;
   };
   const Snapshot snapshot(*this);
   const Rewind rewind_latest(latest_);
@@ -174,7 +167,7 @@ void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& 
   }
   const Group group = take_group();
   lock.unlock();
-  commit_for(group);
+  const std::optional<Error> trouble = commit_for(group);
   const std::vector<Happening> happenings = work_.take_happenings();
 
   lock.lock();
@@ -191,6 +184,7 @@ void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& 
     if (&finished != &request) finished.give(Turn::done);
   });
   tell_host(happenings);
+  if (trouble) log(LogLevel::error, trouble->detail);
 }
 
 Engine::Impl::Group Engine::Impl::take_group() noexcept {
@@ -204,10 +198,10 @@ Engine::Impl::Group Engine::Impl::take_group() noexcept {
   return group;
 }
 
-void Engine::Impl::commit_for(const Group& group) noexcept {
+std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
   if (broken_.load(std::memory_order_relaxed)) {
     fail_group(group, Error{Code::internal, "an earlier invariant failed; reopen the mirror"});
-    return;
+    return std::nullopt;
   }
   bool begun = false;
   std::uint64_t word = 0;
@@ -222,7 +216,7 @@ void Engine::Impl::commit_for(const Group& group) noexcept {
       rollback_.run();
       written_word_ = word;
       written_before_ = true;
-      return;
+      return std::nullopt;
     }
     store_.flush();
     own_counter_.store(ChangeWord::counter(word) + 1ULL, std::memory_order_release);
@@ -230,12 +224,11 @@ void Engine::Impl::commit_for(const Group& group) noexcept {
   } catch (...) {
     const Error error = error_in_flight();
     own_counter_.store(no_counter, std::memory_order_release);
-    if (error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
+    if (begun && error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
     work_.take_happenings();
     fail_group(group, error);
     abandon(begun);
-    log(LogLevel::error, error.detail);
-    return;
+    return error;
   }
   try {
     publish(word);
@@ -243,8 +236,9 @@ void Engine::Impl::commit_for(const Group& group) noexcept {
     // It is committed, and the callers are told so; `seen` stays behind, so that readers refresh.
     written_before_ = false;
     own_counter_.store(no_counter, std::memory_order_release);
-    log(LogLevel::warning, error_in_flight().detail);
+    return error_in_flight();
   }
+  return std::nullopt;
 }
 
 /// Ends a transaction that failed; the next one reads everything anew.
@@ -255,7 +249,6 @@ void Engine::Impl::abandon(bool begun) noexcept {
     rollback_.run();
   } catch (...) {
     broken_.store(true, std::memory_order_relaxed);
-    log(LogLevel::error, "a transaction could not be rolled back; reopen the mirror");
   }
 }
 
@@ -285,6 +278,14 @@ void Engine::Impl::fail_group(const Group& group, const Error& error) noexcept {
 
 void Engine::Impl::publish(std::uint64_t word_before) {
   const std::lock_guard lock(memory_mutex_);
+  const std::uint64_t word = change_word_.load();
+  written_before_ = ChangeWord::counter(word) ==
+                    static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
+  written_word_ = word;
+  own_counter_.store(no_counter, std::memory_order_release);
+  // Where another process committed behind us, a reader may have refreshed memory beyond our rows
+  // already: they are not put, and `seen`, which is not our commit's, makes the next one refresh.
+  if (!written_before_) return;
   store_.accounts.for_each_touched([&](std::int64_t u, const AccountRow& row) {
     if (balances_.holds(u)) {
       balances_.put(u, row);
@@ -293,14 +294,7 @@ void Engine::Impl::publish(std::uint64_t word_before) {
     }
   });
   seen_operation_ = store_.last_operation();
-  const std::uint64_t word = change_word_.load();
-  const bool only_ours = ChangeWord::counter(word) ==
-                         static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
-  // Where another process committed behind us, `seen` stays behind and the next reader refreshes.
-  if (only_ours) seen_word_.store(word, std::memory_order_release);
-  written_word_ = word;
-  written_before_ = only_ours;
-  own_counter_.store(no_counter, std::memory_order_release);
+  seen_word_.store(word, std::memory_order_release);
 }
 
 void Engine::Impl::tell_host(const std::vector<Happening>& happenings) noexcept {
@@ -341,7 +335,11 @@ Engine::Impl::Reader::Reader(Impl& impl) : impl_(impl) {
 Engine::Impl::Reader::~Reader() {
   if (db_->tryExec("commit") != SQLITE_OK) return;  // A connection in doubt is closed.
   const std::lock_guard lock(impl_.readers_mutex_);
-  impl_.idle_readers_.push_back(std::move(db_));
+  try {
+    impl_.idle_readers_.push_back(std::move(db_));
+  } catch (const std::bad_alloc&) {
+    db_.reset();  // The next reader opens another.
+  }
 }
 
 // ---- the facade -------------------------------------------------------------------------------

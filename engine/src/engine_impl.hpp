@@ -74,7 +74,8 @@ class Engine::Impl final : private AccountMemory {
 
   // The writer's side; only the leader of the queue is in here.
   Group take_group() noexcept;
-  void commit_for(const Group& group) noexcept;
+  /// What went wrong, for the log; it is told once the lead is handed over.
+  std::optional<Error> commit_for(const Group& group) noexcept;
   bool apply_group(const Group& group);
   void fail_group(const Group& group, const Error& error) noexcept;
   /// The commit is in the file: memory follows.
@@ -101,7 +102,6 @@ class Engine::Impl final : private AccountMemory {
 
   SQLite::Database loader_;  ///< Under memory_mutex_.
   Query loader_begin_;
-  Query loader_end_;
   Query changed_accounts_;
   Query load_account_;
   Query find_account_;

@@ -30,6 +30,36 @@ int pragma_int(SQLite::Database& db, const char* name) {
   return query.step() ? query.column<int>(0) : 0;
 }
 
+struct FileState {
+  int version;
+  int application;
+  bool empty;
+};
+
+FileState read_state(SQLite::Database& db) {
+  Query objects(db, "select count(*) from sqlite_schema");
+  objects.step();
+  const bool empty = objects.column<int>(0) == 0;
+  objects.reset();
+  return {pragma_int(db, "user_version"), pragma_int(db, "application_id"), empty};
+}
+
+/// Throws where the file is another program's, or of a newer version.
+void check_ours(const FileState& state, const std::filesystem::path& path, const Options& options) {
+  const bool untouched = state.empty && state.application == 0 && state.version == 0;
+  if (untouched && !options.create) {
+    throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
+  }
+  if (!untouched && (state.application != application_id || state.version < 1)) {
+    throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
+  }
+  if (state.version > mirror_version) {
+    throw Failure{Code::schema_too_new,
+                  "the mirror has schema version " + std::to_string(state.version) +
+                      ", this library knows " + std::to_string(mirror_version)};
+  }
+}
+
 /// SQLite does not wait for others who open the new file at the same time; we do.
 void enter_wal(SQLite::Database& db, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -47,6 +77,8 @@ Code code_of(int sqlite_code) noexcept {
   switch (sqlite_code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+    case SQLITE_INTERRUPT:
       return Code::busy;
     case SQLITE_FULL:
       return Code::full;
@@ -115,27 +147,16 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
     throw Failure{Code::not_found, "there is no mirror at " + path.string()};
   }
   SQLite::Database db = connect(path, options, false);
-  const int version = pragma_int(db, "user_version");
-  if (version > mirror_version) {
-    throw Failure{Code::schema_too_new, "the mirror has schema version " + std::to_string(version) +
-                                            ", this library knows " +
-                                            std::to_string(mirror_version)};
-  }
-  Query objects(db, "select count(*) from sqlite_schema");
-  objects.step();
-  const bool empty = objects.column<int>(0) == 0;
-  objects.reset();
-  if (empty && !options.create)
-    throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
-  if (!empty && pragma_int(db, "application_id") != application_id) {
-    throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
-  }
-  if (version == mirror_version) return;
-
+  // Looked at before anything is changed, and once more under the lock: another process may have
+  // migrated it while this one waited.
+  check_ours(read_state(db), path, options);
   enter_wal(db, options.busy_timeout);
+  if (read_state(db).version == mirror_version) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
-  // Another process may have migrated it while this one waited.
-  for (int v = pragma_int(db, "user_version"); v < mirror_version; ++v) {
+  const FileState state = read_state(db);
+  check_ours(state, path, options);
+  if (state.version == mirror_version) return;
+  for (int v = state.version; v < mirror_version; ++v) {
     db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));
   }
   db.exec("pragma application_id = " + std::to_string(application_id));

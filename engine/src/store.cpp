@@ -76,7 +76,7 @@ void Store::begin(bool reload_numbers) {
     next_number_ = numbers_.column<std::int64_t>(0);
     last_operation_ = numbers_.column<std::int64_t>(1);
     next_outbox_ = numbers_.column<std::int64_t>(2);
-    job_floor_ = numbers_.column<std::int64_t>(3);
+    job_floor_ = stored_job_floor_ = numbers_.column<std::int64_t>(3);
     has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
   }
 }
@@ -103,6 +103,10 @@ void Store::flush_entries() {
 }
 
 void Store::flush() {
+  if (job_floor_ != stored_job_floor_) {
+    set_meta_.bind(std::string_view("job_floor"), job_floor_).run();
+    stored_job_floor_ = job_floor_;
+  }
   for_each_table([](int, auto& table) { table.flush(); });
   flush_entries();
   flush_outbox();
@@ -242,11 +246,7 @@ bool Store::step_ids_taken(const Uuid& job_id) {
   return like_jobs_.bind(masked(id, 0x00), masked(id, 0xff)).step();
 }
 
-void Store::retire_job_key(std::int64_t j) {
-  if (j <= job_floor_) return;
-  job_floor_ = j;
-  set_meta_.bind(std::string_view("job_floor"), j).run();
-}
+void Store::retire_job_key(std::int64_t j) { job_floor_ = std::max(job_floor_, j); }
 
 // ---- journal ------------------------------------------------------------------------------------
 
@@ -262,6 +262,7 @@ Store::Mark Store::mark() noexcept {
   mark.outbox_records = outbox_records_;
   mark.next_number = next_number_;
   mark.last_operation = last_operation_;
+  mark.job_floor = job_floor_;
   return mark;
 }
 
@@ -285,6 +286,7 @@ void Store::rollback(const Mark& mark) {
   outbox_records_ = mark.outbox_records;
   next_number_ = mark.next_number;
   last_operation_ = mark.last_operation;
+  job_floor_ = mark.job_floor;
 }
 
 void Store::put_images(Encoder& out, const Mark& mark) {

@@ -118,6 +118,7 @@ class Store {
     std::int64_t outbox_records = 0;
     std::int64_t next_number = 0;
     std::int64_t last_operation = 0;
+    std::int64_t job_floor = 0;
   };
   Mark mark() noexcept;
   /// Back to the mark, whatever was written or flushed since.
@@ -199,7 +200,8 @@ class Store {
   std::int64_t next_number_ = 0;
   std::int64_t last_operation_ = 0;
   std::int64_t next_outbox_ = 0;
-  std::int64_t job_floor_ = 0;
+  std::int64_t job_floor_ = 0;         ///< No job gets a number up to this one.
+  std::int64_t stored_job_floor_ = 0;  ///< As SQLite has it.
   bool has_stored_entry_ids_ = false;
 };
 

@@ -128,6 +128,7 @@ class Table {
     journal_.clear();
     latest_mark_ = 0;
     next_key_ = 0;
+    erased_ = false;
   }
 
   /// The row, or null. Valid until clear().
@@ -168,6 +169,7 @@ class Table {
     Slot& slot = slot_of(key);
     assert(!slot.present);
     remember(slot);
+    erased_ = erased_ || slot.stored;  // Another row under a key that was used.
     slot.row = std::move(row);
     slot.present = true;
     if constexpr (has_id()) ids_.insert(slot.row.id, index_.find(key));
@@ -208,7 +210,7 @@ class Table {
     // Deletions first: the id of a deleted row is free again.
     for (std::size_t i = 0; erased_ && i < used_; ++i) {
       Slot& slot = slots_[i];
-      if (!slot.dirty || slot.present || !slot.stored) continue;
+      if (!slot.dirty || !slot.stored || (slot.present && !fixed_changed(slot))) continue;
       delete_.bind(slot.key).run();
       slot.stored = false;
     }
@@ -362,15 +364,17 @@ class Table {
                               slot.present ? slot.row : Row{}});
     slot.journal_end = journal_.size();
   }
-  static bool indexed_changed(const Slot& slot) {
+  static bool changed(const Slot& slot, ColumnUse use) {
     return std::apply(
         [&](const auto&... columns) {
-          return ((columns.use == ColumnUse::indexed &&
+          return ((columns.use == use &&
                    !(slot.row.*(columns.member) == slot.loaded.*(columns.member))) ||
                   ...);
         },
         Row::columns());
   }
+  static bool indexed_changed(const Slot& slot) { return changed(slot, ColumnUse::indexed); }
+  static bool fixed_changed(const Slot& slot) { return changed(slot, ColumnUse::fixed); }
   void write(Query& query, const Slot& slot, bool with_indexed) {
     int i = 0;
     const bool insert = &query == &insert_;

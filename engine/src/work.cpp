@@ -101,6 +101,11 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
   call.o = store.next_number();
   Call* const outer = call_;
   call_ = &call;
+  struct Restore {  // Also when an exception passes.
+    Work& work;
+    Call* outer;
+    ~Restore() { work.call_ = outer; }
+  } restore{*this, outer};
   const Store::Mark mark = store.mark();
   const std::size_t happenings = happenings_.size();
   verdict.code = check_and_apply(call, verdict.index);
@@ -114,7 +119,6 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
     store.rollback(mark);
     happenings_.resize(happenings, Happening{});
   }
-  call_ = outer;
   spare_calls_.push_back(std::move(call));
   if (outer == nullptr) {
     store.flush_large_outbox();
@@ -167,13 +171,18 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
 
   const Code fields = check_fields(command);
-  const std::uint64_t print = fields == Code::ok ? fingerprint(command.operation) : 0;
+  bool comparable = fields == Code::ok;  // One with a malformed field was never applied.
+  if (batch != nullptr && comparable) {
+    for (Command& inner : batch->operations)
+      comparable = check_fields(inner) == Code::ok && comparable;
+  }
+  const std::uint64_t print = comparable ? fingerprint(command.operation) : 0;
   store.find_like(command.op_id, call.like);
   const bool job_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
                         named_job(command).has_value();
   for (const AppliedOperation& seen : call.like) {
     if (seen.id != folded(command.op_id)) continue;
-    const bool same = fields == Code::ok && seen.kind == row.number && seen.fingerprint == print;
+    const bool same = comparable && seen.kind == row.number && seen.fingerprint == print;
     if (job_gone ? same : seen.u == call.u) {
       call.remembered = false;
       call.result = seen.result;
@@ -189,6 +198,8 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   Code code = Code::ok;
   if (batch != nullptr) {
     code = apply_batch(call, *batch, index);
+    // One that made its own user is that user's.
+    if (code == Code::ok && call.u < 0) call.u = user_of_batch(*batch).value_or(0);
   } else {
     code = std::visit(
         [&](const auto& operation) {

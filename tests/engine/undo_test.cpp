@@ -345,4 +345,35 @@ TEST_CASE("outbox: a sweep is pushed as its fail_jobs, never as itself") {
   }
 }
 
+TEST_CASE(
+    "undo: operations that used one key twice, taken back in one transaction, leave the first "
+    "row") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.check(
+      {{"create_voice_profile voice_profile_id=v1 user_id=u1 name=A audio_path=A", "ok 10"}});
+  mirror.close();
+  const Dump before = tables(mirror.path());
+  mirror.open();
+  mirror.check(
+      {{"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 10"},
+       {"create_voice_profile voice_profile_id=v2 user_id=u1 name=B audio_path=B", "ok 10"}});
+  mirror.close();
+  const std::vector<Record> all = records(mirror.path());
+  SQLite::Database db(mirror.path().string(), SQLite::OPEN_READWRITE);
+  db.exec("pragma foreign_keys = on; begin immediate");
+  {
+    Store store(db);
+    store.begin(true);
+    for (std::size_t i = all.size(); i-- > all.size() - 2;) {
+      Decoder images(all[i].images);
+      store.restore_images(images);
+    }
+    store.erase_operations_from(all[all.size() - 2].first_number);
+    store.flush();
+  }
+  db.exec("commit");
+  CHECK(difference(before, tables(mirror.path())) == "");
+}
+
 }  // namespace tally::test

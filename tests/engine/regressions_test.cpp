@@ -1,0 +1,142 @@
+// Bugs that were found, each with the case that shows it.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "support/fixture.hpp"
+
+namespace tally::test {
+
+TEST_CASE("at rest, every engine's memory shows the file's balance, however commits interleaved") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  auto other = Engine::open(mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  const Uuid user = user_id(1);
+  for (int round = 0; round < 8; ++round) {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (Engine* engine : {&mirror.engine(), &*other}) {
+      threads.emplace_back([engine, user] {
+        for (int i = 0; i < 60; ++i) {
+          if (!engine->apply(AddCredits{user, Credits{1}, "grant"})) std::abort();
+        }
+      });
+      threads.emplace_back([engine, user, &stop] {
+        while (!stop) (void)engine->balance(user);
+      });
+    }
+    threads[0].join();
+    threads[2].join();
+    stop = true;
+    threads[1].join();
+    threads[3].join();
+    const auto account = mirror->account(user);
+    REQUIRE(account.has_value());
+    CHECK(mirror->balance(user)->value == account->check.balance.value);
+    CHECK(other->balance(user)->value == account->check.balance.value);
+  }
+}
+
+TEST_CASE("a refused batch that deleted a project does not free the number of its job") {
+  TemporaryMirror mirror;
+  mirror.make_users(2);
+  mirror.check({{"create_project project_id=p9 user_id=u1 title=T prompt_text=P niche_preset=facts "
+                 "target_minutes=1",
+                 "ok 10"},
+                {"create_job job_id=j9 project_id=p9 user_id=u1", "ok 10"},
+                {"reserve_credits user_id=u1 job_id=j9 amount=3", "ok 7"},
+                {"release_job_credits job_id=j9", "ok 10"},
+                {"batch ops=(delete_project project_id=p9 user_id=u1; expire_credits user_id=u1 "
+                 "amount=999)",
+                 "insufficient_credits 10 index=1"},
+                {"delete_project project_id=p9 user_id=u1", "ok 10"}});
+  mirror.reopen();
+  mirror.check({{"create_job job_id=j8 project_id=p2 user_id=u2", "ok 10"}});
+  CHECK(mirror.findings().empty());
+  CHECK(query(mirror.path(), "select count(*) from credit_ledger where job_id is not null") ==
+        std::vector<std::string>{"0"});
+}
+
+TEST_CASE("a batch that makes its own user is remembered as that user's") {
+  TemporaryMirror mirror;
+  const std::string id = " op_id=\"" + op_id(77).text() + "\"";
+  const std::string made = "batch ops=(create_user user_id=u1" + (" op_id=\"" + op_id(78).text()) +
+                           "\"; add_credits user_id=u1 amount=5 type=grant op_id=\"" +
+                           op_id(79).text() + "\")" + id;
+  CHECK(mirror.apply(made) == "ok 15");
+  CHECK(mirror.apply(made) == "ok 15");
+  CHECK(mirror->check(user_id(1))->pending_operations == 1);
+  CHECK(mirror.apply("batch ops=(add_credits user_id=u1 amount=7 type=grant)" + id) ==
+        "operation_conflict 15");
+}
+
+TEST_CASE("a batch repeated with a malformed operation in it is another batch") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const std::string head = "batch op_id=\"" + op_id(77).text() + "\" ops=(add_credits user_id=u1 " +
+                           "amount=5 type=grant op_id=\"" + op_id(78).text() + "\"";
+  CHECK(mirror.apply(head + ")") == "ok 15");
+  CHECK(mirror.apply(head + " surprise=1)") == "operation_conflict 15");
+}
+
+TEST_CASE("a batch is compared by its JSON's value") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const auto batch = [&](std::string options) {
+    std::vector<Command> operations(1);
+    operations[0].op_id = op_id(78);
+    CreateDraft draft{id('d', 1), "S", user_id(1), "P"};
+    draft.options = Json{std::move(options)};
+    operations[0].operation = draft;
+    return mirror->apply_batch(std::move(operations), CallId{op_id(77), time_at(1'000)});
+  };
+  CHECK(batch(R"({"b":1,"aa":2})").has_value());
+  CHECK(batch(R"({ "aa": 2, "b": 1 })").has_value());
+}
+
+TEST_CASE("the log callback may call the engine, also when a commit has failed") {
+  Options options = TemporaryMirror::fast();
+  options.busy_timeout = std::chrono::milliseconds(50);
+  Engine* engine = nullptr;
+  std::atomic<int> told{0};
+  options.callbacks.log = [&](LogLevel, std::string_view) {
+    if (told++ == 0 && engine != nullptr) {
+      (void)engine->apply(AddCredits{user_id(1), Credits{1}, "grant"});
+    }
+  };
+  TemporaryMirror mirror(options);
+  mirror.make_users(1);
+  engine = &mirror.engine();
+  const RawTransaction locked(mirror.path());
+  const auto receipt = mirror->apply(AddCredits{user_id(1), Credits{1}, "grant"});
+  REQUIRE(!receipt.has_value());
+  CHECK(receipt.error().code == Code::busy);
+  CHECK(told >= 1);
+}
+
+TEST_CASE("a mirror that was taken out of WAL mode opens") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  tamper(mirror.path(), "pragma journal_mode = delete");
+  mirror.open();
+  CHECK(mirror.balance() == 10);
+}
+
+TEST_CASE("a file without tables that says it is another program's is left alone") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "theirs.db";
+  std::ofstream{path};
+  tamper(path, "pragma application_id = 99");
+  const auto engine = Engine::open(path);
+  REQUIRE(!engine.has_value());
+  CHECK(engine.error().code == Code::corrupt);
+  CHECK(query(path, "pragma application_id") == std::vector<std::string>{"99"});
+}
+
+}  // namespace tally::test
