@@ -282,10 +282,12 @@ void Engine::Impl::publish(std::uint64_t word_before) {
   written_before_ = ChangeWord::counter(word) ==
                     static_cast<std::uint32_t>(ChangeWord::counter(word_before) + 1U);
   written_word_ = word;
-  own_counter_.store(no_counter, std::memory_order_release);
-  // Where another process committed behind us, a reader may have refreshed memory beyond our rows
-  // already: they are not put, and `seen`, which is not our commit's, makes the next one refresh.
-  if (!written_before_) return;
+  if (!written_before_) {
+    // Another process committed behind us, and a reader may have refreshed memory beyond our rows
+    // already: they are not put, and `seen`, which is not our commit's, makes the next one refresh.
+    own_counter_.store(no_counter, std::memory_order_release);
+    return;
+  }
   store_.accounts.for_each_touched([&](std::int64_t u, const AccountRow& row) {
     if (balances_.holds(u)) {
       balances_.put(u, row);
@@ -295,6 +297,8 @@ void Engine::Impl::publish(std::uint64_t word_before) {
   });
   seen_operation_ = store_.last_operation();
   seen_word_.store(word, std::memory_order_release);
+  // Last: until now readers took the file's word for ours and were answered without waiting.
+  own_counter_.store(no_counter, std::memory_order_release);
 }
 
 void Engine::Impl::tell_host(const std::vector<Happening>& happenings) noexcept {
