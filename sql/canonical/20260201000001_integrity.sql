@@ -154,12 +154,14 @@ on conflict do nothing;
 -- Our own data --------------------------------------------------------------------------------
 
 -- One row per user: the balance, what open holds have taken out of it, and the last entry's number.
--- It is the lock under which anything of the user's credits or jobs is decided.
+-- It is the lock under which anything of the user's credits or jobs is decided. Entries up to
+-- old_seq are older than this migration: audit judges them by what the original functions did.
 create table if not exists tally.accounts (
   user_id uuid primary key,
   balance integer not null default 0,
   held    bigint  not null default 0,
-  seq     bigint  not null default 0
+  seq     bigint  not null default 0,
+  old_seq bigint  not null default 0
 ) with (fillfactor = 50);
 
 -- What the PRD's jobs table has no column for. A job inserted plainly gets its row when needed.
@@ -271,8 +273,8 @@ $$;
 
 create unique index if not exists credit_ledger_user_seq on public.credit_ledger (user_id, seq);
 
-insert into tally.accounts (user_id, balance, held, seq)
-select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0)
+insert into tally.accounts (user_id, balance, held, seq, old_seq)
+select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0), coalesce(e.seq, 0)
   from auth.users u
   left join (select user_id, sum(amount) as balance, max(seq) as seq
                from public.credit_ledger where user_id is not null group by user_id) e on e.user_id = u.id
