@@ -82,47 +82,178 @@ create table if not exists tally.operations (
   number        integer primary key,
   name          text not null unique,
   capability    text not null,
-  required      text[] not null,
-  optional      text[] not null,
   in_batch      boolean not null,
   -- May carry the name of the reservation that it means.
   reservation   boolean not null
 );
 
-insert into tally.operations (number, name, capability, required, optional, in_batch, reservation) values
-  (1,  'create_user', 'service', '{user_id}', '{email,display_name}', true, false),
-  (2,  'update_profile', 'author', '{user_id}', '{display_name,avatar_url,notification_prefs,stripe_customer_id}', true, false),
-  (3,  'add_credits', 'service', '{user_id,amount,type}', '{note,stripe_payment_id}', true, false),
-  (4,  'expire_credits', 'service', '{user_id,amount}', '{note,stripe_payment_id}', true, false),
-  (5,  'create_draft', 'author', '{draft_id,session_token,prompt_text}', '{user_id,template_id,options}', true, false),
-  (6,  'update_draft', 'author', '{draft_id}', '{session_token,user_id,prompt_text,template_id,options}', true, false),
-  (7,  'claim_draft', 'author', '{session_token,user_id}', '{}', true, false),
-  (8,  'purge_expired_drafts', 'service', '{}', '{}', false, false),
-  (9,  'create_project', 'author', '{project_id,user_id,title,prompt_text,niche_preset,target_minutes}', '{voice_profile_id,transcript_mode,transcript_text,settings}', true, false),
-  (10, 'update_project', 'author', '{project_id,user_id}', '{title,prompt_text,niche_preset,target_minutes,voice_profile_id,transcript_mode,transcript_text,settings}', true, false),
-  (11, 'delete_project', 'author', '{project_id,user_id}', '{}', true, false),
-  (12, 'create_voice_profile', 'author', '{voice_profile_id,user_id,name,audio_path}', '{provider,voice_id,settings}', true, false),
-  (13, 'delete_voice_profile', 'author', '{voice_profile_id,user_id}', '{}', true, false),
-  (14, 'create_job', 'author', '{job_id,project_id,user_id}', '{}', true, false),
-  (15, 'reserve_credits', 'author', '{user_id,job_id,amount}', '{}', true, false),
-  (16, 'advance_job', 'worker', '{job_id,to}', '{status_message}', true, true),
-  (17, 'report_progress', 'worker', '{job_id,step_name,progress_pct}', '{status_message,logs_url,artifacts_json}', true, true),
-  (18, 'add_asset', 'worker', '{asset_id,job_id,type,url,storage_path}', '{size_bytes,mime_type,metadata_json}', true, true),
-  (19, 'finalize_job_credits', 'worker', '{job_id,final_cost}', '{}', true, true),
-  (20, 'release_job_credits', 'worker', '{job_id}', '{}', true, true),
-  (21, 'complete_job', 'worker', '{job_id,final_cost}', '{output_url,manifest_json}', true, true),
-  (22, 'fail_job', 'worker', '{job_id,error_code}', '{error_message}', true, true),
-  (23, 'retry_job', 'author', '{job_id,amount}', '{}', true, true),
-  (24, 'claim_job', 'worker', '{job_id,ttl}', '{}', true, false),
-  (25, 'renew_claim', 'worker', '{job_id,ttl}', '{}', true, false),
-  (26, 'drop_claim', 'worker', '{job_id}', '{}', true, false),
-  (27, 'lease_credits', 'author', '{lease_id,user_id,amount,ttl}', '{}', false, false),
-  (28, 'return_lease', 'author', '{lease_id}', '{}', false, false),
-  (29, 'sweep', 'service', '{grace}', '{}', false, false),
-  (30, 'batch', 'each', '{ops}', '{}', false, false)
+insert into tally.operations (number, name, capability, in_batch, reservation) values
+  (1,  'create_user', 'service', true, false),
+  (2,  'update_profile', 'author', true, false),
+  (3,  'add_credits', 'service', true, false),
+  (4,  'expire_credits', 'service', true, false),
+  (5,  'create_draft', 'author', true, false),
+  (6,  'update_draft', 'author', true, false),
+  (7,  'claim_draft', 'author', true, false),
+  (8,  'purge_expired_drafts', 'service', false, false),
+  (9,  'create_project', 'author', true, false),
+  (10, 'update_project', 'author', true, false),
+  (11, 'delete_project', 'author', true, false),
+  (12, 'create_voice_profile', 'author', true, false),
+  (13, 'delete_voice_profile', 'author', true, false),
+  (14, 'create_job', 'author', true, false),
+  (15, 'reserve_credits', 'author', true, false),
+  (16, 'advance_job', 'worker', true, true),
+  (17, 'report_progress', 'worker', true, true),
+  (18, 'add_asset', 'worker', true, true),
+  (19, 'finalize_job_credits', 'worker', true, true),
+  (20, 'release_job_credits', 'worker', true, true),
+  (21, 'complete_job', 'worker', true, true),
+  (22, 'fail_job', 'worker', true, true),
+  (23, 'retry_job', 'author', true, true),
+  (24, 'claim_job', 'worker', true, false),
+  (25, 'renew_claim', 'worker', true, false),
+  (26, 'drop_claim', 'worker', true, false),
+  (27, 'lease_credits', 'author', false, false),
+  (28, 'return_lease', 'author', false, false),
+  (29, 'sweep', 'service', false, false),
+  (30, 'batch', 'each', false, false)
 on conflict (number) do update
-  set name = excluded.name, capability = excluded.capability, required = excluded.required,
-      optional = excluded.optional, in_batch = excluded.in_batch, reservation = excluded.reservation;
+  set name = excluded.name, capability = excluded.capability,
+      in_batch = excluded.in_batch, reservation = excluded.reservation;
+
+-- What each operation's fields may hold. presence: optional (null is the same as absent), not_null
+-- (of an update: absent leaves it, null is refused), change (absent leaves it, null clears it).
+-- least and most bound a number's value or a text's bytes.
+create table if not exists tally.fields (
+  operation     integer not null references tally.operations (number),
+  place         integer not null,
+  name          text not null,
+  kind          text not null check (kind in ('id', 'text', 'word', 'integer', 'credits', 'json', 'ops')),
+  presence      text not null check (presence in ('required', 'optional', 'not_null', 'change')),
+  least         bigint,
+  most          bigint,
+  words         text[],
+  out_of_range  text not null,
+  default_value jsonb,
+  primary key (operation, name)
+);
+
+insert into tally.fields
+  (operation, place, name, kind, presence, least, most, words, out_of_range, default_value) values
+  (1, 1, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (1, 2, 'email', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (1, 3, 'display_name', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (2, 1, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (2, 2, 'display_name', 'text', 'change', 0, 255, null, 'invalid_argument', null),
+  (2, 3, 'avatar_url', 'text', 'change', 0, 65536, null, 'invalid_argument', null),
+  (2, 4, 'notification_prefs', 'json', 'change', 0, 65536, null, 'invalid_argument', null),
+  (2, 5, 'stripe_customer_id', 'text', 'change', 0, 255, null, 'invalid_argument', null),
+  (3, 1, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (3, 2, 'amount', 'credits', 'required', 1, 2147483647, null, 'invalid_amount', null),
+  (3, 3, 'type', 'word', 'required', 1, 255, '{purchase,grant,subscription,refund}', 'invalid_type', null),
+  (3, 4, 'note', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (3, 5, 'stripe_payment_id', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (4, 1, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (4, 2, 'amount', 'credits', 'required', 1, 2147483647, null, 'invalid_amount', null),
+  (4, 3, 'note', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (4, 4, 'stripe_payment_id', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (5, 1, 'draft_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (5, 2, 'session_token', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (5, 3, 'user_id', 'id', 'optional', null, null, null, 'invalid_argument', null),
+  (5, 4, 'prompt_text', 'text', 'required', 1, 1048576, null, 'invalid_argument', null),
+  (5, 5, 'template_id', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (5, 6, 'options', 'json', 'optional', 0, 65536, null, 'invalid_argument', '{}'),
+  (6, 1, 'draft_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (6, 2, 'session_token', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (6, 3, 'user_id', 'id', 'optional', null, null, null, 'invalid_argument', null),
+  (6, 4, 'prompt_text', 'text', 'not_null', 1, 1048576, null, 'invalid_argument', null),
+  (6, 5, 'template_id', 'text', 'change', 0, 255, null, 'invalid_argument', null),
+  (6, 6, 'options', 'json', 'change', 0, 65536, null, 'invalid_argument', null),
+  (7, 1, 'session_token', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (7, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (9, 1, 'project_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (9, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (9, 3, 'title', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (9, 4, 'prompt_text', 'text', 'required', 1, 1048576, null, 'invalid_argument', null),
+  (9, 5, 'niche_preset', 'word', 'required', 1, 255, '{motivation,explainer,facts,history,finance,science}', 'invalid_argument', null),
+  (9, 6, 'target_minutes', 'integer', 'required', 1, 10, null, 'invalid_argument', null),
+  (9, 7, 'voice_profile_id', 'id', 'optional', null, null, null, 'invalid_argument', null),
+  (9, 8, 'transcript_mode', 'word', 'optional', 1, 255, '{auto,manual}', 'invalid_argument', '"auto"'),
+  (9, 9, 'transcript_text', 'text', 'optional', 0, 1048576, null, 'invalid_argument', null),
+  (9, 10, 'settings', 'json', 'optional', 0, 65536, null, 'invalid_argument', '{}'),
+  (10, 1, 'project_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (10, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (10, 3, 'title', 'text', 'not_null', 1, 255, null, 'invalid_argument', null),
+  (10, 4, 'prompt_text', 'text', 'not_null', 1, 1048576, null, 'invalid_argument', null),
+  (10, 5, 'niche_preset', 'word', 'not_null', 1, 255, '{motivation,explainer,facts,history,finance,science}', 'invalid_argument', null),
+  (10, 6, 'target_minutes', 'integer', 'not_null', 1, 10, null, 'invalid_argument', null),
+  (10, 7, 'voice_profile_id', 'id', 'change', null, null, null, 'invalid_argument', null),
+  (10, 8, 'transcript_mode', 'word', 'change', 1, 255, '{auto,manual}', 'invalid_argument', null),
+  (10, 9, 'transcript_text', 'text', 'change', 0, 1048576, null, 'invalid_argument', null),
+  (10, 10, 'settings', 'json', 'change', 0, 65536, null, 'invalid_argument', null),
+  (11, 1, 'project_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (11, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (12, 1, 'voice_profile_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (12, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (12, 3, 'name', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (12, 4, 'audio_path', 'text', 'required', 1, 65536, null, 'invalid_argument', null),
+  (12, 5, 'provider', 'text', 'optional', 0, 255, null, 'invalid_argument', '"custom"'),
+  (12, 6, 'voice_id', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (12, 7, 'settings', 'json', 'optional', 0, 65536, null, 'invalid_argument', '{}'),
+  (13, 1, 'voice_profile_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (13, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (14, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (14, 2, 'project_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (14, 3, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (15, 1, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (15, 2, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (15, 3, 'amount', 'credits', 'required', 1, 2147483647, null, 'invalid_amount', null),
+  (16, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (16, 2, 'to', 'word', 'required', 1, 255, '{PENDING,QUEUED,SCRIPTING,VOICE_GEN,ALIGNMENT,VISUAL_PLAN,IMAGE_GEN,TIMELINE,RENDERING,PACKAGING,READY,FAILED}', 'invalid_argument', null),
+  (16, 3, 'status_message', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (17, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (17, 2, 'step_name', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (17, 3, 'progress_pct', 'integer', 'required', 0, 100, null, 'invalid_argument', null),
+  (17, 4, 'status_message', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (17, 5, 'logs_url', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (17, 6, 'artifacts_json', 'json', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (18, 1, 'asset_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (18, 2, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (18, 3, 'type', 'word', 'required', 1, 255, '{video,audio,image,captions,manifest,zip,thumbnail}', 'invalid_argument', null),
+  (18, 4, 'url', 'text', 'required', 1, 65536, null, 'invalid_argument', null),
+  (18, 5, 'storage_path', 'text', 'required', 1, 65536, null, 'invalid_argument', null),
+  (18, 6, 'size_bytes', 'integer', 'optional', 0, 9223372036854775807, null, 'invalid_argument', null),
+  (18, 7, 'mime_type', 'text', 'optional', 0, 255, null, 'invalid_argument', null),
+  (18, 8, 'metadata_json', 'json', 'optional', 0, 65536, null, 'invalid_argument', '{}'),
+  (19, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (19, 2, 'final_cost', 'credits', 'required', 0, 2147483647, null, 'invalid_amount', null),
+  (20, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (21, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (21, 2, 'final_cost', 'credits', 'required', 0, 2147483647, null, 'invalid_amount', null),
+  (21, 3, 'output_url', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (21, 4, 'manifest_json', 'json', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (22, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (22, 2, 'error_code', 'text', 'required', 1, 255, null, 'invalid_argument', null),
+  (22, 3, 'error_message', 'text', 'optional', 0, 65536, null, 'invalid_argument', null),
+  (23, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (23, 2, 'amount', 'credits', 'required', 1, 2147483647, null, 'invalid_amount', null),
+  (24, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (24, 2, 'ttl', 'integer', 'required', 1, 2592000, null, 'invalid_argument', null),
+  (25, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (25, 2, 'ttl', 'integer', 'required', 1, 2592000, null, 'invalid_argument', null),
+  (26, 1, 'job_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (27, 1, 'lease_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (27, 2, 'user_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (27, 3, 'amount', 'credits', 'required', 1, 2147483647, null, 'invalid_amount', null),
+  (27, 4, 'ttl', 'integer', 'required', 1, 2592000, null, 'invalid_argument', null),
+  (28, 1, 'lease_id', 'id', 'required', null, null, null, 'invalid_argument', null),
+  (29, 1, 'grace', 'integer', 'required', 1, 2592000, null, 'invalid_argument', null),
+  (30, 1, 'ops', 'ops', 'required', null, null, null, 'invalid_argument', null)
+on conflict (operation, name) do update
+  set place = excluded.place, kind = excluded.kind, presence = excluded.presence, least = excluded.least,
+      most = excluded.most, words = excluded.words, out_of_range = excluded.out_of_range,
+      default_value = excluded.default_value;
 
 -- Which moves of a job there are, by which operation, and what the move does to its hold.
 create table if not exists tally.job_moves (
@@ -166,11 +297,13 @@ create table if not exists tally.accounts (
 
 -- What the PRD's jobs table has no column for. A job inserted plainly gets its row when needed.
 create table if not exists tally.job_state (
-  job_id      uuid primary key,
+  user_id     uuid not null,
+  job_id      uuid not null,
   hold        integer not null default 0,
   reservation uuid,
   claim_until timestamptz,
-  active_at   timestamptz
+  active_at   timestamptz,
+  primary key (user_id, job_id)
 ) with (fillfactor = 50);
 
 -- Used payments, over all users, kept when a user's rows are not looked at.
@@ -182,23 +315,35 @@ create table if not exists tally.payments (
   type      text not null
 );
 
--- Exactly once: what was applied, per user (null: an operation that concerns none).
+-- Exactly once: what was applied, per user; an operation that concerns none is the nil user's.
+-- The op_id leads the key because the operations of a job that is gone are looked up by it alone.
 create table if not exists tally.applied_operations (
   op_id       uuid not null,
-  user_id     uuid,
+  user_id     uuid not null,
   operation   text not null,
   fingerprint bytea not null,
   id          uuid,
-  at          timestamptz not null
+  at          timestamptz not null,
+  primary key (op_id, user_id)
 );
-create unique index if not exists applied_operations_op_user on tally.applied_operations (op_id, user_id);
-create unique index if not exists applied_operations_op_none on tally.applied_operations (op_id) where user_id is null;
+
+-- An entry on its way to the ledger. place: which of its operation's entries it is, from 0.
+do $$
+begin
+  if to_regtype('tally.entry') is null then
+    create type tally.entry as (
+      user_id uuid, seq bigint, op_id uuid, place integer, type text, amount integer, balance_after integer,
+      note text, at timestamptz, job_id uuid, stripe_payment_id text
+    );
+  end if;
+end;
+$$;
 
 do $$
 declare
   t text;
 begin
-  foreach t in array array['codes', 'operations', 'job_moves', 'accounts', 'job_state', 'payments', 'applied_operations'] loop
+  foreach t in array array['codes', 'operations', 'fields', 'job_moves', 'accounts', 'job_state', 'payments', 'applied_operations'] loop
     execute format('alter table tally.%I owner to tally_owner', t);
     execute format('revoke all on tally.%I from public', t);
   end loop;
@@ -227,6 +372,18 @@ $$;
 create index if not exists idx_projects_voice_profile on public.projects (voice_profile_id)
   where voice_profile_id is not null;
 
+-- Whether these files were installed under another schema than the usual one, as one cell of many
+-- (the runner rewrites the first name, and cannot see the second). The users of a cell are those that
+-- have an account in it; otherwise, those in auth.users.
+create or replace function tally.is_cell()
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+  select 'public' <> 'pub' || 'lic';
+$$;
+
 -- Old rows --------------------------------------------------------------------------------------
 
 alter table public.credit_ledger add column if not exists seq bigint;
@@ -246,8 +403,8 @@ begin
      where l.id = n.id;
 
     -- Hold: minus the job's reserve and refund entries from its latest negative reserve on.
-    insert into tally.job_state (job_id, hold, reservation, active_at)
-    select j.id, greatest(coalesce(h.hold, 0), 0), r.id, now()
+    insert into tally.job_state (user_id, job_id, hold, reservation, active_at)
+    select j.user_id, j.id, greatest(coalesce(h.hold, 0), 0), r.id, now()
       from public.jobs j
       left join lateral (
         select l.id, l.seq from public.credit_ledger l
@@ -257,7 +414,7 @@ begin
         select -sum(l.amount) as hold from public.credit_ledger l
          where l.job_id = j.id and l.user_id = j.user_id and l.type in ('reserve', 'refund')
            and l.seq >= r.seq) h on true
-    on conflict (job_id) do nothing;
+    on conflict do nothing;
 
     insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
     select distinct on (stripe_payment_id) stripe_payment_id,
@@ -278,8 +435,8 @@ select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0), co
   from auth.users u
   left join (select user_id, sum(amount) as balance, max(seq) as seq
                from public.credit_ledger where user_id is not null group by user_id) e on e.user_id = u.id
-  left join (select j.user_id, sum(s.hold) as held
-               from tally.job_state s join public.jobs j on j.id = s.job_id group by j.user_id) h on h.user_id = u.id
+  left join (select s.user_id, sum(s.hold) as held from tally.job_state s group by s.user_id) h on h.user_id = u.id
+ where not tally.is_cell()
 on conflict (user_id) do nothing;
 
 -- Functions that the triggers need --------------------------------------------------------------
@@ -298,8 +455,8 @@ begin
 end;
 $$;
 
--- Which of these users exist. auth.users is another owner's on Supabase, so this function and
--- insert_user stay with the migration role; only tally_owner may call them.
+-- Which of these users exist though they may have no account yet. auth.users is another owner's on
+-- Supabase, so this function and insert_user stay with the migration role; only tally_owner may call them.
 create or replace function tally.known_users(ids uuid[])
 returns setof uuid
 language sql
@@ -307,10 +464,10 @@ stable
 security definer
 set search_path = ''
 as $$
-  select u.id from auth.users u where u.id = any (ids);
+  select u.id from auth.users u where u.id = any (ids) and not tally.is_cell();
 $$;
 
-create or replace function tally.insert_user(p_id uuid, p_email text, p_meta jsonb, p_at timestamptz)
+create or replace function tally.insert_user(p_user uuid, p_email text, p_meta jsonb, p_at timestamptz)
 returns boolean
 language plpgsql
 security definer
@@ -318,9 +475,9 @@ set search_path = ''
 as $$
 begin
   insert into auth.users (id, email, raw_user_meta_data, created_at)
-  values (p_id, p_email, p_meta, p_at)
+  values (p_user, p_email, p_meta, p_at)
   on conflict do nothing;
-  return found;
+  return found or (tally.is_cell() and exists (select from auth.users u where u.id = p_user));
 end;
 $$;
 
@@ -341,34 +498,56 @@ begin
 end;
 $$;
 
--- Appends the entries of one operation and returns the account as it is after them. It does not
--- touch the account row: whoever calls it writes that once, after all its operations.
-create or replace function tally.append_entries(
-  a tally.accounts, op_id uuid, at timestamptz, job_id uuid,
-  types text[], amounts integer[], notes text[], stripe_payment_id text default null)
-returns tally.accounts
+-- Writes entries that are numbered already. An entry's id is derived from its operation's (version
+-- digit 8, then the entry's number in the operation, from 0); where it is taken, it is a random one.
+create or replace function tally.write_entries(p_entries tally.entry[])
+returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-  v_id uuid;
+  v_written integer;
 begin
+  insert into public.credit_ledger
+    (id, user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
+  select overlay(e.op_id::text placing '8' || e.place from 15 for 2)::uuid, e.user_id, e.type, e.amount, e.note,
+         e.at, e.job_id, e.stripe_payment_id, e.balance_after, e.seq
+    from unnest(p_entries) e
+  on conflict (id) do nothing;
+  get diagnostics v_written = row_count;
+  if v_written < cardinality(p_entries) then
+    insert into public.credit_ledger
+      (user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
+    select e.user_id, e.type, e.amount, e.note, e.at, e.job_id, e.stripe_payment_id, e.balance_after, e.seq
+      from unnest(p_entries) e
+     where not exists (select from public.credit_ledger l where l.user_id = e.user_id and l.seq = e.seq);
+  end if;
+end;
+$$;
+
+-- Appends the entries of one operation to an account that the caller has locked. What they open or
+-- close of the user's holds is added to held.
+create or replace function tally.append_entries(
+  p_user uuid, op_id uuid, at timestamptz, job_id uuid, types text[], amounts integer[], notes text[],
+  held bigint default 0, stripe_payment_id text default null)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  a tally.accounts;
+  v_entries tally.entry[] := '{}';
+begin
+  select * into strict a from tally.accounts t where t.user_id = p_user;
   for n in 1 .. cardinality(types) loop
     a.seq := a.seq + 1;
     a.balance := a.balance + amounts[n];
-    -- The derived id: version digit 8, then the entry's number from 0.
-    v_id := overlay(op_id::text placing '8' || (n - 1)::text from 15 for 2)::uuid;
-    insert into public.credit_ledger
-      (id, user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
-    values (v_id, a.user_id, types[n], amounts[n], notes[n], at, job_id, stripe_payment_id, a.balance, a.seq)
-    on conflict (id) do nothing;
-    if not found then
-      insert into public.credit_ledger
-        (id, user_id, type, amount, note, created_at, job_id, stripe_payment_id, balance_after, seq)
-      values (gen_random_uuid(), a.user_id, types[n], amounts[n], notes[n], at, job_id, stripe_payment_id, a.balance, a.seq);
-    end if;
+    v_entries[n] := row(a.user_id, a.seq, op_id, n - 1, types[n], amounts[n], a.balance, notes[n], at, job_id, stripe_payment_id);
   end loop;
-  return a;
+  perform tally.write_entries(v_entries);
+  update tally.accounts t
+     set balance = a.balance, seq = a.seq, held = t.held + append_entries.held
+   where t.user_id = p_user;
 end;
 $$;
 
@@ -516,20 +695,15 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-  a tally.accounts;
 begin
   insert into tally.accounts (user_id) values (new.id)
-  on conflict (user_id) do nothing
-  returning * into a;
-  if a.user_id is null then
-    return new;
+  on conflict (user_id) do nothing;
+  if found then
+    insert into public.profiles (id, display_name)
+    values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
+    perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
+                                 array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
   end if;
-  insert into public.profiles (id, display_name)
-  values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
-  a := tally.append_entries(a, gen_random_uuid(), now(), null,
-                            array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
-  update tally.accounts t set balance = a.balance, seq = a.seq where t.user_id = a.user_id;
   return new;
 end;
 $$;
@@ -572,7 +746,7 @@ $$;
 
 -- The eight steps of a job, or those that it lacks: under derived ids (version digit 8, then the
 -- step's order), under random ones where those are taken.
-create or replace function tally.make_steps(p_job_id uuid)
+create or replace function tally.make_steps(p_user uuid, p_job_id uuid)
 returns void
 language plpgsql
 set search_path = ''
@@ -595,7 +769,7 @@ end;
 $$;
 
 -- Leaves one stage (succeeded) and enters the next (started); either may be none.
-create or replace function tally.move_steps(p_job_id uuid, p_from text, p_to text, p_at timestamptz)
+create or replace function tally.move_steps(p_user uuid, p_job_id uuid, p_from text, p_to text, p_at timestamptz)
 returns integer
 language plpgsql
 set search_path = ''
@@ -657,7 +831,6 @@ security definer
 set search_path = ''
 as $$
 declare
-  a tally.accounts;
   s tally.job_state;
   v_move text;
   v_from text := old.status::text;
@@ -680,9 +853,9 @@ begin
     perform tally.refuse('illegal_transition');
   end if;
 
-  select * into a from tally.lock_accounts(array[old.user_id]);
-  insert into tally.job_state (job_id) values (old.id) on conflict do nothing;
-  select * into s from tally.job_state t where t.job_id = old.id;
+  perform tally.lock_accounts(array[old.user_id]);
+  insert into tally.job_state (user_id, job_id) values (old.user_id, old.id) on conflict do nothing;
+  select * into s from tally.job_state t where t.user_id = old.user_id and t.job_id = old.id;
 
   if v_move = 'needs' and s.hold = 0 then
     perform tally.refuse('reservation_required');
@@ -700,14 +873,13 @@ begin
     if v_to is distinct from tally.first_stage(old.id) then
       perform tally.refuse('illegal_transition');
     end if;
-    perform tally.make_steps(old.id);
+    perform tally.make_steps(old.user_id, old.id);
   end if;
 
   if v_move = 'releases' then
     if s.hold > 0 then
-      a := tally.append_entries(a, gen_random_uuid(), v_at, old.id,
-                                array['refund'], array[s.hold], array['Job failed - credits released']);
-      update tally.accounts t set balance = a.balance, seq = a.seq, held = a.held - s.hold where t.user_id = a.user_id;
+      perform tally.append_entries(old.user_id, gen_random_uuid(), v_at, old.id, array['refund'], array[s.hold],
+                                   array['Job failed - credits released'], -s.hold);
     end if;
     update public.job_steps t
        set state = 'failed', finished_at = v_at, error_message = new.error_message
@@ -716,7 +888,7 @@ begin
     new.finished_at := v_at;
   else
     if v_to <> 'QUEUED' then
-      new.progress := tally.move_steps(old.id, v_from, v_to, v_at);
+      new.progress := tally.move_steps(old.user_id, old.id, v_from, v_to, v_at);
     end if;
     if v_to = 'READY' then
       new.finished_at := v_at;
@@ -729,7 +901,7 @@ begin
      set hold = case when v_move = 'releases' then 0 else t.hold end,
          claim_until = case when v_to in ('READY', 'FAILED') then null else t.claim_until end,
          active_at = greatest(t.active_at, v_at)
-   where t.job_id = old.id;
+   where t.user_id = old.user_id and t.job_id = old.id;
   return new;
 end;
 $$;
@@ -744,7 +916,7 @@ as $$
 declare
   v_hold integer;
 begin
-  delete from tally.job_state s where s.job_id = old.id returning s.hold into v_hold;
+  delete from tally.job_state s where s.user_id = old.user_id and s.job_id = old.id returning s.hold into v_hold;
   if v_hold > 0 then
     perform tally.refuse('illegal_transition');
   end if;
@@ -769,6 +941,73 @@ drop trigger if exists zz_tally_job_delete on public.jobs;
 create trigger zz_tally_job_delete
   before delete on public.jobs
   for each row execute function tally.job_delete();
+
+-- Other rows -------------------------------------------------------------------------------------
+
+-- A row keeps its user for good, because a user's rows are what is locked, fed and compared: its key
+-- and what says whose it is are not changed by a plain UPDATE. A draft may be claimed, once.
+create or replace function tally.row_update()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  v_old jsonb := to_jsonb(old);
+  v_new jsonb := to_jsonb(new);
+begin
+  -- tg_argv: the columns that stay.
+  for n in 0 .. tg_nargs - 1 loop
+    if v_new ->> tg_argv[n] is distinct from v_old ->> tg_argv[n]
+       and not (tg_argv[n] = 'user_id' and v_old ->> 'user_id' is null) then
+      perform tally.refuse('not_owner');
+    end if;
+  end loop;
+  return new;
+end;
+$$;
+
+-- A project names a voice profile of its own user, or none.
+create or replace function tally.project_voice_profile()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  if not exists (select from public.voice_profiles v
+                  where v.id = new.voice_profile_id and v.user_id = new.user_id) then
+    perform tally.refuse('voice_profile_not_found');
+  end if;
+  return new;
+end;
+$$;
+
+do $$
+declare
+  t record;
+begin
+  for t in
+    select * from (values ('profiles', array['id']), ('draft_prompts', array['id', 'user_id']),
+                          ('projects', array['id', 'user_id']), ('voice_profiles', array['id', 'user_id']),
+                          ('job_steps', array['id', 'job_id']), ('assets', array['id', 'job_id']))
+           as v(name, stays)
+  loop
+    execute format('drop trigger if exists zz_tally_row_update on public.%I', t.name);
+    execute format(
+      'create trigger zz_tally_row_update before update of %s on public.%I for each row '
+      'when (current_user <> ''tally_owner'') execute function tally.row_update(%s)',
+      (select string_agg(quote_ident(c), ', ') from unnest(t.stays) c), t.name,
+      (select string_agg(quote_literal(c), ', ') from unnest(t.stays) c));
+  end loop;
+end;
+$$;
+
+drop trigger if exists zz_tally_project_voice_profile on public.projects;
+create trigger zz_tally_project_voice_profile
+  before insert or update of voice_profile_id on public.projects
+  for each row when (new.voice_profile_id is not null and current_user <> 'tally_owner')
+  execute function tally.project_voice_profile();
 
 -- Owners and grants -----------------------------------------------------------------------------
 

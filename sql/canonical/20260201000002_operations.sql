@@ -2,8 +2,13 @@
 -- The contract's operations on canonical. tally.apply_operations takes the raw lines of a trace and
 -- answers each; the PRD's functions are thin wrappers over the same functions. Reading order: decode
 -- (a line becomes a tally.op, or no operation), one function op_… per operation (its checks in the
--- contract's order, then its writes), apply_one (seen before? fields? then the operation),
--- apply_batch, apply_operations, the PRD's functions, rows and digest. Re-runnable.
+-- contract's order, then what it does), run (a list of operations, in turn), apply_operations, the
+-- PRD's functions, rows and digest. Re-runnable.
+--
+-- How it is fast: every line is decoded by one statement. The jobs and accounts that are named are
+-- locked and read by one statement each, and then kept in variables; entries, jobs and records of
+-- what was applied are written once, at the end, by one statement each. A row that were written once
+-- an operation would grow a chain of versions that every later look-up walks.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -17,43 +22,31 @@ grant create on schema public to tally_owner;
 
 do $$
 begin
-  if to_regtype('tally.line_fields') is null then
-    -- The fields of a line as raw JSON, so that 8, 8.0 and "8" stay apart.
-    create type tally.line_fields as (
-      op json, op_id json, at json, reservation json, ops json, user_id json, job_id json, project_id json,
-      draft_id json, voice_profile_id json, asset_id json, lease_id json, email json, display_name json,
-      stripe_customer_id json, stripe_payment_id json, session_token json, template_id json, title json, name json,
-      provider json, voice_id json, type json, mime_type json, step_name json, error_code json, niche_preset json,
-      transcript_mode json, "to" json, avatar_url json, note json, audio_path json, status_message json,
-      logs_url json, url json, storage_path json, output_url json, error_message json, prompt_text json,
-      transcript_text json, amount json, final_cost json, target_minutes json, progress_pct json, ttl json,
-      grace json, size_bytes json, notification_prefs json, options json, settings json, artifacts_json json,
-      metadata_json json, manifest_json json
-    );
-    -- One operation, its fields typed and its defaults filled in. error: what the fields by
-    -- themselves are refused for. given: the fields of an update that null would clear.
+  if to_regtype('tally.op') is null then
+    -- One operation. fields holds its own fields, checked, with defaults filled in; in an update,
+    -- null clears. error: what the fields by themselves are refused for. user_id and job_id are what
+    -- the line names, of whatever use to this operation (has_user, has_job), and user_n and job_n
+    -- their places in what run() keeps. A batch's operations are inner_count from inner_first on.
+    -- seen: this op_id was applied before, or comes twice. op is null for a line that is no operation.
     create type tally.op as (
-      op text, op_id uuid, at timestamptz, error text, fingerprint bytea, reservation uuid, given text[],
-      has_user boolean, has_job boolean, in_batch boolean, inner_first integer, inner_count integer,
-      user_id uuid, job_id uuid, project_id uuid, draft_id uuid, voice_profile_id uuid, asset_id uuid,
-      lease_id uuid, email text, display_name text, stripe_customer_id text, stripe_payment_id text,
-      session_token text, template_id text, title text, name text, provider text, voice_id text, type text,
-      mime_type text, step_name text, error_code text, niche_preset text, transcript_mode text, "to" text,
-      avatar_url text, note text, audio_path text, status_message text, logs_url text, url text, storage_path text,
-      output_url text, error_message text, prompt_text text, transcript_text text, amount bigint,
-      final_cost bigint, target_minutes integer, progress_pct integer, ttl integer, grace integer,
-      size_bytes bigint, notification_prefs jsonb, options jsonb, settings jsonb, artifacts_json jsonb,
-      metadata_json jsonb, manifest_json jsonb
+      op text, op_id uuid, at timestamptz, fields jsonb, error text, fingerprint bytea, reservation uuid,
+      has_user boolean, user_id uuid, user_n integer, has_job boolean, job_id uuid, job_n integer,
+      in_batch boolean, inner_first integer, inner_count integer, seen boolean
     );
-    -- A job with its state, as an operation finds it.
+    -- A job with its state, and the place of its user's account. id is null where there is none.
     create type tally.job as (
-      id uuid, project_id uuid, user_id uuid, status text, cost_credits_final integer,
+      id uuid, user_id uuid, user_n integer, project_id uuid, status text, progress integer, status_message text,
+      cost_credits_reserved integer, cost_credits_final integer, failed_step text, error_code text,
+      error_message text, output_url text, manifest_json jsonb, started_at timestamptz, finished_at timestamptz,
       hold integer, reservation uuid, claim_until timestamptz, active_at timestamptz
     );
-    -- What an operation did: its result and the account after it. forget: not to be remembered.
+    -- What an operation decided: its result, the job as it is then, the entries to append with what
+    -- they add to the user's holds, and whether it is to be remembered.
     create type tally.outcome as (
-      result text, id uuid, index integer, forget boolean, account tally.accounts
+      result text, id uuid, forget boolean, job tally.job, types text[], amounts integer[], notes text[],
+      held bigint, stripe_payment_id text
     );
+    create type tally.verdict as (op_id uuid, result text, balance integer, id uuid, index integer);
   end if;
 end;
 $$;
@@ -157,239 +150,239 @@ begin
 end;
 $$;
 
--- One JSON object as an operation; its op is null where it is none. Inside a batch (and for the
--- PRD's functions) the time is given, and an at of its own makes it none.
-create or replace function tally.decode(doc json, nul text, given_at timestamptz)
-returns tally.op
+-- Many lines at once: those that are plainly JSON by one cast, and where one of them is not, or has
+-- an escape, each by itself.
+create or replace function tally.parse_all(lines text[], out docs json[], out nuls text[])
 language plpgsql
 set search_path = ''
 as $$
-declare
-  f tally.line_fields := json_populate_record(null::tally.line_fields, doc);
-  o tally.op;
-  g tally.op;
-  d tally.operations;
-  v_keys text[] := array(select json_object_keys(doc));
-  v_at text;
-  v_bad boolean;
 begin
-  o := row(null, null, null, null, null,
-    case when f.reservation::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.reservation #>> '{}')::uuid end,
-    null, null, null, null, null, null,
-    case when f.user_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.user_id #>> '{}')::uuid end,
-    case when f.job_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.job_id #>> '{}')::uuid end,
-    case when f.project_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.project_id #>> '{}')::uuid end,
-    case when f.draft_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.draft_id #>> '{}')::uuid end,
-    case when f.voice_profile_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.voice_profile_id #>> '{}')::uuid end,
-    case when f.asset_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.asset_id #>> '{}')::uuid end,
-    case when f.lease_id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$' then (f.lease_id #>> '{}')::uuid end,
-    case when left(f.email::text, 1) = '"' and octet_length(f.email #>> '{}') <= 255 then f.email #>> '{}' end,
-    case when left(f.display_name::text, 1) = '"' and octet_length(f.display_name #>> '{}') <= 255 then f.display_name #>> '{}' end,
-    case when left(f.stripe_customer_id::text, 1) = '"' and octet_length(f.stripe_customer_id #>> '{}') <= 255 then f.stripe_customer_id #>> '{}' end,
-    case when left(f.stripe_payment_id::text, 1) = '"' and octet_length(f.stripe_payment_id #>> '{}') <= 255 then f.stripe_payment_id #>> '{}' end,
-    case when left(f.session_token::text, 1) = '"' and octet_length(f.session_token #>> '{}') <= 255 then f.session_token #>> '{}' end,
-    case when left(f.template_id::text, 1) = '"' and octet_length(f.template_id #>> '{}') <= 255 then f.template_id #>> '{}' end,
-    case when left(f.title::text, 1) = '"' and octet_length(f.title #>> '{}') <= 255 then f.title #>> '{}' end,
-    case when left(f.name::text, 1) = '"' and octet_length(f.name #>> '{}') <= 255 then f.name #>> '{}' end,
-    case when left(f.provider::text, 1) = '"' and octet_length(f.provider #>> '{}') <= 255 then f.provider #>> '{}' end,
-    case when left(f.voice_id::text, 1) = '"' and octet_length(f.voice_id #>> '{}') <= 255 then f.voice_id #>> '{}' end,
-    case when left(f.type::text, 1) = '"' and octet_length(f.type #>> '{}') <= 255 then f.type #>> '{}' end,
-    case when left(f.mime_type::text, 1) = '"' and octet_length(f.mime_type #>> '{}') <= 255 then f.mime_type #>> '{}' end,
-    case when left(f.step_name::text, 1) = '"' and octet_length(f.step_name #>> '{}') <= 255 then f.step_name #>> '{}' end,
-    case when left(f.error_code::text, 1) = '"' and octet_length(f.error_code #>> '{}') <= 255 then f.error_code #>> '{}' end,
-    case when left(f.niche_preset::text, 1) = '"' and octet_length(f.niche_preset #>> '{}') <= 255
-      and f.niche_preset #>> '{}' in ('motivation', 'explainer', 'facts', 'history', 'finance', 'science') then f.niche_preset #>> '{}' end,
-    case when left(f.transcript_mode::text, 1) = '"' and octet_length(f.transcript_mode #>> '{}') <= 255
-      and f.transcript_mode #>> '{}' in ('auto', 'manual') then f.transcript_mode #>> '{}' end,
-    case when left(f."to"::text, 1) = '"' and octet_length(f."to" #>> '{}') <= 255 then f."to" #>> '{}' end,
-    case when left(f.avatar_url::text, 1) = '"' and octet_length(f.avatar_url #>> '{}') <= 65536 then f.avatar_url #>> '{}' end,
-    case when left(f.note::text, 1) = '"' and octet_length(f.note #>> '{}') <= 65536 then f.note #>> '{}' end,
-    case when left(f.audio_path::text, 1) = '"' and octet_length(f.audio_path #>> '{}') <= 65536 then f.audio_path #>> '{}' end,
-    case when left(f.status_message::text, 1) = '"' and octet_length(f.status_message #>> '{}') <= 65536 then f.status_message #>> '{}' end,
-    case when left(f.logs_url::text, 1) = '"' and octet_length(f.logs_url #>> '{}') <= 65536 then f.logs_url #>> '{}' end,
-    case when left(f.url::text, 1) = '"' and octet_length(f.url #>> '{}') <= 65536 then f.url #>> '{}' end,
-    case when left(f.storage_path::text, 1) = '"' and octet_length(f.storage_path #>> '{}') <= 65536 then f.storage_path #>> '{}' end,
-    case when left(f.output_url::text, 1) = '"' and octet_length(f.output_url #>> '{}') <= 65536 then f.output_url #>> '{}' end,
-    case when left(f.error_message::text, 1) = '"' and octet_length(f.error_message #>> '{}') <= 65536 then f.error_message #>> '{}' end,
-    case when left(f.prompt_text::text, 1) = '"' and octet_length(f.prompt_text #>> '{}') <= 1048576 then f.prompt_text #>> '{}' end,
-    case when left(f.transcript_text::text, 1) = '"' and octet_length(f.transcript_text #>> '{}') <= 1048576 then f.transcript_text #>> '{}' end,
-    case when f.amount::text ~ '^-?(0|[1-9][0-9]*)$' then
-      case when length(f.amount::text) <= 18 then f.amount::text::bigint else -1 end end,
-    case when f.final_cost::text ~ '^-?(0|[1-9][0-9]*)$' then
-      case when length(f.final_cost::text) <= 18 then f.final_cost::text::bigint else -1 end end,
-    case when f.target_minutes::text ~ '^-?(0|[1-9][0-9]*)$' and length(f.target_minutes::text) <= 9
-      then case when f.target_minutes::text::integer between 1 and 10 then f.target_minutes::text::integer end end,
-    case when f.progress_pct::text ~ '^-?(0|[1-9][0-9]*)$' and length(f.progress_pct::text) <= 9
-      then case when f.progress_pct::text::integer between 0 and 100 then f.progress_pct::text::integer end end,
-    case when f.ttl::text ~ '^-?(0|[1-9][0-9]*)$' and length(f.ttl::text) <= 9
-      then case when f.ttl::text::integer between 1 and 2592000 then f.ttl::text::integer end end,
-    case when f.grace::text ~ '^-?(0|[1-9][0-9]*)$' and length(f.grace::text) <= 9
-      then case when f.grace::text::integer between 1 and 2592000 then f.grace::text::integer end end,
-    case when f.size_bytes::text ~ '^-?(0|[1-9][0-9]*)$' and length(f.size_bytes::text) <= 19
-      then case when f.size_bytes::text::numeric between 0 and 9223372036854775807 then f.size_bytes::text::bigint end end,
-    case when f.notification_prefs is not null then tally.read_json(f.notification_prefs) end,
-    case when f.options is not null then tally.read_json(f.options) end,
-    case when f.settings is not null then tally.read_json(f.settings) end,
-    case when f.artifacts_json is not null then tally.read_json(f.artifacts_json) end,
-    case when f.metadata_json is not null then tally.read_json(f.metadata_json) end,
-    case when f.manifest_json is not null then tally.read_json(f.manifest_json) end
-  )::tally.op;
+  if not exists (select from unnest(lines) l where l is null or length(l) > 1000 or strpos(l, '\u') > 0) then
+    begin
+      docs := array(select case when json_typeof(j.doc) = 'object' then j.doc end
+                      from unnest(lines) with ordinality l(line, n)
+                     cross join lateral (select l.line::json offset 0) j(doc)
+                     order by l.n);
+      nuls := array_fill(null::text, array[cardinality(lines)]);
+      return;
+    exception when data_exception then
+      null;  -- One of them is no JSON. Which, is seen below.
+    end;
+  end if;
+  select array_agg(p.doc order by l.n), array_agg(p.nul order by l.n) into docs, nuls
+    from unnest(lines) with ordinality l(line, n)
+   cross join lateral tally.parse(l.line) p;
+end;
+$$;
 
-  -- Is it an operation?
-  if left(f.op::text, 1) = '"' and f.op_id::text ~* '^"[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"$' then
-    select * into d from tally.operations p where p.name = f.op #>> '{}';
-  end if;
-  if d.name is null then
-    return o;
-  end if;
-  if given_at is not null then
-    if f.at is not null or 'at' = any (v_keys) then
-      return o;
-    end if;
-    o.at := given_at;
-  else
-    v_at := f.at #>> '{}';
-    if v_at is null or left(f.at::text, 1) <> '"' or left(v_at, 4) = '0000'
-       or v_at !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z$' then
-      return o;
-    end if;
-    if substr(v_at, 9, 2) > '28' and substr(v_at, 9, 2)::integer > extract(day from
-         make_date(left(v_at, 4)::integer, substr(v_at, 6, 2)::integer, 1) + interval '1 month' - interval '1 day') then
-      return o;
-    end if;
-    o.at := v_at::timestamptz;
-  end if;
-  o.op := d.name;
-  o.op_id := (f.op_id #>> '{}')::uuid;
-  o.in_batch := d.in_batch;
-  o.has_user := 'user_id' = any (d.required) or 'user_id' = any (d.optional);
-  o.has_job := 'job_id' = any (d.required);
+-- JSON objects as operations, in their order; op is null in one that is none. Where the time is given
+-- (inside a batch, and for the PRD's functions) an at of its own makes it none; otherwise one later
+-- than latest is lowered to it. A field that is malformed is left out of fields, and makes the error.
+create or replace function tally.decode_each(docs json[], nuls text[], given_at timestamptz, latest timestamptz)
+returns tally.op[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return (
+    with
+    -- What makes an object an operation: only texts count, and those have a quote in front. at is null
+    -- in one that is none.
+    header as (
+      select d.n, d.doc, d.nul, p.number, p.name, p.in_batch, p.reservation as may_name_reservation,
+             h.op_id, h.user_id, h.job_id, h.reservation,
+             case when p.number is null or substr(h.op_id::text, 15, 1) not between '1' and '7' then null
+                  when given_at is not null then
+                    case when not exists (select from json_object_keys(d.doc) k where k = 'at') then given_at end
+                  when h.at ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z$'
+                       and left(h.at, 4) <> '0000' then
+                    case when substr(h.at, 9, 2) <= '28'
+                           or substr(h.at, 9, 2)::integer <= extract(day from
+                                make_date(left(h.at, 4)::integer, substr(h.at, 6, 2)::integer, 1)
+                                + interval '1 month' - interval '1 day')
+                         then least(h.at::timestamptz, latest) end
+             end as at
+        from unnest(docs, nuls) with ordinality d(doc, nul, n)
+       cross join lateral (
+         select case when left(r.op::text, 1) = '"' then r.op #>> '{}' end as op,
+                case when left(r.at::text, 1) = '"' then r.at #>> '{}' end as at,
+                case when r.op_id::text like '"________-____-____-____-____________"'
+                          and r.op_id::text !~ '[^0-9A-Fa-f"-]' and length(replace(r.op_id::text, '-', '')) = 34 then (r.op_id #>> '{}')::uuid end as op_id,
+                case when r.user_id::text like '"________-____-____-____-____________"'
+                          and r.user_id::text !~ '[^0-9A-Fa-f"-]' and length(replace(r.user_id::text, '-', '')) = 34 then (r.user_id #>> '{}')::uuid end as user_id,
+                case when r.job_id::text like '"________-____-____-____-____________"'
+                          and r.job_id::text !~ '[^0-9A-Fa-f"-]' and length(replace(r.job_id::text, '-', '')) = 34 then (r.job_id #>> '{}')::uuid end as job_id,
+                case when r.reservation::text like '"________-____-____-____-____________"'
+                          and r.reservation::text !~ '[^0-9A-Fa-f"-]' and length(replace(r.reservation::text, '-', '')) = 34 then (r.reservation #>> '{}')::uuid end as reservation
+           from json_to_record(d.doc) r(op json, op_id json, at json, user_id json, job_id json, reservation json)
+         offset 0) h
+        left join tally.operations p on p.name = h.op and h.op_id is not null
+       where d.doc is not null
+    ),
+    -- Every key of it. refused: 1 for a value that is malformed, or for a key that the operation does
+    -- not have; 2 for an amount, 4 for a type out of range; 0 for one that is right. bit: the key's, to
+    -- find those that are missing or come twice.
+    field as (
+      select h.n, e.key, e.value, f.kind, f.presence,
+             case when f.name is not null then 1 << f.place
+                  when e.key = 'reservation' then 1 << 20 else 0 end as bit,
+             case when f.name is null then
+                    case when e.key in ('op', 'op_id', 'at') then 0
+                         when e.key = 'reservation' and h.may_name_reservation
+                              and (h.reservation is not null or e.value::text = 'null') then 0
+                         else 1 end
+                  when e.value::text = 'null' then case when f.presence in ('required', 'not_null') then 1 else 0 end
+                  when f.kind = 'id' then
+                    case when e.value::text like '"________-____-____-____-____________"'
+                              and e.value::text !~ '[^0-9A-Fa-f"-]' and length(replace(e.value::text, '-', '')) = 34 then 0 else 1 end
+                  when f.kind in ('integer', 'credits') then
+                    case when e.value::text !~ '^-?(0|[1-9][0-9]*)$' then 1
+                         when length(e.value::text) <= 18 and e.value::text::bigint between f.least and f.most then 0
+                         when length(e.value::text) = 19 and e.value::text::numeric between f.least and f.most then 0
+                         when f.out_of_range = 'invalid_amount' then 2 else 1 end
+                  when f.kind in ('text', 'word') then
+                    case when left(e.value::text, 1) <> '"' or strpos(e.value::text, h.nul) > 0
+                              or octet_length(e.value #>> '{}') not between f.least and f.most then 1
+                         when f.words is null or e.value #>> '{}' = any (f.words) then 0
+                         when f.out_of_range = 'invalid_type' then 4 else 1 end
+                  when f.kind = 'json' then
+                    case when strpos(e.value::text, h.nul) > 0 or tally.read_json(e.value) is null then 1 else 0 end
+                  else 0
+             end as refused
+        from header h
+       cross join lateral json_each(h.doc) e
+        left join tally.fields f on f.operation = h.number and f.name = e.key
+       where h.at is not null
+      offset 0
+    ),
+    line as (
+      select f.n, bit_or(f.refused) as refused, bit_or(f.bit) as bits, sum(f.bit) <> bit_or(f.bit) as twice,
+             -- Null for a field that an update would clear is a value; otherwise it is absent.
+             array_agg(f.key) filter (where f.value::text = 'null' and f.presence <> 'change') as absent,
+             jsonb_object_agg(f.key, lower(f.value #>> '{}'))
+               filter (where f.kind = 'id' and lower(f.value::text collate "C") <> f.value::text) as lowered
+        from field f
+       group by f.n
+    ),
+    operation as (
+      select o.number, coalesce(bit_or(1 << f.place) filter (where f.presence = 'required'), 0) as required,
+             coalesce(jsonb_object_agg(f.name, f.default_value) filter (where f.default_value is not null), '{}') as defaults,
+             bool_or(f.name is not distinct from 'user_id') as has_user,
+             bool_or(f.name is not distinct from 'job_id') as has_job
+        from tally.operations o left join tally.fields f on f.operation = o.number
+       group by o.number
+    )
+    select array_agg(
+             row(case when h.at is not null then h.name end, h.op_id, h.at, y.fields, x.error,
+                 sha256(convert_to(h.name || y.fields::text, 'UTF8')), h.reservation, o.has_user, h.user_id, null,
+                 o.has_job, h.job_id, null, h.in_batch, null, null, false)::tally.op
+             order by d.n)
+      from generate_series(1, cardinality(docs)) d(n)
+      left join header h on h.n = d.n
+      left join line l on l.n = d.n
+      left join operation o on o.number = h.number
+      left join lateral (
+        select case when l.twice then 'a key twice'
+                    when l.refused & 1 <> 0 or l.bits & o.required <> o.required then 'invalid_argument'
+                    when h.name = 'update_draft' and h.user_id is null and h.doc ->> 'session_token' is null then 'invalid_argument'
+                    when h.name = 'create_job' and substr(h.job_id::text, 15, 1) not between '1' and '7' then 'invalid_argument'
+                    when l.refused & 2 <> 0 then 'invalid_amount'
+                    when l.refused <> 0 then 'invalid_type' end as error
+        offset 0) x on true
+      left join lateral (
+        -- As jsonb only now: a number that nobody looked at may be as long as it likes.
+        select case when x.error is null and h.at is not null and h.name <> 'batch' then
+                 (o.defaults || (h.doc::jsonb - array['op', 'op_id', 'at', 'reservation'] - coalesce(l.absent, '{}')))
+                 || coalesce(l.lowered, '{}') end as fields
+        offset 0) y on true);
+end;
+$$;
 
-  -- The fields by themselves: unknown, malformed, missing, out of range or list.
-  v_bad := not v_keys <@ (d.required || d.optional || case when d.reservation
-             then array['op', 'op_id', 'at', 'reservation'] else array['op', 'op_id', 'at'] end)
-    or num_nonnulls(f.reservation, f.user_id, f.job_id, f.project_id, f.draft_id, f.voice_profile_id, f.asset_id, f.lease_id,
-         f.email, f.display_name, f.stripe_customer_id, f.stripe_payment_id, f.session_token, f.template_id, f.title,
-         f.name, f.provider, f.voice_id, f.type, f.mime_type, f.step_name, f.error_code, f.niche_preset,
-         f.transcript_mode, f."to", f.avatar_url, f.note, f.audio_path, f.status_message, f.logs_url, f.url,
-         f.storage_path, f.output_url, f.error_message, f.prompt_text, f.transcript_text, f.amount, f.final_cost,
-         f.target_minutes, f.progress_pct, f.ttl, f.grace, f.size_bytes, f.notification_prefs, f.options, f.settings,
-         f.artifacts_json, f.metadata_json, f.manifest_json)
-       <> num_nonnulls(o.reservation, o.user_id, o.job_id, o.project_id, o.draft_id, o.voice_profile_id, o.asset_id, o.lease_id,
-         o.email, o.display_name, o.stripe_customer_id, o.stripe_payment_id, o.session_token, o.template_id, o.title,
-         o.name, o.provider, o.voice_id, o.type, o.mime_type, o.step_name, o.error_code, o.niche_preset,
-         o.transcript_mode, o."to", o.avatar_url, o.note, o.audio_path, o.status_message, o.logs_url, o.url,
-         o.storage_path, o.output_url, o.error_message, o.prompt_text, o.transcript_text, o.amount, o.final_cost,
-         o.target_minutes, o.progress_pct, o.ttl, o.grace, o.size_bytes, o.notification_prefs, o.options, o.settings,
-         o.artifacts_json, o.metadata_json, o.manifest_json);
-  if not v_bad and nul is not null then
-    v_bad := exists (
-      select from (select distinct on (e.key) e.key, e.value from json_each(doc) with ordinality e(key, value, n)
-                    order by e.key, e.n desc) last
-       where strpos(last.value::text, nul) > 0
-         and not (o.op = 'batch' and last.key = 'ops'));  -- Its operations are read one by one.
+-- The same, and of a key that comes twice the last counts.
+create or replace function tally.decode(docs json[], nuls text[], given_at timestamptz, latest timestamptz)
+returns tally.op[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  v_ops tally.op[] := tally.decode_each(docs, nuls, given_at, latest);
+begin
+  if exists (select from unnest(v_ops) o where o.error = 'a key twice') then
+    v_ops := tally.decode_each(
+      array(select (select json_object_agg(e.key, e.value order by e.place)
+                      from (select distinct on (x.key) x.*
+                              from json_each(d.doc) with ordinality x(key, value, place)
+                             order by x.key, x.place desc) e)
+              from unnest(docs) with ordinality d(doc, n) order by d.n),
+      nuls, given_at, latest);
   end if;
-  v_bad := v_bad or coalesce(case o.op
-    when 'create_user' then o.user_id is null
-    when 'update_profile' then o.user_id is null
-    when 'add_credits' then o.user_id is null or o.amount is null or o.type is null or o.type = ''
-    when 'expire_credits' then o.user_id is null or o.amount is null
-    when 'create_draft' then o.draft_id is null or o.session_token is null or o.session_token = ''
-                          or o.prompt_text is null or o.prompt_text = ''
-    when 'update_draft' then o.draft_id is null or (o.session_token is null and o.user_id is null)
-                          or o.prompt_text = ''
-                          or ('prompt_text' = any (v_keys) and o.prompt_text is null)
-    when 'claim_draft' then o.session_token is null or o.session_token = '' or o.user_id is null
-    when 'create_project' then o.project_id is null or o.user_id is null or o.title is null or o.title = ''
-                            or o.prompt_text is null or o.prompt_text = '' or o.niche_preset is null or o.target_minutes is null
-    when 'update_project' then o.project_id is null or o.user_id is null or o.title = '' or o.prompt_text = ''
-                            or ('title' = any (v_keys) and o.title is null)
-                            or ('prompt_text' = any (v_keys) and o.prompt_text is null)
-                            or ('niche_preset' = any (v_keys) and o.niche_preset is null)
-                            or ('target_minutes' = any (v_keys) and o.target_minutes is null)
-    when 'delete_project' then o.project_id is null or o.user_id is null
-    when 'create_voice_profile' then o.voice_profile_id is null or o.user_id is null or o.name is null or o.name = ''
-                                  or o.audio_path is null or o.audio_path = ''
-    when 'delete_voice_profile' then o.voice_profile_id is null or o.user_id is null
-    when 'create_job' then o.job_id is null or o.project_id is null or o.user_id is null
-                        or substr(o.job_id::text, 15, 1) not between '1' and '7'
-    when 'reserve_credits' then o.user_id is null or o.job_id is null or o.amount is null
-    when 'advance_job' then o.job_id is null or o."to" is null
-                         or o."to" not in ('PENDING', 'QUEUED', 'SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN',
-                                           'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING', 'READY', 'FAILED')
-    when 'report_progress' then o.job_id is null or o.step_name is null or o.step_name = '' or o.progress_pct is null
-    when 'add_asset' then o.asset_id is null or o.job_id is null or o.type is null or o.url is null or o.url = ''
-                       or o.storage_path is null or o.storage_path = ''
-                       or o.type not in ('video', 'audio', 'image', 'captions', 'manifest', 'zip', 'thumbnail')
-    when 'finalize_job_credits' then o.job_id is null or o.final_cost is null
-    when 'release_job_credits' then o.job_id is null
-    when 'complete_job' then o.job_id is null or o.final_cost is null
-    when 'fail_job' then o.job_id is null or o.error_code is null or o.error_code = ''
-    when 'retry_job' then o.job_id is null or o.amount is null
-    when 'claim_job' then o.job_id is null or o.ttl is null
-    when 'renew_claim' then o.job_id is null or o.ttl is null
-    when 'drop_claim' then o.job_id is null
-    when 'lease_credits' then o.lease_id is null or o.user_id is null or o.amount is null or o.ttl is null
-    when 'return_lease' then o.lease_id is null
-    when 'sweep' then o.grace is null
-    when 'batch' then f.ops is null
-    else false end, false);
-  if v_bad then
-    o.error := 'invalid_argument';
-  elsif o.amount not between 1 and 2147483647 or o.final_cost not between 0 and 2147483647 then
-    o.error := 'invalid_amount';
-  elsif o.op = 'add_credits' and o.type not in ('purchase', 'grant', 'subscription', 'refund') then
-    o.error := 'invalid_type';
-  else
-    if o.op = 'create_project' then
-      o.transcript_mode := coalesce(o.transcript_mode, 'auto');
-      o.settings := coalesce(o.settings, '{}');
-    elsif o.op = 'create_voice_profile' then
-      o.provider := coalesce(o.provider, 'custom');
-      o.settings := coalesce(o.settings, '{}');
-    elsif o.op = 'create_draft' then
-      o.options := coalesce(o.options, '{}');
-    elsif o.op = 'add_asset' then
-      o.metadata_json := coalesce(o.metadata_json, '{}');
-    elsif o.op in ('update_profile', 'update_draft', 'update_project') then
-      o.given := array(select k from unnest(array['display_name', 'avatar_url', 'notification_prefs', 'stripe_customer_id',
-                         'template_id', 'options', 'voice_profile_id', 'transcript_mode', 'transcript_text', 'settings']) k
-                        where k = any (v_keys));
-    end if;
-    g := o;
-    g.op_id := null;
-    g.at := null;
-    g.reservation := null;
-    o.fingerprint := sha256(convert_to(g::text, 'UTF8'));
-  end if;
-  return o;
+  return v_ops;
 end;
 $$;
 
 -- Jobs as operations find them -------------------------------------------------------------------
 
--- Locks the job's row, because a plain UPDATE holds that before the account, and makes the state
--- of a job that was inserted plainly.
-create or replace function tally.load_job(p_job_id uuid)
-returns tally.job
+-- Locks these jobs' rows, in the order of ids.
+create or replace function tally.lock_jobs(ids uuid[])
+returns void
 language plpgsql
 set search_path = ''
 as $$
-declare
-  j tally.job;
-  v_state uuid;
 begin
-  select b.id, b.project_id, b.user_id, b.status::text, b.cost_credits_final,
-         coalesce(s.hold, 0), s.reservation, s.claim_until, coalesce(s.active_at, b.created_at), s.job_id
-    into j.id, j.project_id, j.user_id, j.status, j.cost_credits_final,
-         j.hold, j.reservation, j.claim_until, j.active_at, v_state
-    from public.jobs b left join tally.job_state s on s.job_id = b.id
-   where b.id = p_job_id
-     for no key update of b;
-  if j.id is not null and v_state is null then
-    insert into tally.job_state (job_id, active_at) values (j.id, j.active_at) on conflict do nothing;
-  end if;
-  return j;
+  perform b.id from public.jobs b where b.id = any (ids) order by b.id for no key update;
+end;
+$$;
+
+-- These jobs in the order of ids, each with the place of its user in users; one that does not exist
+-- is all null. The caller has locked their rows.
+create or replace function tally.load_jobs(ids uuid[], users uuid[])
+returns tally.job[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return (
+  select coalesce(array_agg(row(
+           b.id, b.user_id, u.n, b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
+           b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
+           b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.claim_until,
+           coalesce(s.active_at, b.created_at))::tally.job
+           order by i.n), '{}')
+    from unnest(ids) with ordinality i(id, n)
+    left join public.jobs b on b.id = i.id
+    left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
+    left join unnest(users) with ordinality u(id, n) on u.id = b.user_id);
+end;
+$$;
+
+-- Writes jobs that operations changed.
+create or replace function tally.write_jobs(p_jobs tally.job[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  update public.jobs b
+     set status = x.status::public.job_status, progress = x.progress, status_message = x.status_message,
+         cost_credits_reserved = x.cost_credits_reserved, cost_credits_final = x.cost_credits_final,
+         failed_step = x.failed_step, error_code = x.error_code, error_message = x.error_message,
+         output_url = x.output_url, manifest_json = x.manifest_json,
+         started_at = x.started_at, finished_at = x.finished_at
+    from unnest(p_jobs) x
+   where b.user_id = x.user_id and b.id = x.id
+     and (b.status::text, b.progress, b.status_message, b.cost_credits_reserved, b.cost_credits_final, b.failed_step,
+          b.error_code, b.error_message, b.output_url, b.manifest_json::text, b.started_at, b.finished_at)
+         is distinct from
+         (x.status, x.progress, x.status_message, x.cost_credits_reserved, x.cost_credits_final, x.failed_step,
+          x.error_code, x.error_message, x.output_url, x.manifest_json::text, x.started_at, x.finished_at);
+  insert into tally.job_state as s (user_id, job_id, hold, reservation, claim_until, active_at)
+  select x.user_id, x.id, x.hold, x.reservation, x.claim_until, x.active_at from unnest(p_jobs) x
+  on conflict (user_id, job_id) do update
+    set hold = excluded.hold, reservation = excluded.reservation, claim_until = excluded.claim_until,
+        active_at = excluded.active_at;
 end;
 $$;
 
@@ -404,7 +397,11 @@ $$;
 
 -- Users, profiles, credits -----------------------------------------------------------------------
 
-create or replace function tally.op_create_user(o tally.op, a tally.accounts)
+-- Each takes the user that it is for, the operation, the job that it names and the user's account,
+-- both as they are now and locked, and decides. What concerns jobs and credits it returns, for run()
+-- to keep; all other rows it writes.
+
+create or replace function tally.op_create_user(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -412,30 +409,31 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
   r.result := 'user_exists';
   if a.user_id is not null then
     return r;
   end if;
   -- The account comes before the user: that tells the sign-up trigger to leave the rest to us.
-  insert into tally.accounts (user_id) values (o.user_id) on conflict (user_id) do nothing returning * into a;
-  if a.user_id is null then
+  insert into tally.accounts (user_id) values (p_user) on conflict (user_id) do nothing;
+  if not found then
     return r;
   end if;
-  if not tally.insert_user(o.user_id, o.email,
-       case when o.display_name is null then '{}' else jsonb_build_object('name', o.display_name) end, o.at) then
-    delete from tally.accounts t where t.user_id = o.user_id;
+  if not tally.insert_user(p_user, o.fields ->> 'email',
+       jsonb_strip_nulls(jsonb_build_object('name', o.fields -> 'display_name')), o.at) then
+    delete from tally.accounts t where t.user_id = p_user;
     return r;
   end if;
   insert into public.profiles (id, display_name, created_at, updated_at)
-  values (o.user_id, coalesce(o.display_name, 'User'), o.at, o.at);
-  r.account := tally.append_entries(a, o.op_id, o.at, null, array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
+  values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at);
   r.result := 'ok';
+  r.types := array['grant'];
+  r.amounts := array[10];
+  r.notes := array['Welcome bonus: 10 trial credits'];
   return r;
 end;
 $$;
 
-create or replace function tally.op_update_profile(o tally.op, a tally.accounts)
+create or replace function tally.op_update_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -443,25 +441,26 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
   if a.user_id is null then
     r.result := 'user_not_found';
     return r;
   end if;
   update public.profiles p
-     set display_name       = case when 'display_name' = any (o.given) then o.display_name else p.display_name end,
-         avatar_url         = case when 'avatar_url' = any (o.given) then o.avatar_url else p.avatar_url end,
-         notification_prefs = case when 'notification_prefs' = any (o.given) then o.notification_prefs else p.notification_prefs end,
-         stripe_customer_id = case when 'stripe_customer_id' = any (o.given) then o.stripe_customer_id else p.stripe_customer_id end,
+     set display_name       = case when o.fields ? 'display_name' then o.fields ->> 'display_name' else p.display_name end,
+         avatar_url         = case when o.fields ? 'avatar_url' then o.fields ->> 'avatar_url' else p.avatar_url end,
+         notification_prefs = case when o.fields ? 'notification_prefs' then nullif(o.fields -> 'notification_prefs', 'null')
+                                   else p.notification_prefs end,
+         stripe_customer_id = case when o.fields ? 'stripe_customer_id' then o.fields ->> 'stripe_customer_id'
+                                   else p.stripe_customer_id end,
          updated_at         = o.at
-   where p.id = o.user_id;
+   where p.id = p_user;
   r.result := 'ok';
   return r;
 end;
 $$;
 
 -- add_credits and expire_credits: they differ in sign, type and in what can go wrong last.
-create or replace function tally.op_change_credits(o tally.op, a tally.accounts)
+create or replace function tally.op_change_credits(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -470,47 +469,49 @@ declare
   r tally.outcome;
   p tally.payments;
   v_adds boolean := o.op = 'add_credits';
-  v_type text := case when o.op = 'add_credits' then o.type else 'expire' end;
+  v_amount integer := o.fields ->> 'amount';
+  v_type text := case when o.op = 'add_credits' then o.fields ->> 'type' else 'expire' end;
 begin
-  r.account := a;
+  r.stripe_payment_id := o.fields ->> 'stripe_payment_id';
   if a.user_id is null then
     r.result := 'user_not_found';
     return r;
   end if;
-  if o.stripe_payment_id is not null then
-    select * into p from tally.payments t where t.stripe_payment_id = o.stripe_payment_id;
+  if r.stripe_payment_id is not null then
+    select * into p from tally.payments t where t.stripe_payment_id = r.stripe_payment_id;
     if found then
-      r.result := case when p.operation = o.op and p.user_id = o.user_id and p.amount = o.amount and p.type = v_type
+      r.result := case when p.operation = o.op and p.user_id = p_user and p.amount = v_amount and p.type = v_type
                        then 'ok' else 'payment_conflict' end;
       return r;
     end if;
   end if;
-  if v_adds and a.balance + a.held + o.amount > 2147483647 then
+  if v_adds and a.balance + a.held + v_amount > 2147483647 then
     r.result := 'balance_overflow';
     return r;
-  elsif not v_adds and a.balance < o.amount then
+  elsif not v_adds and a.balance < v_amount then
     r.result := 'insufficient_credits';
     return r;
   end if;
-  if o.stripe_payment_id is not null then
+  if r.stripe_payment_id is not null then
     insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
-    values (o.stripe_payment_id, o.op, o.user_id, o.amount, v_type)
+    values (r.stripe_payment_id, o.op, p_user, v_amount, v_type)
     on conflict do nothing;
     if not found then
       -- Another call, of another user, has used it while this one waited here: it is seen now.
-      return tally.op_change_credits(o, a);
+      return tally.op_change_credits(p_user, o, a);
     end if;
   end if;
-  r.account := tally.append_entries(a, o.op_id, o.at, null, array[v_type],
-    array[(case when v_adds then o.amount else -o.amount end)::integer], array[o.note], o.stripe_payment_id);
   r.result := 'ok';
+  r.types := array[v_type];
+  r.amounts := array[case when v_adds then v_amount else -v_amount end];
+  r.notes := array[o.fields ->> 'note'];
   return r;
 end;
 $$;
 
 -- Drafts -----------------------------------------------------------------------------------------
 
-create or replace function tally.op_create_draft(o tally.op, a tally.accounts)
+create or replace function tally.op_create_draft(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -518,14 +519,14 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
-  if o.user_id is not null and a.user_id is null then
+  if p_user is not null and a.user_id is null then
     r.result := 'user_not_found';
     return r;
   end if;
   insert into public.draft_prompts
     (id, session_token, user_id, prompt_text, template_id, options, created_at, updated_at, expires_at)
-  values (o.draft_id, o.session_token, o.user_id, o.prompt_text, o.template_id, o.options, o.at, o.at,
+  values ((o.fields ->> 'draft_id')::uuid, o.fields ->> 'session_token', p_user, o.fields ->> 'prompt_text',
+          o.fields ->> 'template_id', o.fields -> 'options', o.at, o.at,
           least(o.at + interval '168 hours', timestamptz '9999-12-31 23:59:59.999999Z'))
   on conflict (id) do nothing;
   r.result := case when found then 'ok' else 'already_exists' end;
@@ -533,7 +534,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_update_draft(o tally.op, a tally.accounts)
+create or replace function tally.op_update_draft(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -542,29 +543,28 @@ declare
   r tally.outcome;
   d public.draft_prompts;
 begin
-  r.account := a;
-  select * into d from public.draft_prompts t where t.id = o.draft_id for update;
+  select * into d from public.draft_prompts t where t.id = (o.fields ->> 'draft_id')::uuid for update;
   if not found then
     r.result := 'draft_not_found';
-  elsif (d.user_id is not null and d.user_id is distinct from o.user_id)
-     or (d.user_id is null and d.session_token is distinct from o.session_token) then
+  elsif (d.user_id is not null and d.user_id is distinct from p_user)
+     or (d.user_id is null and d.session_token is distinct from o.fields ->> 'session_token') then
     r.result := 'not_owner';
   elsif d.user_id is null and d.expires_at <= o.at then
     r.result := 'draft_expired';
   else
     update public.draft_prompts t
-       set prompt_text = coalesce(o.prompt_text, t.prompt_text),
-           template_id = case when 'template_id' = any (o.given) then o.template_id else t.template_id end,
-           options     = case when 'options' = any (o.given) then o.options else t.options end,
+       set prompt_text = coalesce(o.fields ->> 'prompt_text', t.prompt_text),
+           template_id = case when o.fields ? 'template_id' then o.fields ->> 'template_id' else t.template_id end,
+           options     = case when o.fields ? 'options' then nullif(o.fields -> 'options', 'null') else t.options end,
            updated_at  = o.at
-     where t.id = o.draft_id;
+     where t.id = d.id;
     r.result := 'ok';
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_claim_draft(o tally.op, a tally.accounts)
+create or replace function tally.op_claim_draft(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -572,15 +572,19 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
   if a.user_id is null then
     r.result := 'user_not_found';
     return r;
   end if;
-  with claimed as (
-    update public.draft_prompts t
-       set user_id = o.user_id, updated_at = o.at
-     where t.session_token = o.session_token and t.user_id is null and t.expires_at > o.at
+  with
+  claimable as (
+    select t.id from public.draft_prompts t
+     where t.session_token = o.fields ->> 'session_token' and t.user_id is null and t.expires_at > o.at
+     order by t.id for no key update),
+  claimed as (
+    update public.draft_prompts t set user_id = p_user, updated_at = o.at
+      from claimable c
+     where t.id = c.id
     returning t.id, t.created_at)
   select c.id into r.id from claimed c order by c.created_at desc, c.id desc limit 1;
   r.result := case when found then 'ok' else 'draft_not_found' end;
@@ -588,7 +592,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_purge_expired_drafts(o tally.op, a tally.accounts)
+create or replace function tally.op_purge_expired_drafts(o tally.op)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -597,7 +601,6 @@ declare
   r tally.outcome;
 begin
   delete from public.draft_prompts t where t.user_id is null and t.expires_at <= o.at;
-  r.account := a;
   r.result := 'ok';
   return r;
 end;
@@ -605,25 +608,26 @@ $$;
 
 -- Projects and voice profiles --------------------------------------------------------------------
 
-create or replace function tally.op_create_project(o tally.op, a tally.accounts)
+create or replace function tally.op_create_project(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
+  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
 begin
-  r.account := a;
   if a.user_id is null then
     r.result := 'user_not_found';
-  elsif o.voice_profile_id is not null and not exists (
-    select from public.voice_profiles v where v.id = o.voice_profile_id and v.user_id = o.user_id) then
+  elsif v_voice_profile is not null and not exists (
+    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user) then
     r.result := 'voice_profile_not_found';
   else
     insert into public.projects (id, user_id, title, prompt_text, niche_preset, target_minutes, voice_profile_id,
                                  transcript_mode, transcript_text, settings, created_at, updated_at)
-    values (o.project_id, o.user_id, o.title, o.prompt_text, o.niche_preset, o.target_minutes, o.voice_profile_id,
-            o.transcript_mode, o.transcript_text, o.settings, o.at, o.at)
+    values ((o.fields ->> 'project_id')::uuid, p_user, o.fields ->> 'title', o.fields ->> 'prompt_text',
+            o.fields ->> 'niche_preset', (o.fields ->> 'target_minutes')::integer, v_voice_profile,
+            o.fields ->> 'transcript_mode', o.fields ->> 'transcript_text', o.fields -> 'settings', o.at, o.at)
     on conflict (id) do nothing;
     r.result := case when found then 'ok' else 'already_exists' end;
   end if;
@@ -631,7 +635,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_update_project(o tally.op, a tally.accounts)
+create or replace function tally.op_update_project(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -639,35 +643,37 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
+  v_project uuid := o.fields ->> 'project_id';
+  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
 begin
-  r.account := a;
-  select p.user_id into v_owner from public.projects p where p.id = o.project_id for update;
+  select p.user_id into v_owner from public.projects p where p.id = v_project for no key update;
   if not found then
     r.result := 'project_not_found';
-  elsif o.voice_profile_id is not null and not exists (
-    select from public.voice_profiles v where v.id = o.voice_profile_id and v.user_id = o.user_id) then
+  elsif v_voice_profile is not null and not exists (
+    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user) then
     r.result := 'voice_profile_not_found';
-  elsif v_owner <> o.user_id then
+  elsif v_owner <> p_user then
     r.result := 'not_owner';
   else
     update public.projects p
-       set title            = coalesce(o.title, p.title),
-           prompt_text      = coalesce(o.prompt_text, p.prompt_text),
-           niche_preset     = coalesce(o.niche_preset, p.niche_preset),
-           target_minutes   = coalesce(o.target_minutes, p.target_minutes),
-           voice_profile_id = case when 'voice_profile_id' = any (o.given) then o.voice_profile_id else p.voice_profile_id end,
-           transcript_mode  = case when 'transcript_mode' = any (o.given) then o.transcript_mode else p.transcript_mode end,
-           transcript_text  = case when 'transcript_text' = any (o.given) then o.transcript_text else p.transcript_text end,
-           settings         = case when 'settings' = any (o.given) then o.settings else p.settings end,
+       set title            = coalesce(o.fields ->> 'title', p.title),
+           prompt_text      = coalesce(o.fields ->> 'prompt_text', p.prompt_text),
+           niche_preset     = coalesce(o.fields ->> 'niche_preset', p.niche_preset),
+           target_minutes   = coalesce((o.fields ->> 'target_minutes')::integer, p.target_minutes),
+           voice_profile_id = case when o.fields ? 'voice_profile_id' then v_voice_profile else p.voice_profile_id end,
+           transcript_mode  = case when o.fields ? 'transcript_mode' then o.fields ->> 'transcript_mode' else p.transcript_mode end,
+           transcript_text  = case when o.fields ? 'transcript_text' then o.fields ->> 'transcript_text' else p.transcript_text end,
+           settings         = case when o.fields ? 'settings' then nullif(o.fields -> 'settings', 'null') else p.settings end,
            updated_at       = o.at
-     where p.id = o.project_id;
+     where p.user_id = p_user and p.id = v_project;
     r.result := 'ok';
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_delete_project(o tally.op, a tally.accounts)
+-- run() has written what it kept of the project's jobs before, and looks at them again after.
+create or replace function tally.op_delete_project(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -675,25 +681,25 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
+  v_project uuid := o.fields ->> 'project_id';
 begin
-  r.account := a;
-  select p.user_id into v_owner from public.projects p where p.id = o.project_id for update;
+  select p.user_id into v_owner from public.projects p where p.id = v_project for update;
   if not found then
     r.result := 'project_not_found';
-  elsif v_owner <> o.user_id then
+  elsif v_owner <> p_user then
     r.result := 'not_owner';
-  elsif exists (select from public.jobs j join tally.job_state s on s.job_id = j.id
-                 where j.project_id = o.project_id and s.hold > 0) then
+  elsif exists (select from public.jobs j join tally.job_state s on s.user_id = j.user_id and s.job_id = j.id
+                 where j.project_id = v_project and s.hold > 0) then
     r.result := 'illegal_transition';
   else
-    delete from public.projects p where p.id = o.project_id;
+    delete from public.projects p where p.user_id = p_user and p.id = v_project;
     r.result := 'ok';
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_create_voice_profile(o tally.op, a tally.accounts)
+create or replace function tally.op_create_voice_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -701,12 +707,12 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
   if a.user_id is null then
     r.result := 'user_not_found';
   else
     insert into public.voice_profiles (id, user_id, name, audio_path, provider, voice_id, settings, created_at)
-    values (o.voice_profile_id, o.user_id, o.name, o.audio_path, o.provider, o.voice_id, o.settings, o.at)
+    values ((o.fields ->> 'voice_profile_id')::uuid, p_user, o.fields ->> 'name', o.fields ->> 'audio_path',
+            o.fields ->> 'provider', o.fields ->> 'voice_id', o.fields -> 'settings', o.at)
     on conflict (id) do nothing;
     r.result := case when found then 'ok' else 'already_exists' end;
   end if;
@@ -714,7 +720,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_delete_voice_profile(o tally.op, a tally.accounts)
+create or replace function tally.op_delete_voice_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -722,22 +728,22 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
+  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
 begin
-  r.account := a;
   if a.user_id is null then
     r.result := 'user_not_found';
     return r;
   end if;
-  select v.user_id into v_owner from public.voice_profiles v where v.id = o.voice_profile_id for update;
+  select v.user_id into v_owner from public.voice_profiles v where v.id = v_voice_profile for update;
   if not found then
     r.result := 'voice_profile_not_found';
-  elsif v_owner <> o.user_id then
+  elsif v_owner <> p_user then
     r.result := 'not_owner';
   else
     -- Before the foreign key does it, so that updated_at is the operation's.
     update public.projects p set voice_profile_id = null, updated_at = o.at
-     where p.voice_profile_id = o.voice_profile_id;
-    delete from public.voice_profiles v where v.id = o.voice_profile_id;
+     where p.voice_profile_id = v_voice_profile;
+    delete from public.voice_profiles v where v.user_id = p_user and v.id = v_voice_profile;
     r.result := 'ok';
   end if;
   return r;
@@ -746,7 +752,7 @@ $$;
 
 -- Jobs: author -----------------------------------------------------------------------------------
 
-create or replace function tally.op_create_job(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_create_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -754,90 +760,106 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
+  v_project uuid := o.fields ->> 'project_id';
 begin
-  r.account := a;
-  select p.user_id into v_owner from public.projects p where p.id = o.project_id;
+  select p.user_id into v_owner from public.projects p where p.id = v_project;
   if not found then
     r.result := 'project_not_found';
   elsif j.id is not null then
     r.result := 'already_exists';
-  elsif v_owner <> o.user_id then
+  elsif v_owner <> p_user then
     r.result := 'not_owner';
   else
     insert into public.jobs (id, project_id, user_id, created_at)
-    values (o.job_id, o.project_id, o.user_id, o.at)
+    values (o.job_id, v_project, p_user, o.at)
     on conflict (id) do nothing;
     if not found then
       r.result := 'already_exists';
       return r;
     end if;
-    insert into tally.job_state (job_id, active_at) values (o.job_id, o.at);
-    perform tally.make_steps(o.job_id);
+    perform tally.make_steps(p_user, o.job_id);
+    j.id := o.job_id;
+    j.user_id := p_user;
+    j.user_n := o.user_n;
+    j.project_id := v_project;
+    j.status := 'PENDING';
+    j.progress := 0;
+    j.cost_credits_reserved := 0;
+    j.hold := 0;
+    j.active_at := o.at;
     r.result := 'ok';
+    r.job := j;
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_reserve_credits(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_reserve_credits(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
+  v_amount integer := o.fields ->> 'amount';
 begin
-  r.account := a;
   r.result := case
     when j.id is null then 'job_not_found'
-    when j.user_id <> o.user_id then 'not_owner'
+    when j.user_id <> p_user then 'not_owner'
     when j.status <> 'PENDING' then 'illegal_transition'
     when j.hold > 0 then 'already_reserved'
-    when a.balance < o.amount then 'insufficient_credits'
+    when a.balance < v_amount then 'insufficient_credits'
     else 'ok' end;
   if r.result = 'ok' then
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['reserve'], array[-o.amount::integer], array['Reserved for job']);
-    a.held := a.held + o.amount;
-    r.account := a;
-    update public.jobs b set cost_credits_reserved = o.amount, cost_credits_final = null where b.id = j.id;
-    update tally.job_state s
-       set hold = o.amount, reservation = o.op_id, active_at = greatest(s.active_at, o.at) where s.job_id = j.id;
+    j.hold := v_amount;
+    j.reservation := o.op_id;
+    j.cost_credits_reserved := v_amount;
+    j.cost_credits_final := null;
+    r.job := j;
+    r.types := array['reserve'];
+    r.amounts := array[-v_amount];
+    r.notes := array['Reserved for job'];
+    r.held := v_amount;
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_retry_job(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_retry_job(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
+  v_amount integer := o.fields ->> 'amount';
 begin
-  r.account := a;
   r.result := case
-    when j.id is null then 'job_not_found'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
     when j.status <> 'FAILED' then 'illegal_transition'
-    when a.balance < o.amount then 'insufficient_credits'
+    when a.balance < v_amount then 'insufficient_credits'
     else 'ok' end;
   if r.result = 'ok' then
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['reserve'], array[-o.amount::integer], array['Reserved for job']);
-    -- A FAILED job has no hold; one that old data left is audit's to give back.
-    a.held := a.held + o.amount - j.hold;
-    r.account := a;
     update public.job_steps t
        set state = 'pending', progress_pct = 0, status_message = null, error_message = null, logs_url = null,
            artifacts_json = '{}', started_at = null, finished_at = null
      where t.job_id = j.id and t.state = 'failed';
-    update public.jobs b
-       set status = 'QUEUED', failed_step = null, error_code = null, error_message = null, status_message = null,
-           finished_at = null, cost_credits_final = null, cost_credits_reserved = o.amount,
-           progress = (select coalesce(sum(t.progress_pct), 0) / 8 from public.job_steps t where t.job_id = j.id)
-     where b.id = j.id;
-    update tally.job_state s
-       set hold = o.amount, reservation = o.op_id, active_at = greatest(s.active_at, o.at) where s.job_id = j.id;
+    -- A FAILED job has no hold; one that old data left is audit's to give back.
+    r.held := v_amount - j.hold;
+    j.hold := v_amount;
+    j.reservation := o.op_id;
+    j.cost_credits_reserved := v_amount;
+    j.cost_credits_final := null;
+    j.status := 'QUEUED';
+    j.progress := (select coalesce(sum(t.progress_pct), 0) / 8 from public.job_steps t where t.job_id = j.id);
+    j.status_message := null;
+    j.failed_step := null;
+    j.error_code := null;
+    j.error_message := null;
+    j.finished_at := null;
+    r.job := j;
+    r.types := array['reserve'];
+    r.amounts := array[-v_amount];
+    r.notes := array['Reserved for job'];
   end if;
   return r;
 end;
@@ -845,60 +867,47 @@ $$;
 
 -- Jobs: worker -----------------------------------------------------------------------------------
 
-create or replace function tally.op_advance_job(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_advance_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_move text;
+  v_to text := o.fields ->> 'to';
+  v_move text := (select m.hold from tally.job_moves m
+                   where m.from_status = j.status and m.to_status = v_to and m.by_operation = 'advance_job');
 begin
-  r.account := a;
-  if j.id is null then
-    r.result := 'job_not_found';
-    return r;
-  elsif o.reservation is not null and o.reservation is distinct from j.reservation then
-    r.result := 'stale_reservation';
-    return r;
-  end if;
-  select m.hold into v_move from tally.job_moves m
-   where m.from_status = j.status and m.to_status = o."to" and m.by_operation = 'advance_job';
   r.result := case
     when v_move is null then 'illegal_transition'
     when v_move = 'needs' and j.hold = 0 then 'reservation_required'
     when v_move = 'settled' and (j.hold > 0 or j.cost_credits_final is null) then 'illegal_transition'
-    when j.status = 'QUEUED' and o."to" is distinct from tally.first_stage(j.id) then 'illegal_transition'
+    when j.status = 'QUEUED' and v_to is distinct from tally.first_stage(j.id) then 'illegal_transition'
     else 'ok' end;
   if r.result <> 'ok' then
     return r;
   end if;
-
-  if o."to" = 'QUEUED' then
-    update public.jobs b
-       set status = 'QUEUED', status_message = coalesce(o.status_message, b.status_message) where b.id = j.id;
-  else
+  if v_to <> 'QUEUED' then
     if j.status = 'QUEUED' and not exists (
-      select from public.job_steps t where t.job_id = j.id and t.step_name = o."to") then
-      perform tally.make_steps(j.id);
+      select from public.job_steps t where t.job_id = j.id and t.step_name = v_to) then
+      perform tally.make_steps(p_user, j.id);
     end if;
-    update public.jobs b
-       set status = o."to"::public.job_status,
-           progress = tally.move_steps(j.id, j.status, o."to", o.at),
-           status_message = coalesce(o.status_message, b.status_message),
-           started_at = case when o."to" = 'READY' then b.started_at else coalesce(b.started_at, o.at) end,
-           finished_at = case when o."to" = 'READY' then o.at else b.finished_at end
-     where b.id = j.id;
+    j.progress := tally.move_steps(p_user, j.id, j.status, v_to, o.at);
+    if v_to = 'READY' then
+      j.finished_at := o.at;
+      j.claim_until := null;
+    else
+      j.started_at := coalesce(j.started_at, o.at);
+    end if;
   end if;
-  update tally.job_state s
-     set active_at = greatest(s.active_at, o.at),
-         claim_until = case when o."to" = 'READY' then null else s.claim_until end
-   where s.job_id = j.id;
+  j.status := v_to;
+  j.status_message := coalesce(o.fields ->> 'status_message', j.status_message);
+  r.job := j;
   return r;
 end;
 $$;
 
-create or replace function tally.op_report_progress(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_report_progress(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -906,13 +915,11 @@ as $$
 declare
   r tally.outcome;
   t public.job_steps;
+  v_pct integer := o.fields ->> 'progress_pct';
+  v_artifacts jsonb := o.fields -> 'artifacts_json';
 begin
-  r.account := a;
-  if j.id is not null then
-    select * into t from public.job_steps x where x.job_id = j.id and x.step_name = o.step_name;
-  end if;
+  select * into t from public.job_steps x where x.job_id = j.id and x.step_name = o.fields ->> 'step_name';
   r.result := case
-    when j.id is null then 'job_not_found'
     when t.id is null then 'step_not_found'
     when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
     when t.state is distinct from 'started' then 'illegal_transition'
@@ -920,59 +927,57 @@ begin
   if r.result <> 'ok' then
     return r;
   end if;
-  if coalesce(t.progress_pct, 0) >= o.progress_pct
-     and (o.status_message is null or o.status_message is not distinct from t.status_message)
-     and (o.logs_url is null or o.logs_url is not distinct from t.logs_url)
-     and (o.artifacts_json is null or o.artifacts_json::text is not distinct from t.artifacts_json::text) then
+  if coalesce(t.progress_pct, 0) >= v_pct
+     and coalesce(o.fields ->> 'status_message', t.status_message) is not distinct from t.status_message
+     and coalesce(o.fields ->> 'logs_url', t.logs_url) is not distinct from t.logs_url
+     and coalesce(v_artifacts, t.artifacts_json)::text is not distinct from t.artifacts_json::text then
     r.forget := true;
     return r;
   end if;
   update public.job_steps x
-     set progress_pct   = greatest(x.progress_pct, o.progress_pct),
-         status_message = coalesce(o.status_message, x.status_message),
-         logs_url       = coalesce(o.logs_url, x.logs_url),
-         artifacts_json = coalesce(o.artifacts_json, x.artifacts_json)
+     set progress_pct   = greatest(x.progress_pct, v_pct),
+         status_message = coalesce(o.fields ->> 'status_message', x.status_message),
+         logs_url       = coalesce(o.fields ->> 'logs_url', x.logs_url),
+         artifacts_json = coalesce(v_artifacts, x.artifacts_json)
    where x.id = t.id;
-  if o.progress_pct > coalesce(t.progress_pct, 0) then
-    update public.jobs b
-       set progress = (select sum(x.progress_pct) / 8 from public.job_steps x where x.job_id = j.id)
-     where b.id = j.id;
+  if v_pct > coalesce(t.progress_pct, 0) then
+    j.progress := (select sum(x.progress_pct) / 8 from public.job_steps x where x.job_id = j.id);
   end if;
-  update tally.job_state s set active_at = greatest(s.active_at, o.at) where s.job_id = j.id;
+  r.job := j;
   return r;
 end;
 $$;
 
-create or replace function tally.op_add_asset(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_add_asset(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
+  v_asset uuid := o.fields ->> 'asset_id';
 begin
-  r.account := a;
   r.result := case
-    when j.id is null then 'job_not_found'
-    when exists (select from public.assets x where x.id = o.asset_id) then 'already_exists'
+    when exists (select from public.assets x where x.id = v_asset) then 'already_exists'
     when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
     else 'ok' end;
   if r.result = 'ok' then
     insert into public.assets (id, job_id, type, url, storage_path, size_bytes, mime_type, metadata_json, created_at)
-    values (o.asset_id, j.id, o.type, o.url, o.storage_path, o.size_bytes, o.mime_type, o.metadata_json, o.at)
+    values (v_asset, j.id, o.fields ->> 'type', o.fields ->> 'url', o.fields ->> 'storage_path',
+            (o.fields ->> 'size_bytes')::bigint, o.fields ->> 'mime_type', o.fields -> 'metadata_json', o.at)
     on conflict (id) do nothing;
     if not found then
       r.result := 'already_exists';
       return r;
     end if;
-    update tally.job_state s set active_at = greatest(s.active_at, o.at) where s.job_id = j.id;
+    r.job := j;
   end if;
   return r;
 end;
 $$;
 
 -- finalize_job_credits and complete_job, which is the same and READY.
-create or replace function tally.op_finalize(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_finalize(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -980,12 +985,9 @@ as $$
 declare
   r tally.outcome;
   v_completes boolean := o.op = 'complete_job';
-  v_final integer := o.final_cost;
+  v_final integer := o.fields ->> 'final_cost';
 begin
-  r.account := a;
   r.result := case
-    when j.id is null then 'job_not_found'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
     when v_completes and j.status <> 'PACKAGING' then 'illegal_transition'
     when j.hold = 0 and j.cost_credits_final is not null then 'already_finalized'
     when j.hold = 0 then 'no_reservation'
@@ -994,35 +996,31 @@ begin
   if r.result <> 'ok' then
     return r;
   end if;
+  r.types := array['reserve', 'usage'];
+  r.amounts := array[least(j.hold, v_final), -v_final];
+  r.notes := array['Reservation converted to usage', 'Video generation'];
   if j.hold > v_final then
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['reserve', 'usage', 'refund'],
-      array[v_final, -v_final, j.hold - v_final],
-      array['Reservation converted to usage', 'Video generation', 'Unused credits refund']);
-  else
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['reserve', 'usage'],
-      array[j.hold, -v_final], array['Reservation converted to usage', 'Video generation']);
+    r.types := r.types || text 'refund';
+    r.amounts := r.amounts || (j.hold - v_final);
+    r.notes := r.notes || text 'Unused credits refund';
   end if;
-  a.held := a.held - j.hold;
-  r.account := a;
+  r.held := -j.hold;
+  j.hold := 0;
+  j.cost_credits_final := v_final;
   if v_completes then
-    update public.jobs b
-       set cost_credits_final = v_final, status = 'READY', finished_at = o.at,
-           progress = tally.move_steps(j.id, j.status, null, o.at),
-           output_url = coalesce(o.output_url, b.output_url),
-           manifest_json = coalesce(o.manifest_json, b.manifest_json)
-     where b.id = j.id;
-  else
-    update public.jobs b set cost_credits_final = v_final where b.id = j.id;
+    j.progress := tally.move_steps(p_user, j.id, j.status, null, o.at);
+    j.status := 'READY';
+    j.finished_at := o.at;
+    j.output_url := coalesce(o.fields ->> 'output_url', j.output_url);
+    j.manifest_json := coalesce(o.fields -> 'manifest_json', j.manifest_json);
+    j.claim_until := null;
   end if;
-  update tally.job_state s
-     set hold = 0, active_at = greatest(s.active_at, o.at),
-         claim_until = case when v_completes then null else s.claim_until end
-   where s.job_id = j.id;
+  r.job := j;
   return r;
 end;
 $$;
 
-create or replace function tally.op_release_job_credits(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_release_job_credits(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -1030,62 +1028,57 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.account := a;
-  r.result := case
-    when j.id is null then 'job_not_found'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
-    when j.hold = 0 then 'no_reservation'
-    else 'ok' end;
+  r.result := case when j.hold = 0 then 'no_reservation' else 'ok' end;
   if r.result = 'ok' then
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['refund'], array[j.hold], array['Job failed - credits released']);
-    a.held := a.held - j.hold;
-    r.account := a;
-    update tally.job_state s set hold = 0, active_at = greatest(s.active_at, o.at) where s.job_id = j.id;
+    r.types := array['refund'];
+    r.amounts := array[j.hold];
+    r.notes := array['Job failed - credits released'];
+    r.held := -j.hold;
+    j.hold := 0;
+    r.job := j;
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_fail_job(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_fail_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_step text;
 begin
-  r.account := a;
-  r.result := case
-    when j.id is null then 'job_not_found'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
-    when j.status in ('READY', 'FAILED') then 'illegal_transition'
-    else 'ok' end;
+  r.result := case when j.status in ('READY', 'FAILED') then 'illegal_transition' else 'ok' end;
   if r.result <> 'ok' then
     return r;
   end if;
   if j.hold > 0 then
-    a := tally.append_entries(a, o.op_id, o.at, j.id, array['refund'], array[j.hold], array['Job failed - credits released']);
-    a.held := a.held - j.hold;
-    r.account := a;
+    r.types := array['refund'];
+    r.amounts := array[j.hold];
+    r.notes := array['Job failed - credits released'];
+    r.held := -j.hold;
+    j.hold := 0;
   end if;
+  j.failed_step := null;
   if tally.is_stage(j.status) then
     update public.job_steps t
-       set state = 'failed', finished_at = o.at, error_message = o.error_message
+       set state = 'failed', finished_at = o.at, error_message = o.fields ->> 'error_message'
      where t.job_id = j.id and t.state = 'started'
-    returning t.step_name into v_step;
+    returning t.step_name into j.failed_step;
   end if;
-  update public.jobs b
-     set status = 'FAILED', failed_step = v_step, error_code = o.error_code, error_message = o.error_message, finished_at = o.at
-   where b.id = j.id;
-  update tally.job_state s set hold = 0, claim_until = null, active_at = greatest(s.active_at, o.at)
-   where s.job_id = j.id;
+  j.status := 'FAILED';
+  j.error_code := o.fields ->> 'error_code';
+  j.error_message := o.fields ->> 'error_message';
+  j.finished_at := o.at;
+  j.claim_until := null;
+  r.job := j;
   return r;
 end;
 $$;
 
 -- claim_job, renew_claim and drop_claim. A trace is one device, so a live claim is always its own.
-create or replace function tally.op_claim(o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_claim(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -1094,213 +1087,98 @@ declare
   r tally.outcome;
   v_live boolean := coalesce(o.at < j.claim_until, false);
 begin
-  r.account := a;
   r.result := case
-    when j.id is null then 'job_not_found'
     when o.op = 'claim_job' and v_live then 'already_claimed'
     when o.op <> 'claim_job' and not v_live then 'not_claim_holder'
     when o.op = 'claim_job' and j.status <> 'QUEUED' and not tally.is_stage(j.status) then 'illegal_transition'
     else 'ok' end;
   if r.result = 'ok' then
-    update tally.job_state s
-       set claim_until = case when o.op = 'drop_claim' then null else o.at + o.ttl * interval '1 second' end,
-           active_at = greatest(s.active_at, o.at)
-     where s.job_id = j.id;
+    j.claim_until := case when o.op <> 'drop_claim' then o.at + (o.fields ->> 'ttl')::integer * interval '1 second' end;
+    r.job := j;
   end if;
   return r;
 end;
 $$;
 
--- One operation ----------------------------------------------------------------------------------
+-- Operations, in turn ------------------------------------------------------------------------------
 
--- Applies one operation of user p_user (null: of none) to the account and job that the caller has
--- locked and read: seen before, then its fields, then the operation's own checks and writes.
-create or replace function tally.apply_one(o tally.op, j tally.job, a tally.accounts, p_user uuid)
+-- The nil UUID: the user of an operation that concerns none, where a key needs one.
+create or replace function tally.no_user()
+returns uuid
+language sql
+immutable
+set search_path = ''
+as $$
+  select '00000000-0000-0000-0000-000000000000'::uuid;
+$$;
+
+-- What an operation that was applied before is answered now; null where it was not. The user is the
+-- one it is for; a job's operation whose job is gone is looked up by its op_id alone.
+create or replace function tally.seen_before(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
   r tally.outcome;
   p tally.applied_operations;
 begin
-  r.account := a;
-  if o.op in ('lease_credits', 'return_lease') then
-    r.result := 'not_permitted';
-    return r;
-  end if;
-
   if p_user is null and o.has_job and o.job_id is not null and o.error is null then
-    -- Its job does not exist, now: whoever it was of, it may have been applied before.
     select * into p from tally.applied_operations t
      where t.op_id = o.op_id and t.operation = o.op and t.fingerprint = o.fingerprint limit 1;
-    if found then
-      r.result := 'ok';
-      r.id := p.id;
-    else
-      r.result := 'job_not_found';
-    end if;
-    return r;
+  else
+    select * into p from tally.applied_operations t
+     where t.op_id = o.op_id and t.user_id = coalesce(p_user, tally.no_user());
   end if;
-  select * into p from tally.applied_operations t where t.op_id = o.op_id and t.user_id is not distinct from p_user;
   if found then
-    if p.operation = o.op and p.fingerprint = o.fingerprint then
-      r.result := 'ok';
-      r.id := p.id;
-    else
-      r.result := 'operation_conflict';
-    end if;
-    return r;
-  end if;
-  if o.error is not null then
-    r.result := o.error;
-    return r;
-  end if;
-
-  case o.op
-    when 'report_progress' then r := tally.op_report_progress(o, j, a);
-    when 'advance_job' then r := tally.op_advance_job(o, j, a);
-    when 'reserve_credits' then r := tally.op_reserve_credits(o, j, a);
-    when 'finalize_job_credits', 'complete_job' then r := tally.op_finalize(o, j, a);
-    when 'release_job_credits' then r := tally.op_release_job_credits(o, j, a);
-    when 'fail_job' then r := tally.op_fail_job(o, j, a);
-    when 'retry_job' then r := tally.op_retry_job(o, j, a);
-    when 'add_asset' then r := tally.op_add_asset(o, j, a);
-    when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(o, j, a);
-    when 'create_job' then r := tally.op_create_job(o, j, a);
-    when 'add_credits', 'expire_credits' then r := tally.op_change_credits(o, a);
-    when 'create_user' then r := tally.op_create_user(o, a);
-    when 'update_profile' then r := tally.op_update_profile(o, a);
-    when 'create_draft' then r := tally.op_create_draft(o, a);
-    when 'update_draft' then r := tally.op_update_draft(o, a);
-    when 'claim_draft' then r := tally.op_claim_draft(o, a);
-    when 'purge_expired_drafts' then r := tally.op_purge_expired_drafts(o, a);
-    when 'create_project' then r := tally.op_create_project(o, a);
-    when 'update_project' then r := tally.op_update_project(o, a);
-    when 'delete_project' then r := tally.op_delete_project(o, a);
-    when 'create_voice_profile' then r := tally.op_create_voice_profile(o, a);
-    when 'delete_voice_profile' then r := tally.op_delete_voice_profile(o, a);
-  end case;
-
-  if r.result = 'ok' and r.forget is not true then
-    insert into tally.applied_operations (op_id, user_id, operation, fingerprint, id, at)
-    values (o.op_id, p_user, o.op, o.fingerprint, r.id, o.at)
-    on conflict do nothing;
+    r.result := case when p.operation = o.op and p.fingerprint = o.fingerprint then 'ok' else 'operation_conflict' end;
+    r.id := case when r.result = 'ok' then p.id end;
   end if;
   return r;
 end;
 $$;
 
--- A batch: the whole of it or nothing. inner_ops are of one user, which the caller has seen to.
-create or replace function tally.apply_batch(o tally.op, inner_ops tally.op[], a tally.accounts, p_user uuid)
-returns tally.outcome
+-- The user that a batch's operations are all of, or null for none; agree is false where they differ.
+-- A job that an earlier one of them makes has that one's user; one that exists nowhere has no say.
+create or replace function tally.batch_user(operations tally.op[], jobs tally.job[], out user_id uuid, out user_n integer, out agree boolean)
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
-  r tally.outcome;
-  x tally.outcome;
-  b tally.op;
+  o tally.op;
   j tally.job;
-  p tally.applied_operations;
-begin
-  r.account := a;
-  select * into p from tally.applied_operations t where t.op_id = o.op_id and t.user_id is not distinct from p_user;
-  if found then
-    r.result := case when p.operation = 'batch' and p.fingerprint = o.fingerprint then 'ok' else 'operation_conflict' end;
-    return r;
-  elsif o.error is not null then
-    r.result := o.error;
-    return r;
-  end if;
-  begin
-    x.account := a;
-    for n in 1 .. cardinality(inner_ops) loop
-      b := inner_ops[n];
-      j := null;
-      if b.job_id is not null and b.has_job then
-        j := tally.load_job(b.job_id);
-      end if;
-      if b.op_id = o.op_id then
-        x.result := 'operation_conflict';
-      else
-        x := tally.apply_one(b, j, x.account, case when b.has_user and b.user_id is not null then b.user_id else j.user_id end);
-      end if;
-      if x.result <> 'ok' then
-        r.result := x.result;
-        r.index := n - 1;
-        raise exception using errcode = 'TAB00', message = 'batch refused';
-      end if;
-    end loop;
-    insert into tally.applied_operations (op_id, user_id, operation, fingerprint, at)
-    values (o.op_id, p_user, 'batch', o.fingerprint, o.at);
-    r.account := x.account;
-    r.result := 'ok';
-  exception when sqlstate 'TAB00' then
-    null;
-  end;
-  return r;
-end;
-$$;
-
--- The ops of a batch, decoded. An element that is no operation has a null op.
-create or replace function tally.decode_batch(ops json, nul text, given_at timestamptz)
-returns tally.op[]
-language plpgsql
-set search_path = ''
-as $$
-declare
-  v_ops tally.op[] := '{}';
-  v_one json;
-  v_none tally.op;
-begin
-  if json_typeof(ops) = 'array' then
-    for v_one in select e from json_array_elements(ops) e limit 1001 loop
-      if json_typeof(v_one) = 'object' then
-        v_ops := v_ops || tally.decode(v_one, nul, given_at);
-      else
-        v_ops := v_ops || v_none;
-      end if;
-    end loop;
-  end if;
-  return v_ops;
-end;
-$$;
-
--- The user that a batch's ops are all of, or null for none; agree is false where they differ.
--- A job that an earlier op of the batch makes has that op's user; one that exists nowhere has no say.
-create or replace function tally.batch_user(inner_ops tally.op[], out user_id uuid, out agree boolean)
-language plpgsql
-set search_path = ''
-as $$
-declare
-  b tally.op;
   v_user uuid;
+  v_user_n integer;
   v_any boolean := false;
 begin
   agree := true;
-  for n in 1 .. cardinality(inner_ops) loop
-    b := inner_ops[n];
-    continue when b.op is null;
+  for n in 1 .. cardinality(operations) loop
+    o := operations[n];
     v_user := null;
-    if b.has_user and b.user_id is not null then
-      v_user := b.user_id;
-    elsif b.has_job and b.job_id is not null then
-      select t.user_id into v_user from public.jobs t where t.id = b.job_id;
-      if not found then
-        select e.user_id into v_user from unnest(inner_ops[:n - 1]) e
-         where e.op = 'create_job' and e.job_id = b.job_id and e.user_id is not null limit 1;
-        if not found then
-          continue;
-        end if;
+    v_user_n := null;
+    if o.has_user and o.user_id is not null then
+      v_user := o.user_id;
+      v_user_n := o.user_n;
+    elsif o.has_job and o.job_id is not null then
+      j := jobs[o.job_n];
+      v_user := j.user_id;
+      v_user_n := j.user_n;
+      if v_user is null then
+        select e.user_id, e.user_n into v_user, v_user_n from unnest(operations[:n - 1]) e
+         where e.op = 'create_job' and e.job_id = o.job_id and e.user_id is not null limit 1;
+        continue when not found;
       end if;
     end if;
     if v_any and v_user is distinct from user_id then
       agree := false;
       user_id := null;
+      user_n := null;
       return;
     end if;
     user_id := v_user;
+    user_n := v_user_n;
     v_any := true;
   end loop;
 end;
@@ -1320,13 +1198,378 @@ as $$
          lateral (select regexp_replace(x.hh, '1(..)', '\1', 'g') as h) y;
 $$;
 
--- The operations function ------------------------------------------------------------------------
+-- A sweep's fail_jobs, by job id: of every job in a stage that has no live claim, and neither claim
+-- nor operation for the grace. apply() has locked them all.
+create or replace function tally.swept(o tally.op, jobs tally.job[])
+returns tally.op[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  v_ops tally.op[] := '{}';
+  f tally.op;
+  j record;
+begin
+  for j in
+    select t.id, t.user_id, t.user_n, t.n
+      from unnest(jobs) with ordinality as t(
+             id, user_id, user_n, project_id, status, progress, status_message, cost_credits_reserved,
+             cost_credits_final, failed_step, error_code, error_message, output_url, manifest_json, started_at,
+             finished_at, hold, reservation, claim_until, active_at, n)
+     where tally.is_stage(t.status) and (t.claim_until is null or t.claim_until <= o.at)
+       and o.at - greatest(t.active_at, t.claim_until) >= (o.fields ->> 'grace')::integer * interval '1 second'
+     order by t.id
+  loop
+    f := (tally.decode(array[json_build_object('op', 'fail_job', 'op_id', tally.sweep_op_id(o.op_id, j.id),
+                                               'job_id', j.id, 'error_code', 'WORKER_LOST')], array[null], o.at, o.at))[1];
+    f.job_n := j.n;
+    f.seen := true;  -- Or may be: it is looked up.
+    v_ops := v_ops || f;
+  end loop;
+  return v_ops;
+end;
+$$;
+
+-- Writes what run() kept.
+create or replace function tally.write(p_jobs tally.job[], p_entries tally.entry[], p_applied tally.applied_operations[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    perform tally.write_jobs(p_jobs);
+  end if;
+  if cardinality(p_entries) > 0 then
+    perform tally.write_entries(p_entries);
+  end if;
+  if cardinality(p_applied) > 0 then
+    insert into tally.applied_operations select * from unnest(p_applied) on conflict do nothing;
+  end if;
+end;
+$$;
+
+-- Applies operations in turn to jobs and accounts, which the caller has locked and read, and writes
+-- everything but the accounts. jobs[k] is that of job_ids[k], accounts[k] that of users[k], null where
+-- there is none. whole: a batch, which ends at the first refusal; the caller then rolls it back.
+create or replace function tally.run(
+  operations tally.op[], inner_operations tally.op[], users uuid[], job_ids uuid[], whole boolean,
+  inout jobs tally.job[], inout accounts tally.accounts[], out verdicts tally.verdict[])
+language plpgsql
+set search_path = ''
+as $$
+declare
+  o tally.op;
+  j tally.job;
+  a tally.accounts;
+  r tally.outcome;
+  r_before tally.outcome;
+  v tally.verdict;
+  v_batch tally.op[];
+  v_jobs tally.job[];
+  v_accounts tally.accounts[];
+  v_verdicts tally.verdict[];
+  v_user uuid;
+  v_user_n integer;
+  v_agree boolean;
+  -- What is still to be written.
+  v_changed boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
+  v_entries tally.entry[] := '{}';
+  v_entry_count integer := 0;
+  v_applied tally.applied_operations[] := '{}';
+  v_applied_count integer := 0;
+begin
+  verdicts := '{}';
+  for n in 1 .. cardinality(operations) loop
+    o := operations[n];
+    if o.op is null then
+      verdicts[n] := row(null, 'invalid_argument', null, null, null)::tally.verdict;
+      continue;
+    end if;
+
+    -- Whose it is, and of which job.
+    j := jobs[o.job_n];
+    v_user := null;
+    v_user_n := null;
+    if o.op = 'batch' then
+      v_batch := inner_operations[o.inner_first : o.inner_first + o.inner_count - 1];
+      select b.user_id, b.user_n, b.agree into v_user, v_user_n, v_agree from tally.batch_user(v_batch, jobs) b;
+      if not v_agree then
+        o.error := 'invalid_argument';
+      end if;
+    elsif o.has_user and o.user_id is not null then
+      v_user := o.user_id;
+      v_user_n := o.user_n;
+    elsif o.has_job then
+      v_user := j.user_id;
+      v_user_n := j.user_n;
+    end if;
+    a := accounts[v_user_n];
+
+    -- Seen before? The fields by themselves? Is the job there, and the reservation the one that is meant?
+    r := null;
+    if o.op in ('lease_credits', 'return_lease') then
+      r.result := 'not_permitted';
+    elsif o.seen then
+      perform tally.write('{}', '{}', v_applied);
+      v_applied := '{}';
+      v_applied_count := 0;
+      r := tally.seen_before(v_user, o);
+    end if;
+    if r.result is null then
+      r.result := case
+        when o.error is not null then o.error
+        when not o.has_job or o.op = 'create_job' then null
+        when j.id is null then 'job_not_found'
+        when o.reservation is not null and o.reservation is distinct from j.reservation
+             and o.op not in ('report_progress', 'add_asset') then 'stale_reservation'
+      end;
+      if r.result is null then
+        if o.op in ('delete_project', 'batch') then
+          -- It looks at rows, or undoes what it wrote: nothing may be left to write.
+          perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
+                              v_entries, v_applied);
+          v_changed := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
+          v_entries := '{}';
+          v_entry_count := 0;
+          v_applied := '{}';
+          v_applied_count := 0;
+        end if;
+
+        case o.op
+          when 'report_progress' then r := tally.op_report_progress(v_user, o, j);
+          when 'advance_job' then r := tally.op_advance_job(v_user, o, j);
+          when 'reserve_credits' then r := tally.op_reserve_credits(v_user, o, j, a);
+          when 'finalize_job_credits', 'complete_job' then r := tally.op_finalize(v_user, o, j, a);
+          when 'release_job_credits' then r := tally.op_release_job_credits(v_user, o, j);
+          when 'fail_job' then r := tally.op_fail_job(v_user, o, j);
+          when 'retry_job' then r := tally.op_retry_job(v_user, o, j, a);
+          when 'add_asset' then r := tally.op_add_asset(v_user, o, j);
+          when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(v_user, o, j);
+          when 'create_job' then r := tally.op_create_job(v_user, o, j);
+          when 'add_credits', 'expire_credits' then r := tally.op_change_credits(v_user, o, a);
+          when 'create_user' then r := tally.op_create_user(v_user, o, a);
+          when 'update_profile' then r := tally.op_update_profile(v_user, o, a);
+          when 'create_draft' then r := tally.op_create_draft(v_user, o, a);
+          when 'update_draft' then r := tally.op_update_draft(v_user, o, a);
+          when 'claim_draft' then r := tally.op_claim_draft(v_user, o, a);
+          when 'purge_expired_drafts' then r := tally.op_purge_expired_drafts(o);
+          when 'create_project' then r := tally.op_create_project(v_user, o, a);
+          when 'update_project' then r := tally.op_update_project(v_user, o, a);
+          when 'create_voice_profile' then r := tally.op_create_voice_profile(v_user, o, a);
+          when 'delete_voice_profile' then r := tally.op_delete_voice_profile(v_user, o, a);
+          when 'delete_project' then
+            r := tally.op_delete_project(v_user, o, a);
+            jobs := tally.load_jobs(job_ids, users);
+          when 'sweep' then
+            select x.jobs, x.accounts into jobs, accounts
+              from tally.run(tally.swept(o, jobs), null, users, job_ids, false, jobs, accounts) x;
+            r.result := 'ok';
+          when 'batch' then
+            begin
+              select x.jobs, x.accounts, x.verdicts into v_jobs, v_accounts, v_verdicts
+                from tally.run(v_batch, null, users, job_ids, true, jobs, accounts) x;
+              v := v_verdicts[cardinality(v_verdicts)];
+              if v.result <> 'ok' then
+                raise exception using errcode = 'TAB00', message = 'batch refused';
+              end if;
+              jobs := v_jobs;
+              accounts := v_accounts;
+              r.result := 'ok';
+            exception when sqlstate 'TAB00' then
+              r.result := v.result;
+            end;
+        end case;
+
+        if r.result <> 'ok' and a.user_id is null and o.op <> 'batch' then
+          -- No account was locked, so the same operation may have come first while this one waited.
+          r_before := tally.seen_before(v_user, o);
+          if r_before.result is not null then
+            r := r_before;
+          end if;
+        elsif r.result = 'ok' then
+          if o.op = 'create_user' then
+            a := row(v_user, 0, 0, 0, 0);
+          end if;
+          if r.types is not null then
+            for k in 1 .. cardinality(r.types) loop
+              a.seq := a.seq + 1;
+              a.balance := a.balance + r.amounts[k];
+              v_entry_count := v_entry_count + 1;
+              v_entries[v_entry_count] := row(v_user, a.seq, o.op_id, k - 1, r.types[k], r.amounts[k], a.balance,
+                                              r.notes[k], o.at, case when o.has_job then o.job_id end,
+                                              r.stripe_payment_id)::tally.entry;
+            end loop;
+            a.held := a.held + coalesce(r.held, 0);
+            accounts[v_user_n] := a;
+          end if;
+          if (r.job).id is not null then
+            j := r.job;
+            j.active_at := greatest(j.active_at, o.at);
+            jobs[o.job_n] := j;
+            v_changed[o.job_n] := true;
+          end if;
+          if r.forget is not true then
+            v_applied_count := v_applied_count + 1;
+            v_applied[v_applied_count] := row(o.op_id, coalesce(v_user, tally.no_user()), o.op, o.fingerprint, r.id,
+                                              o.at)::tally.applied_operations;
+          end if;
+        end if;
+      end if;
+    end if;
+
+    -- The answer, with the balance of the user whom the line names, else of its job's owner.
+    v := row(o.op_id, r.result, null, r.id, null);
+    if o.op = 'batch' then
+      if r.result <> 'ok' and v_verdicts is not null then
+        v.index := cardinality(v_verdicts) - 1;
+      end if;
+      v_verdicts := null;
+      a := null;
+      for k in 1 .. cardinality(v_batch) loop
+        o := v_batch[k];
+        a := accounts[o.user_n];
+        if a.user_id is null then
+          j := jobs[o.job_n];
+          a := accounts[j.user_n];
+        end if;
+        exit when a.user_id is not null;
+      end loop;
+    else
+      a := accounts[o.user_n];
+      if a.user_id is null then
+        j := jobs[o.job_n];
+        a := accounts[j.user_n];
+      end if;
+    end if;
+    v.balance := a.balance;
+    verdicts[n] := v;
+    if whole and r.result <> 'ok' then
+      return;
+    end if;
+  end loop;
+
+  perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
+                      v_entries, v_applied);
+end;
+$$;
+
+-- Finds each operation's user and job among those that apply() locked, and whether its op_id was seen.
+create or replace function tally.placed(operations tally.op[], users uuid[], job_ids uuid[], twice uuid[])
+returns tally.op[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return array(
+    select row(
+             o.op, o.op_id, o.at, o.fields, o.error, o.fingerprint, o.reservation, o.has_user, o.user_id, u.n,
+             o.has_job, o.job_id, j.n, o.in_batch, o.inner_first, o.inner_count,
+             p.op_id is not null or o.op_id = any (twice))::tally.op
+      from unnest(operations) with ordinality as o(
+             op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
+             job_n, in_batch, inner_first, inner_count, seen, n)
+      left join unnest(users) with ordinality u(id, n) on u.id = o.user_id
+      left join unnest(job_ids) with ordinality j(id, n) on j.id = o.job_id
+      left join (select distinct t.op_id from tally.applied_operations t
+                  where t.op_id = any (array(select x.op_id from unnest(operations) x))) p on p.op_id = o.op_id
+     order by o.n);
+end;
+$$;
+
+-- Applies decoded operations, in one transaction with whatever the caller does. It first locks the jobs
+-- that they concern, in the order of ids, then the accounts of all users concerned, in theirs: a plain
+-- UPDATE of a job, too, holds the job's row when it comes to the account. p_user is the one user whom
+-- they concern, or null for a trace, which may be of many.
+create or replace function tally.apply(p_user uuid, operations tally.op[], inner_operations tally.op[])
+returns tally.verdict[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_all tally.op[] := operations || inner_operations;
+  v_twice uuid[];
+  v_job_ids uuid[];
+  v_users uuid[];
+  v_jobs tally.job[];
+  v_accounts tally.accounts[];
+  v_verdicts tally.verdict[];
+begin
+  -- The jobs named, those of projects that are deleted, and those that a sweep may fail.
+  v_job_ids := array(
+    select o.job_id from unnest(v_all) o where o.job_id is not null
+    union
+    select b.id from public.jobs b
+     where b.project_id in (select (o.fields ->> 'project_id')::uuid from unnest(v_all) o where o.op = 'delete_project')
+    union
+    select b.id from public.jobs b
+     where b.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
+       and exists (select from unnest(v_all) o where o.op = 'sweep'));
+  perform tally.lock_jobs(v_job_ids);
+  v_users := array(
+    select p_user where p_user is not null
+    union
+    select o.user_id from unnest(v_all) o where o.user_id is not null
+    union
+    select b.user_id from public.jobs b where b.id = any (v_job_ids));
+  v_accounts := array(
+    select a from unnest(v_users) with ordinality u(id, n)
+      left join tally.lock_accounts(v_users) a on a.user_id = u.id
+     order by u.n);
+  -- Again, for one that was made while this call waited for its user.
+  perform tally.lock_jobs(v_job_ids);
+
+  v_twice := array(select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1);
+  v_jobs := tally.load_jobs(v_job_ids, v_users);
+  select r.accounts, r.verdicts into v_accounts, v_verdicts
+    from tally.run(tally.placed(operations, v_users, v_job_ids, v_twice),
+                   tally.placed(inner_operations, v_users, v_job_ids, v_twice),
+                   v_users, v_job_ids, false, v_jobs, v_accounts) r;
+
+  update tally.accounts t
+     set balance = x.balance, held = x.held, seq = x.seq
+    from unnest(v_accounts) x
+   where t.user_id = x.user_id
+     and (t.balance, t.held, t.seq) is distinct from (x.balance, x.held, x.seq);
+  return v_verdicts;
+end;
+$$;
+
+-- The ops of a batch, decoded; an element that is no operation has a null op.
+create or replace function tally.decode_batch(ops json, nul text, batch_op_id uuid, at timestamptz)
+returns tally.op[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  v_docs json[];
+  v_ops tally.op[];
+  o tally.op;
+begin
+  if json_typeof(ops) is distinct from 'array' then
+    return '{}';
+  end if;
+  v_docs := array(select case when json_typeof(e) = 'object' then e end from json_array_elements(ops) e limit 1001);
+  if cardinality(v_docs) = 0 then
+    return '{}';
+  end if;
+  v_ops := tally.decode(v_docs, array_fill(nul, array[cardinality(v_docs)]), at, at);
+  for n in 1 .. cardinality(v_ops) loop
+    o := v_ops[n];
+    if o.op_id = batch_op_id then
+      o.error := 'operation_conflict';
+      v_ops[n] := o;
+    end if;
+  end loop;
+  return v_ops;
+end;
+$$;
 
 -- Applies the lines of a trace in their order and answers each; no line is an error. One row a line:
 -- op_id is null for a line that is no operation, index is that of a batch's failing op, line counts from 1.
--- The accounts of all users concerned are locked in id order before the first line is applied, kept
--- here, and written once at the end: an account that is updated once an operation grows a chain of
--- row versions that every later look-up walks.
 create or replace function tally.apply_operations(operations text[])
 returns table (op_id uuid, result text, balance integer, id uuid, index integer, line integer)
 language plpgsql
@@ -1335,217 +1578,73 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-  v_now timestamptz := clock_timestamp();
-  v_doc json;
-  v_nul text;
-  v_ops tally.op[] := '{}';
+  v_docs json[];
+  v_nuls text[];
+  v_ops tally.op[];
   v_inner tally.op[] := '{}';
   v_batch tally.op[];
-  v_users uuid[];
-  v_accounts tally.accounts[];
-  v_none tally.op;
   o tally.op;
-  b tally.op;
-  j tally.job;
-  a tally.accounts;
-  r tally.outcome;
-  v_user uuid;
-  v_agree boolean;
-  v_at integer;
-  v_swept uuid;
-  v_lines integer := coalesce(cardinality(operations), 0);
-  v_sweeps boolean := false;
+  n integer;
 begin
-  -- Read every line.
-  for n in 1 .. v_lines loop
-    select p.doc, p.nul into v_doc, v_nul from tally.parse(operations[n]) p;
-    if v_doc is null then
-      v_ops[n] := v_none;
-      continue;
+  if coalesce(cardinality(operations), 0) = 0 then
+    return;
+  end if;
+  select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(operations) p;
+  v_ops := tally.decode(v_docs, v_nuls, null, clock_timestamp());
+
+  for n in select b.n from unnest(v_ops) with ordinality as b(
+                    op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
+                    job_n, in_batch, inner_first, inner_count, seen, n)
+            where b.op = 'batch' order by b.n loop
+    o := v_ops[n];
+    v_batch := tally.decode_batch(v_docs[n] -> 'ops', v_nuls[n], o.op_id, o.at);
+    o.inner_first := cardinality(v_inner) + 1;
+    o.inner_count := cardinality(v_batch);
+    if o.inner_count not between 1 and 1000
+       or exists (select from unnest(v_batch) x where x.op is null or not x.in_batch) then
+      o.error := 'invalid_argument';
     end if;
-    o := tally.decode(v_doc, v_nul, null);
-    if o.op is not null then
-      o.at := least(o.at, v_now);
-      v_sweeps := v_sweeps or o.op = 'sweep';
-      if o.op = 'batch' then
-        v_batch := tally.decode_batch(
-          (json_populate_record(null::tally.line_fields, v_doc)).ops, v_nul, o.at);
-        o.inner_first := cardinality(v_inner) + 1;
-        o.inner_count := cardinality(v_batch);
-        if o.inner_count not between 1 and 1000
-           or exists (select from unnest(v_batch) x where x.op is null or not x.in_batch) then
-          o.error := 'invalid_argument';
-        end if;
-        if o.error is null then
-          o.fingerprint := sha256((select string_agg(
-            uuid_send(x.op_id) || coalesce(x.fingerprint, '') || convert_to(coalesce(x.error, ''), 'UTF8'), '' order by x.n)
-            from (select y.op_id, y.fingerprint, y.error, y.n
-                    from unnest(v_batch) with ordinality as y(op, op_id, at, error, fingerprint, reservation, given, has_user, has_job, in_batch, inner_first, inner_count,
-                         user_id, job_id, project_id, draft_id, voice_profile_id, asset_id, lease_id, email, display_name,
-                         stripe_customer_id, stripe_payment_id, session_token, template_id, title, name, provider, voice_id, type,
-                         mime_type, step_name, error_code, niche_preset, transcript_mode, "to", avatar_url, note, audio_path,
-                         status_message, logs_url, url, storage_path, output_url, error_message, prompt_text, transcript_text, amount,
-                         final_cost, target_minutes, progress_pct, ttl, grace, size_bytes, notification_prefs, options, settings,
-                         artifacts_json, metadata_json, manifest_json, n)) x));
-        end if;
-        v_inner := v_inner || v_batch;
-      end if;
+    if o.error is null then
+      o.fingerprint := sha256((
+        select string_agg(uuid_send(x.op_id) || coalesce(x.fingerprint, '') || convert_to(coalesce(x.error, ''), 'UTF8'), '')
+          from unnest(v_batch) x));
     end if;
     v_ops[n] := o;
+    v_inner := v_inner || v_batch;
   end loop;
 
-  -- Lock every user concerned: those named, the owners of jobs named, and those a sweep may touch.
-  select coalesce(array_agg(l.user_id order by l.user_id), '{}'), coalesce(array_agg(l order by l.user_id), '{}')
-    into v_users, v_accounts
-    from tally.lock_accounts((
-      select array_agg(u.user_id)
-        from (select x.user_id from unnest(v_ops) x where x.user_id is not null
-              union
-              select x.user_id from unnest(v_inner) x where x.user_id is not null
-              union
-              select t.user_id from public.jobs t
-               where t.id in (select x.job_id from unnest(v_ops) x union select x.job_id from unnest(v_inner) x)
-              union
-              select t.user_id from public.jobs t
-               where v_sweeps and t.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN',
-                                               'TIMELINE', 'RENDERING', 'PACKAGING')) u)) l;
-
-  for n in 1 .. v_lines loop
-    o := v_ops[n];
-    if o.op is null then
-      op_id := null;
-      result := 'invalid_argument';
-      balance := null;
-      id := null;
-      index := null;
-      line := n;
-      return next;
-      continue;
-    end if;
-
-    -- The user, for I6 and for the account; the job, as it is now.
-    j := null;
-    v_agree := true;
-    if o.op = 'batch' then
-      v_batch := v_inner[o.inner_first : o.inner_first + o.inner_count - 1];
-      select t.user_id, t.agree into v_user, v_agree from tally.batch_user(v_batch) t;
-      if not v_agree then
-        o.error := 'invalid_argument';
-      end if;
-    else
-      if o.job_id is not null then
-        j := tally.load_job(o.job_id);
-      end if;
-      v_user := case when o.has_user and o.user_id is not null then o.user_id when o.has_job then j.user_id end;
-    end if;
-    v_at := array_position(v_users, v_user);
-    a := null;
-    if v_at is not null then
-      a := v_accounts[v_at];
-    end if;
-
-    if o.op = 'batch' then
-      r := tally.apply_batch(o, v_batch, a, v_user);
-    elsif o.op = 'sweep' then
-      r := null;
-      if exists (select from tally.applied_operations t where t.op_id = o.op_id and t.user_id is null) then
-        r.result := case when exists (
-          select from tally.applied_operations t where t.op_id = o.op_id and t.user_id is null
-             and t.operation = 'sweep' and t.fingerprint = o.fingerprint) then 'ok' else 'operation_conflict' end;
-      elsif o.error is not null then
-        r.result := o.error;
-      else
-        for v_swept in
-          select t.id from public.jobs t left join tally.job_state s on s.job_id = t.id
-           where t.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
-             and (s.claim_until is null or s.claim_until <= o.at)
-             and o.at - greatest(coalesce(s.active_at, t.created_at), s.claim_until) >= o.grace * interval '1 second'
-             and t.user_id = any (v_users)
-           order by t.id
-        loop
-          j := tally.load_job(v_swept);
-          v_at := array_position(v_users, j.user_id);
-          b := tally.decode(json_build_object('op', 'fail_job', 'op_id', tally.sweep_op_id(o.op_id, v_swept),
-                                              'job_id', v_swept, 'error_code', 'WORKER_LOST'), null, o.at);
-          r := tally.apply_one(b, j, v_accounts[v_at], j.user_id);
-          v_accounts[v_at] := r.account;
-        end loop;
-        insert into tally.applied_operations (op_id, user_id, operation, fingerprint, at)
-        values (o.op_id, null, 'sweep', o.fingerprint, o.at)
-        on conflict do nothing;
-        r := null;
-        r.result := 'ok';
-      end if;
-      v_at := null;
-      j := null;
-    else
-      r := tally.apply_one(o, j, a, v_user);
-    end if;
-
-    if v_at is not null then
-      v_accounts[v_at] := r.account;
-    elsif (r.account).user_id is not null then
-      v_users := v_users || (r.account).user_id;
-      v_accounts := v_accounts || r.account;
-    end if;
-
-    -- The balance of the user whom the line names, else of its job's owner.
-    if o.op = 'batch' then
-      v_at := null;
-      for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
-        b := v_inner[k];
-        v_at := array_position(v_users, b.user_id);
-        if v_at is null and b.job_id is not null then
-          v_at := array_position(v_users, (select t.user_id from public.jobs t where t.id = b.job_id));
-        end if;
-        exit when v_at is not null;
-      end loop;
-    else
-      v_at := coalesce(array_position(v_users, o.user_id), array_position(v_users, j.user_id));
-    end if;
-    balance := null;
-    if v_at is not null then
-      a := v_accounts[v_at];
-      balance := a.balance;
-    end if;
-    op_id := o.op_id;
-    result := r.result;
-    id := r.id;
-    index := r.index;
-    line := n;
-    return next;
-  end loop;
-
-  update tally.accounts t
-     set balance = x.balance, held = x.held, seq = x.seq
-    from unnest(v_accounts) x
-   where t.user_id = x.user_id
-     and (t.balance, t.held, t.seq) is distinct from (x.balance, x.held, x.seq);
+  return query
+    select v.op_id, v.result, v.balance, v.id, v.index, v.n::integer
+      from unnest(tally.apply(null, v_ops, v_inner)) with ordinality as v(op_id, result, balance, id, index, n)
+     order by v.n;
 end;
 $$;
 
 -- The PRD's functions ----------------------------------------------------------------------------
 
--- One operation of canonical's own making: its op_id is new and its time is now().
-create or replace function tally.apply_alone(fields json, out outcome tally.outcome, out job tally.job)
+-- Whose a job is; null where there is none.
+create or replace function tally.owner_of(p_job_id uuid)
+returns uuid
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return (select j.user_id from public.jobs j where j.id = p_job_id);
+end;
+$$;
+
+-- One operation of canonical's own making, for a user: its op_id is new and its time is now(). What the
+-- fields by themselves are refused for comes first, as everywhere.
+create or replace function tally.apply_alone(p_user uuid, p_op text, p_fields jsonb)
+returns tally.verdict
 language plpgsql
 set search_path = ''
 as $$
 declare
-  o tally.op;
-  a tally.accounts;
-  v_user uuid;
+  v_doc json := jsonb_build_object('op', p_op, 'op_id', gen_random_uuid()) || p_fields;
 begin
-  o := tally.decode(fields, null, now());
-  v_user := coalesce(o.user_id, (select t.user_id from public.jobs t where t.id = o.job_id));
-  select * into a from tally.lock_accounts(array[v_user]);
-  if o.job_id is not null then
-    job := tally.load_job(o.job_id);
-  end if;
-  outcome := tally.apply_one(o, job, a, v_user);
-  a := outcome.account;
-  update tally.accounts t set balance = a.balance, held = a.held, seq = a.seq
-   where t.user_id = a.user_id and (t.balance, t.held, t.seq) is distinct from (a.balance, a.held, a.seq);
+  return (tally.apply(p_user, tally.decode(array[v_doc], array[null::text], now(), now()), '{}'))[1];
 end;
 $$;
 
@@ -1556,17 +1655,15 @@ security definer
 set search_path = ''
 as $$
 declare
-  r tally.outcome;
+  v_result text := (tally.apply_alone(p_user_id, 'reserve_credits',
+    jsonb_build_object('user_id', p_user_id, 'job_id', p_job_id, 'amount', p_amount))).result;
 begin
-  select (x.outcome).* into r from tally.apply_alone(json_build_object('op', 'reserve_credits', 'op_id', gen_random_uuid(),
-    'user_id', p_user_id, 'job_id', p_job_id, 'amount', p_amount)) x;
-  if r.result not in ('ok', 'insufficient_credits') then
-    perform tally.refuse(r.result);
+  if v_result not in ('ok', 'insufficient_credits') then
+    perform tally.refuse(v_result);
   end if;
-  return r.result = 'ok';
+  return v_result = 'ok';
 end;
 $$;
-
 create or replace function public.finalize_job_credits(p_job_id uuid, p_final_cost integer)
 returns void
 language plpgsql
@@ -1574,13 +1671,11 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_result text;
-  v_final integer;
+  v_result text := (tally.apply_alone(tally.owner_of(p_job_id), 'finalize_job_credits',
+    jsonb_build_object('job_id', p_job_id, 'final_cost', p_final_cost))).result;
 begin
-  select (x.outcome).result, (x.job).cost_credits_final into v_result, v_final
-    from tally.apply_alone(json_build_object('op', 'finalize_job_credits', 'op_id', gen_random_uuid(),
-      'job_id', p_job_id, 'final_cost', p_final_cost)) x;
-  if v_result <> 'ok' and not (v_result = 'already_finalized' and v_final = p_final_cost) then
+  if v_result <> 'ok' and not (v_result = 'already_finalized' and exists (
+    select from public.jobs j where j.id = p_job_id and j.cost_credits_final = p_final_cost)) then
     perform tally.refuse(v_result);
   end if;
 end;
@@ -1593,10 +1688,9 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_result text;
+  v_result text := (tally.apply_alone(tally.owner_of(p_job_id), 'release_job_credits',
+    jsonb_build_object('job_id', p_job_id))).result;
 begin
-  select (x.outcome).result into v_result
-    from tally.apply_alone(json_build_object('op', 'release_job_credits', 'op_id', gen_random_uuid(), 'job_id', p_job_id)) x;
   if v_result not in ('ok', 'no_reservation') then
     perform tally.refuse(v_result);
   end if;
@@ -1610,14 +1704,13 @@ security definer
 set search_path = ''
 as $$
 declare
-  r tally.outcome;
+  v tally.verdict := tally.apply_alone(p_user_id, 'claim_draft',
+    jsonb_build_object('session_token', p_session_token, 'user_id', p_user_id));
 begin
-  select (x.outcome).* into r from tally.apply_alone(json_build_object('op', 'claim_draft', 'op_id', gen_random_uuid(),
-    'session_token', p_session_token, 'user_id', p_user_id)) x;
-  if r.result not in ('ok', 'draft_not_found') then
-    perform tally.refuse(r.result);
+  if v.result not in ('ok', 'draft_not_found') then
+    perform tally.refuse(v.result);
   end if;
-  return r.id;
+  return v.id;
 end;
 $$;
 
@@ -1629,11 +1722,10 @@ security definer
 set search_path = ''
 as $$
 declare
-  v_result text;
+  v_result text := (tally.apply_alone(p_user_id, 'add_credits', jsonb_build_object(
+    'user_id', p_user_id, 'amount', p_amount, 'type', p_type, 'note', p_note,
+    'stripe_payment_id', p_stripe_payment_id))).result;
 begin
-  select (x.outcome).result into v_result
-    from tally.apply_alone(json_build_object('op', 'add_credits', 'op_id', gen_random_uuid(), 'user_id', p_user_id,
-      'amount', p_amount, 'type', p_type, 'note', p_note, 'stripe_payment_id', p_stripe_payment_id)) x;
   if v_result <> 'ok' then
     perform tally.refuse(v_result);
   end if;
