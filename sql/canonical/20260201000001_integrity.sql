@@ -84,7 +84,13 @@ create table if not exists tally.operations (
   capability    text not null,
   in_batch      boolean not null,
   -- May carry the name of the reservation that it means.
-  reservation   boolean not null
+  reservation   boolean not null,
+  -- Made from its fields, below: a bit for the place of each required one, the values that absent ones
+  -- stand for, and whether it names a user and a job.
+  required      integer not null default 0,
+  defaults      jsonb not null default '{}',
+  has_user      boolean not null default false,
+  has_job       boolean not null default false
 );
 
 insert into tally.operations (number, name, capability, in_batch, reservation) values
@@ -254,6 +260,14 @@ on conflict (operation, name) do update
   set place = excluded.place, kind = excluded.kind, presence = excluded.presence, least = excluded.least,
       most = excluded.most, words = excluded.words, out_of_range = excluded.out_of_range,
       default_value = excluded.default_value;
+
+update tally.operations o
+   set required = f.required, defaults = f.defaults, has_user = f.has_user, has_job = f.has_job
+  from (select operation, coalesce(bit_or(1 << place) filter (where presence = 'required'), 0) as required,
+               coalesce(jsonb_object_agg(name, default_value) filter (where default_value is not null), '{}') as defaults,
+               bool_or(name = 'user_id') as has_user, bool_or(name = 'job_id') as has_job
+          from tally.fields group by operation) f
+ where f.operation = o.number;
 
 -- Which moves of a job there are, by which operation, and what the move does to its hold.
 create table if not exists tally.job_moves (
@@ -481,20 +495,28 @@ begin
 end;
 $$;
 
--- Locks the accounts of the users that exist, in id order, and makes the row of one that has none.
+-- Locks the accounts of those users that exist, in id order, and makes the row of one that has none.
 create or replace function tally.lock_accounts(ids uuid[])
 returns setof tally.accounts
 language plpgsql
 set search_path = ''
 as $$
+declare
+  a tally.accounts;
+  v_locked uuid[] := '{}';
 begin
-  if exists (select from unnest(ids) u(id) where not exists (select from tally.accounts a where a.user_id = u.id)) then
+  for a in select t.* from tally.accounts t where t.user_id = any (ids) order by t.user_id for update loop
+    v_locked := v_locked || a.user_id;
+    return next a;
+  end loop;
+  if cardinality(v_locked) < cardinality(ids) then
     insert into tally.accounts (user_id)
-    select k from tally.known_users(ids) k order by k
+    select k from tally.known_users(ids) k where k <> all (v_locked) order by k
     on conflict (user_id) do nothing;
+    return query
+      select t.* from tally.accounts t
+       where t.user_id = any (ids) and t.user_id <> all (v_locked) order by t.user_id for update;
   end if;
-  return query
-    select a.* from tally.accounts a where a.user_id = any (ids) order by a.user_id for update;
 end;
 $$;
 

@@ -9,6 +9,10 @@
 -- locked and read by one statement each, and then kept in variables; entries, jobs and records of
 -- what was applied are written once, at the end, by one statement each. A row that were written once
 -- an operation would grow a chain of versions that every later look-up walks.
+--
+-- Everything is planned once a connection, without a look at how long the arrays are, and by the
+-- indexes, however small a table was then: that is what the planner's settings on the functions say. A
+-- plan made while the tables were empty would otherwise stay until somebody analyzes them.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -190,7 +194,8 @@ begin
     -- What makes an object an operation: only texts count, and those have a quote in front. at is null
     -- in one that is none.
     header as (
-      select d.n, d.doc, d.nul, p.number, p.name, p.in_batch, p.reservation as may_name_reservation,
+      select d.n, d.doc, d.nul, p.number, p.name, p.in_batch, p.required, p.defaults, p.has_user, p.has_job,
+             p.reservation as may_name_reservation,
              h.op_id, h.user_id, h.job_id, h.reservation,
              case when p.number is null or substr(h.op_id::text, 15, 1) not between '1' and '7' then null
                   when given_at is not null then
@@ -264,27 +269,18 @@ begin
                filter (where f.kind = 'id' and lower(f.value::text collate "C") <> f.value::text) as lowered
         from field f
        group by f.n
-    ),
-    operation as (
-      select o.number, coalesce(bit_or(1 << f.place) filter (where f.presence = 'required'), 0) as required,
-             coalesce(jsonb_object_agg(f.name, f.default_value) filter (where f.default_value is not null), '{}') as defaults,
-             bool_or(f.name is not distinct from 'user_id') as has_user,
-             bool_or(f.name is not distinct from 'job_id') as has_job
-        from tally.operations o left join tally.fields f on f.operation = o.number
-       group by o.number
     )
     select array_agg(
              row(case when h.at is not null then h.name end, h.op_id, h.at, y.fields, x.error,
-                 sha256(convert_to(h.name || y.fields::text, 'UTF8')), h.reservation, o.has_user, h.user_id, null,
-                 o.has_job, h.job_id, null, h.in_batch, null, null, false)::tally.op
+                 sha256(convert_to(h.name || y.fields::text, 'UTF8')), h.reservation, coalesce(h.has_user, false), h.user_id, null,
+                 coalesce(h.has_job, false), h.job_id, null, h.in_batch, null, null, false)::tally.op
              order by d.n)
       from generate_series(1, cardinality(docs)) d(n)
       left join header h on h.n = d.n
       left join line l on l.n = d.n
-      left join operation o on o.number = h.number
       left join lateral (
         select case when l.twice then 'a key twice'
-                    when l.refused & 1 <> 0 or l.bits & o.required <> o.required then 'invalid_argument'
+                    when l.refused & 1 <> 0 or coalesce(l.bits, 0) & h.required <> h.required then 'invalid_argument'
                     when h.name = 'update_draft' and h.user_id is null and h.doc ->> 'session_token' is null then 'invalid_argument'
                     when h.name = 'create_job' and substr(h.job_id::text, 15, 1) not between '1' and '7' then 'invalid_argument'
                     when l.refused & 2 <> 0 then 'invalid_amount'
@@ -293,7 +289,7 @@ begin
       left join lateral (
         -- As jsonb only now: a number that nobody looked at may be as long as it likes.
         select case when x.error is null and h.at is not null and h.name <> 'batch' then
-                 (o.defaults || (h.doc::jsonb - array['op', 'op_id', 'at', 'reservation'] - coalesce(l.absent, '{}')))
+                 (h.defaults || (h.doc::jsonb - array['op', 'op_id', 'at', 'reservation'] - coalesce(l.absent, '{}')))
                  || coalesce(l.lowered, '{}') end as fields
         offset 0) y on true);
 end;
@@ -342,19 +338,20 @@ returns tally.job[]
 language plpgsql
 stable
 set search_path = ''
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   return (
   select coalesce(array_agg(row(
-           b.id, b.user_id, u.n, b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
+           b.id, b.user_id, width_bucket(b.user_id, users), b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
            b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
            b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.claim_until,
            coalesce(s.active_at, b.created_at))::tally.job
            order by i.n), '{}')
     from unnest(ids) with ordinality i(id, n)
     left join public.jobs b on b.id = i.id
-    left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
-    left join unnest(users) with ordinality u(id, n) on u.id = b.user_id);
+    left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id);
 end;
 $$;
 
@@ -363,6 +360,8 @@ create or replace function tally.write_jobs(p_jobs tally.job[])
 returns void
 language plpgsql
 set search_path = ''
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   update public.jobs b
@@ -1455,8 +1454,9 @@ begin
 end;
 $$;
 
--- Finds each operation's user and job among those that apply() locked, and whether its op_id was seen.
-create or replace function tally.placed(operations tally.op[], users uuid[], job_ids uuid[], twice uuid[])
+-- The place of each operation's user and job in users and job_ids, and whether its op_id is among those
+-- seen. The three are sorted, and searched in halves: a join would be planned for few rows or for many.
+create or replace function tally.placed(operations tally.op[], users uuid[], job_ids uuid[], known uuid[])
 returns tally.op[]
 language plpgsql
 stable
@@ -1464,18 +1464,31 @@ set search_path = ''
 as $$
 begin
   return array(
-    select row(
-             o.op, o.op_id, o.at, o.fields, o.error, o.fingerprint, o.reservation, o.has_user, o.user_id, u.n,
-             o.has_job, o.job_id, j.n, o.in_batch, o.inner_first, o.inner_count,
-             p.op_id is not null or o.op_id = any (twice))::tally.op
+    select row(o.op, o.op_id, o.at, o.fields, o.error, o.fingerprint, o.reservation,
+               o.has_user, o.user_id, width_bucket(o.user_id, users),
+               o.has_job, o.job_id, width_bucket(o.job_id, job_ids),
+               o.in_batch, o.inner_first, o.inner_count,
+               coalesce(known[width_bucket(o.op_id, known)] = o.op_id, false))::tally.op
       from unnest(operations) with ordinality as o(
              op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
              job_n, in_batch, inner_first, inner_count, seen, n)
-      left join unnest(users) with ordinality u(id, n) on u.id = o.user_id
-      left join unnest(job_ids) with ordinality j(id, n) on j.id = o.job_id
-      left join (select distinct t.op_id from tally.applied_operations t
-                  where t.op_id = any (array(select x.op_id from unnest(operations) x))) p on p.op_id = o.op_id
      order by o.n);
+end;
+$$;
+
+create or replace function tally.write_accounts(p_accounts tally.accounts[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  update tally.accounts t
+     set balance = x.balance, held = x.held, seq = x.seq
+    from unnest(p_accounts) x
+   where t.user_id = x.user_id
+     and (t.balance, t.held, t.seq) is distinct from (x.balance, x.held, x.seq);
 end;
 $$;
 
@@ -1490,12 +1503,13 @@ set search_path = ''
 as $$
 declare
   v_all tally.op[] := operations || inner_operations;
-  v_twice uuid[];
+  v_seen uuid[];
   v_job_ids uuid[];
   v_users uuid[];
   v_jobs tally.job[];
   v_accounts tally.accounts[];
   v_verdicts tally.verdict[];
+  a tally.accounts;
 begin
   -- The jobs named, those of projects that are deleted, and those that a sweep may fail.
   v_job_ids := array(
@@ -1506,33 +1520,36 @@ begin
     union
     select b.id from public.jobs b
      where b.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
-       and exists (select from unnest(v_all) o where o.op = 'sweep'));
+       and exists (select from unnest(v_all) o where o.op = 'sweep')
+    order by 1);
   perform tally.lock_jobs(v_job_ids);
   v_users := array(
     select p_user where p_user is not null
     union
     select o.user_id from unnest(v_all) o where o.user_id is not null
     union
-    select b.user_id from public.jobs b where b.id = any (v_job_ids));
-  v_accounts := array(
-    select a from unnest(v_users) with ordinality u(id, n)
-      left join tally.lock_accounts(v_users) a on a.user_id = u.id
-     order by u.n);
+    select b.user_id from public.jobs b where b.id = any (v_job_ids)
+    order by 1);
+  v_accounts := array_fill(null::tally.accounts, array[cardinality(v_users)]);
+  for a in select * from tally.lock_accounts(v_users) loop
+    v_accounts[width_bucket(a.user_id, v_users)] := a;
+  end loop;
   -- Again, for one that was made while this call waited for its user.
   perform tally.lock_jobs(v_job_ids);
 
-  v_twice := array(select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1);
+  -- Applied before, or more than once here.
+  v_seen := array(
+    select t.op_id from tally.applied_operations t where t.op_id = any (array(select o.op_id from unnest(v_all) o))
+    union
+    select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1
+    order by 1);
   v_jobs := tally.load_jobs(v_job_ids, v_users);
   select r.accounts, r.verdicts into v_accounts, v_verdicts
-    from tally.run(tally.placed(operations, v_users, v_job_ids, v_twice),
-                   tally.placed(inner_operations, v_users, v_job_ids, v_twice),
+    from tally.run(tally.placed(operations, v_users, v_job_ids, v_seen),
+                   tally.placed(inner_operations, v_users, v_job_ids, v_seen),
                    v_users, v_job_ids, false, v_jobs, v_accounts) r;
 
-  update tally.accounts t
-     set balance = x.balance, held = x.held, seq = x.seq
-    from unnest(v_accounts) x
-   where t.user_id = x.user_id
-     and (t.balance, t.held, t.seq) is distinct from (x.balance, x.held, x.seq);
+  perform tally.write_accounts(v_accounts);
   return v_verdicts;
 end;
 $$;
@@ -1575,6 +1592,9 @@ returns table (op_id uuid, result text, balance integer, id uuid, index integer,
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1653,6 +1673,9 @@ returns boolean
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_result text := (tally.apply_alone(p_user_id, 'reserve_credits',
@@ -1669,6 +1692,9 @@ returns void
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_result text := (tally.apply_alone(tally.owner_of(p_job_id), 'finalize_job_credits',
@@ -1686,6 +1712,9 @@ returns void
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_result text := (tally.apply_alone(tally.owner_of(p_job_id), 'release_job_credits',
@@ -1702,6 +1731,9 @@ returns uuid
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v tally.verdict := tally.apply_alone(p_user_id, 'claim_draft',
@@ -1720,6 +1752,9 @@ returns void
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_result text := (tally.apply_alone(p_user_id, 'add_credits', jsonb_build_object(
