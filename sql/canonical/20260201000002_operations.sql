@@ -1880,11 +1880,10 @@ $$;
 
 revoke execute on all functions in schema tally from public;
 
--- Who replays traces and compares rows: the migration role, and the service role.
-grant usage on schema tally to service_role;
-grant select on tally.operations, tally.job_moves, tally.codes to current_user, service_role;
-grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid)
-  to current_user, service_role;
+-- The migration role may replay traces and compare rows; who else may, the security migration says.
+grant usage on schema tally to current_user;
+grant select on tally.operations, tally.fields, tally.job_moves, tally.codes to current_user;
+grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid) to current_user;
 
 revoke create on schema public, tally from tally_owner;
 revoke tally_owner from current_user;
