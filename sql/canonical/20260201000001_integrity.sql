@@ -503,7 +503,7 @@ set search_path = ''
 as $$
 declare
   a tally.accounts;
-  v_locked uuid[] := '{}';
+  v_locked uuid[] := array[]::uuid[];
 begin
   for a in select t.* from tally.accounts t where t.user_id = any (ids) order by t.user_id for update loop
     v_locked := v_locked || a.user_id;
@@ -558,13 +558,14 @@ set search_path = ''
 as $$
 declare
   a tally.accounts;
-  v_entries tally.entry[] := '{}';
+  v_entries tally.entry[] := array[]::tally.entry[];
 begin
   select * into strict a from tally.accounts t where t.user_id = p_user;
   for n in 1 .. cardinality(types) loop
     a.seq := a.seq + 1;
     a.balance := a.balance + amounts[n];
-    v_entries[n] := row(a.user_id, a.seq, op_id, n - 1, types[n], amounts[n], a.balance, notes[n], at, job_id, stripe_payment_id);
+    v_entries[n] := row(a.user_id, a.seq, op_id, n - 1, types[n], amounts[n], a.balance, notes[n], at, job_id,
+                        stripe_payment_id)::tally.entry;
   end loop;
   perform tally.write_entries(v_entries);
   update tally.accounts t
@@ -613,7 +614,7 @@ begin
   end if;
 
   -- From the ledger, not from the account: rows before this one in the same statement count.
-  select l.seq, l.balance_after into v_seq, v_balance
+  select l.seq, l.balance_after::bigint into v_seq, v_balance
     from public.credit_ledger l
    where l.user_id = new.user_id and l.seq is not null
    order by l.seq desc limit 1;
@@ -625,7 +626,7 @@ begin
     perform tally.refuse('balance_overflow');
   end if;
   new.seq := coalesce(v_seq, 0) + 1;
-  new.balance_after := v_balance;
+  new.balance_after := v_balance::integer;
   return new;
 end;
 $$;
@@ -778,13 +779,15 @@ declare
 begin
   insert into public.job_steps (id, job_id, step_name, step_order)
   select overlay(p_job_id::text placing '8' || s.n from 15 for 2)::uuid, p_job_id, s.name, s.n
-    from unnest(tally.stage_names()) with ordinality s(name, n)
+    from unnest(tally.stage_names()) with ordinality s(name, n), public.jobs b
+   where b.user_id = p_user and b.id = p_job_id
   on conflict do nothing;
   get diagnostics v_made = row_count;
   if v_made < 8 then
     insert into public.job_steps (job_id, step_name, step_order)
     select p_job_id, s.name, s.n
-      from unnest(tally.stage_names()) with ordinality s(name, n)
+      from unnest(tally.stage_names()) with ordinality s(name, n), public.jobs b
+     where b.user_id = p_user and b.id = p_job_id
     on conflict (job_id, step_name) do nothing;
   end if;
 end;
@@ -802,8 +805,9 @@ begin
          progress_pct = case when s.step_name = p_to then 0 else 100 end,
          started_at   = case when s.step_name = p_to then p_at else s.started_at end,
          finished_at  = case when s.step_name = p_to then s.finished_at else p_at end
-   where s.job_id = p_job_id and s.step_name in (p_from, p_to);
-  return (select coalesce(sum(s.progress_pct), 0) / 8 from public.job_steps s where s.job_id = p_job_id);
+    from public.jobs b
+   where b.user_id = p_user and b.id = p_job_id and s.job_id = b.id and s.step_name in (p_from, p_to);
+  return (select (coalesce(sum(s.progress_pct), 0) / 8)::integer from public.job_steps s where s.job_id = p_job_id);
 end;
 $$;
 

@@ -76,6 +76,7 @@ $$;
 -- which occurs nowhere else in the line.
 create or replace function tally.parse(line text, out doc json, out nul text)
 language plpgsql
+immutable
 set search_path = ''
 as $$
 declare
@@ -158,6 +159,7 @@ $$;
 -- an escape, each by itself.
 create or replace function tally.parse_all(lines text[], out docs json[], out nuls text[])
 language plpgsql
+immutable
 set search_path = ''
 as $$
 begin
@@ -468,7 +470,7 @@ declare
   r tally.outcome;
   p tally.payments;
   v_adds boolean := o.op = 'add_credits';
-  v_amount integer := o.fields ->> 'amount';
+  v_amount integer := (o.fields ->> 'amount')::integer;
   v_type text := case when o.op = 'add_credits' then o.fields ->> 'type' else 'expire' end;
 begin
   r.stripe_payment_id := o.fields ->> 'stripe_payment_id';
@@ -533,7 +535,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_update_draft(p_user uuid, o tally.op, a tally.accounts)
+create or replace function tally.op_update_draft(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -614,7 +616,7 @@ set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
+  v_voice_profile uuid := (o.fields ->> 'voice_profile_id')::uuid;
 begin
   if a.user_id is null then
     r.result := 'user_not_found';
@@ -634,7 +636,7 @@ begin
 end;
 $$;
 
-create or replace function tally.op_update_project(p_user uuid, o tally.op, a tally.accounts)
+create or replace function tally.op_update_project(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -642,8 +644,8 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
-  v_project uuid := o.fields ->> 'project_id';
-  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
+  v_project uuid := (o.fields ->> 'project_id')::uuid;
+  v_voice_profile uuid := (o.fields ->> 'voice_profile_id')::uuid;
 begin
   select p.user_id into v_owner from public.projects p where p.id = v_project for no key update;
   if not found then
@@ -672,7 +674,7 @@ end;
 $$;
 
 -- run() has written what it kept of the project's jobs before, and looks at them again after.
-create or replace function tally.op_delete_project(p_user uuid, o tally.op, a tally.accounts)
+create or replace function tally.op_delete_project(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
 set search_path = ''
@@ -680,7 +682,7 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
-  v_project uuid := o.fields ->> 'project_id';
+  v_project uuid := (o.fields ->> 'project_id')::uuid;
 begin
   select p.user_id into v_owner from public.projects p where p.id = v_project for update;
   if not found then
@@ -727,7 +729,7 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
-  v_voice_profile uuid := o.fields ->> 'voice_profile_id';
+  v_voice_profile uuid := (o.fields ->> 'voice_profile_id')::uuid;
 begin
   if a.user_id is null then
     r.result := 'user_not_found';
@@ -759,7 +761,7 @@ as $$
 declare
   r tally.outcome;
   v_owner uuid;
-  v_project uuid := o.fields ->> 'project_id';
+  v_project uuid := (o.fields ->> 'project_id')::uuid;
 begin
   select p.user_id into v_owner from public.projects p where p.id = v_project;
   if not found then
@@ -796,11 +798,12 @@ $$;
 create or replace function tally.op_reserve_credits(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
+immutable
 set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_amount integer := o.fields ->> 'amount';
+  v_amount integer := (o.fields ->> 'amount')::integer;
 begin
   r.result := case
     when j.id is null then 'job_not_found'
@@ -818,7 +821,7 @@ begin
     r.types := array['reserve'];
     r.amounts := array[-v_amount];
     r.notes := array['Reserved for job'];
-    r.held := v_amount;
+    r.held := v_amount::bigint;
   end if;
   return r;
 end;
@@ -831,7 +834,7 @@ set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_amount integer := o.fields ->> 'amount';
+  v_amount integer := (o.fields ->> 'amount')::integer;
 begin
   r.result := case
     when j.status <> 'FAILED' then 'illegal_transition'
@@ -841,15 +844,15 @@ begin
     update public.job_steps t
        set state = 'pending', progress_pct = 0, status_message = null, error_message = null, logs_url = null,
            artifacts_json = '{}', started_at = null, finished_at = null
-     where t.job_id = j.id and t.state = 'failed';
+     where t.job_id = j.id and j.user_id = p_user and t.state = 'failed';
     -- A FAILED job has no hold; one that old data left is audit's to give back.
-    r.held := v_amount - j.hold;
+    r.held := (v_amount - j.hold)::bigint;
     j.hold := v_amount;
     j.reservation := o.op_id;
     j.cost_credits_reserved := v_amount;
     j.cost_credits_final := null;
     j.status := 'QUEUED';
-    j.progress := (select coalesce(sum(t.progress_pct), 0) / 8 from public.job_steps t where t.job_id = j.id);
+    j.progress := (select (coalesce(sum(t.progress_pct), 0) / 8)::integer from public.job_steps t where t.job_id = j.id);
     j.status_message := null;
     j.failed_step := null;
     j.error_code := null;
@@ -914,7 +917,7 @@ as $$
 declare
   r tally.outcome;
   t public.job_steps;
-  v_pct integer := o.fields ->> 'progress_pct';
+  v_pct integer := (o.fields ->> 'progress_pct')::integer;
   v_artifacts jsonb := o.fields -> 'artifacts_json';
 begin
   select * into t from public.job_steps x where x.job_id = j.id and x.step_name = o.fields ->> 'step_name';
@@ -938,9 +941,9 @@ begin
          status_message = coalesce(o.fields ->> 'status_message', x.status_message),
          logs_url       = coalesce(o.fields ->> 'logs_url', x.logs_url),
          artifacts_json = coalesce(v_artifacts, x.artifacts_json)
-   where x.id = t.id;
+   where x.id = t.id and j.user_id = p_user;
   if v_pct > coalesce(t.progress_pct, 0) then
-    j.progress := (select sum(x.progress_pct) / 8 from public.job_steps x where x.job_id = j.id);
+    j.progress := (select (sum(x.progress_pct) / 8)::integer from public.job_steps x where x.job_id = j.id);
   end if;
   r.job := j;
   return r;
@@ -954,7 +957,7 @@ set search_path = ''
 as $$
 declare
   r tally.outcome;
-  v_asset uuid := o.fields ->> 'asset_id';
+  v_asset uuid := (o.fields ->> 'asset_id')::uuid;
 begin
   r.result := case
     when exists (select from public.assets x where x.id = v_asset) then 'already_exists'
@@ -962,8 +965,9 @@ begin
     else 'ok' end;
   if r.result = 'ok' then
     insert into public.assets (id, job_id, type, url, storage_path, size_bytes, mime_type, metadata_json, created_at)
-    values (v_asset, j.id, o.fields ->> 'type', o.fields ->> 'url', o.fields ->> 'storage_path',
-            (o.fields ->> 'size_bytes')::bigint, o.fields ->> 'mime_type', o.fields -> 'metadata_json', o.at)
+    select v_asset, j.id, o.fields ->> 'type', o.fields ->> 'url', o.fields ->> 'storage_path',
+            (o.fields ->> 'size_bytes')::bigint, o.fields ->> 'mime_type', o.fields -> 'metadata_json', o.at
+     where j.user_id = p_user
     on conflict (id) do nothing;
     if not found then
       r.result := 'already_exists';
@@ -984,7 +988,7 @@ as $$
 declare
   r tally.outcome;
   v_completes boolean := o.op = 'complete_job';
-  v_final integer := o.fields ->> 'final_cost';
+  v_final integer := (o.fields ->> 'final_cost')::integer;
 begin
   r.result := case
     when v_completes and j.status <> 'PACKAGING' then 'illegal_transition'
@@ -1003,7 +1007,7 @@ begin
     r.amounts := r.amounts || (j.hold - v_final);
     r.notes := r.notes || text 'Unused credits refund';
   end if;
-  r.held := -j.hold;
+  r.held := (-j.hold)::bigint;
   j.hold := 0;
   j.cost_credits_final := v_final;
   if v_completes then
@@ -1019,9 +1023,10 @@ begin
 end;
 $$;
 
-create or replace function tally.op_release_job_credits(p_user uuid, o tally.op, j tally.job)
+create or replace function tally.op_release_job_credits(j tally.job)
 returns tally.outcome
 language plpgsql
+immutable
 set search_path = ''
 as $$
 declare
@@ -1032,7 +1037,7 @@ begin
     r.types := array['refund'];
     r.amounts := array[j.hold];
     r.notes := array['Job failed - credits released'];
-    r.held := -j.hold;
+    r.held := (-j.hold)::bigint;
     j.hold := 0;
     r.job := j;
   end if;
@@ -1056,14 +1061,14 @@ begin
     r.types := array['refund'];
     r.amounts := array[j.hold];
     r.notes := array['Job failed - credits released'];
-    r.held := -j.hold;
+    r.held := (-j.hold)::bigint;
     j.hold := 0;
   end if;
   j.failed_step := null;
   if tally.is_stage(j.status) then
     update public.job_steps t
        set state = 'failed', finished_at = o.at, error_message = o.fields ->> 'error_message'
-     where t.job_id = j.id and t.state = 'started'
+     where t.job_id = j.id and j.user_id = p_user and t.state = 'started'
     returning t.step_name into j.failed_step;
   end if;
   j.status := 'FAILED';
@@ -1077,9 +1082,10 @@ end;
 $$;
 
 -- claim_job, renew_claim and drop_claim. A trace is one device, so a live claim is always its own.
-create or replace function tally.op_claim(p_user uuid, o tally.op, j tally.job)
+create or replace function tally.op_claim(o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
@@ -1142,7 +1148,7 @@ $$;
 -- A job that an earlier one of them makes has that one's user; one that exists nowhere has no say.
 create or replace function tally.batch_user(operations tally.op[], jobs tally.job[], out user_id uuid, out user_n integer, out agree boolean)
 language plpgsql
-stable
+immutable
 set search_path = ''
 as $$
 declare
@@ -1206,7 +1212,7 @@ stable
 set search_path = ''
 as $$
 declare
-  v_ops tally.op[] := '{}';
+  v_ops tally.op[] := array[]::tally.op[];
   f tally.op;
   j record;
 begin
@@ -1222,7 +1228,7 @@ begin
   loop
     f := (tally.decode(array[json_build_object('op', 'fail_job', 'op_id', tally.sweep_op_id(o.op_id, j.id),
                                                'job_id', j.id, 'error_code', 'WORKER_LOST')], array[null], o.at, o.at))[1];
-    f.job_n := j.n;
+    f.job_n := j.n::integer;
     f.seen := true;  -- Or may be: it is looked up.
     v_ops := v_ops || f;
   end loop;
@@ -1274,12 +1280,12 @@ declare
   v_agree boolean;
   -- What is still to be written.
   v_changed boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
-  v_entries tally.entry[] := '{}';
+  v_entries tally.entry[] := array[]::tally.entry[];
   v_entry_count integer := 0;
-  v_applied tally.applied_operations[] := '{}';
+  v_applied tally.applied_operations[] := array[]::tally.applied_operations[];
   v_applied_count integer := 0;
 begin
-  verdicts := '{}';
+  verdicts := array[]::tally.verdict[];
   for n in 1 .. cardinality(operations) loop
     o := operations[n];
     if o.op is null then
@@ -1312,7 +1318,7 @@ begin
       r.result := 'not_permitted';
     elsif o.seen then
       perform tally.write('{}', '{}', v_applied);
-      v_applied := '{}';
+      v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
       r := tally.seen_before(v_user, o);
     end if;
@@ -1330,9 +1336,9 @@ begin
           perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
                               v_entries, v_applied);
           v_changed := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
-          v_entries := '{}';
+          v_entries := array[]::tally.entry[];
           v_entry_count := 0;
-          v_applied := '{}';
+          v_applied := array[]::tally.applied_operations[];
           v_applied_count := 0;
         end if;
 
@@ -1341,25 +1347,25 @@ begin
           when 'advance_job' then r := tally.op_advance_job(v_user, o, j);
           when 'reserve_credits' then r := tally.op_reserve_credits(v_user, o, j, a);
           when 'finalize_job_credits', 'complete_job' then r := tally.op_finalize(v_user, o, j, a);
-          when 'release_job_credits' then r := tally.op_release_job_credits(v_user, o, j);
+          when 'release_job_credits' then r := tally.op_release_job_credits(j);
           when 'fail_job' then r := tally.op_fail_job(v_user, o, j);
           when 'retry_job' then r := tally.op_retry_job(v_user, o, j, a);
           when 'add_asset' then r := tally.op_add_asset(v_user, o, j);
-          when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(v_user, o, j);
+          when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(o, j);
           when 'create_job' then r := tally.op_create_job(v_user, o, j);
           when 'add_credits', 'expire_credits' then r := tally.op_change_credits(v_user, o, a);
           when 'create_user' then r := tally.op_create_user(v_user, o, a);
           when 'update_profile' then r := tally.op_update_profile(v_user, o, a);
           when 'create_draft' then r := tally.op_create_draft(v_user, o, a);
-          when 'update_draft' then r := tally.op_update_draft(v_user, o, a);
+          when 'update_draft' then r := tally.op_update_draft(v_user, o);
           when 'claim_draft' then r := tally.op_claim_draft(v_user, o, a);
           when 'purge_expired_drafts' then r := tally.op_purge_expired_drafts(o);
           when 'create_project' then r := tally.op_create_project(v_user, o, a);
-          when 'update_project' then r := tally.op_update_project(v_user, o, a);
+          when 'update_project' then r := tally.op_update_project(v_user, o);
           when 'create_voice_profile' then r := tally.op_create_voice_profile(v_user, o, a);
           when 'delete_voice_profile' then r := tally.op_delete_voice_profile(v_user, o, a);
           when 'delete_project' then
-            r := tally.op_delete_project(v_user, o, a);
+            r := tally.op_delete_project(v_user, o);
             jobs := tally.load_jobs(job_ids, users);
           when 'sweep' then
             select x.jobs, x.accounts into jobs, accounts
@@ -1389,7 +1395,7 @@ begin
           end if;
         elsif r.result = 'ok' then
           if o.op = 'create_user' then
-            a := row(v_user, 0, 0, 0, 0);
+            a := row(v_user, 0, 0::bigint, 0::bigint, 0::bigint)::tally.accounts;
           end if;
           if r.types is not null then
             for k in 1 .. cardinality(r.types) loop
@@ -1419,7 +1425,7 @@ begin
     end if;
 
     -- The answer, with the balance of the user whom the line names, else of its job's owner.
-    v := row(o.op_id, r.result, null, r.id, null);
+    v := row(o.op_id, r.result, null::integer, r.id, null::integer)::tally.verdict;
     if o.op = 'batch' then
       if r.result <> 'ok' and v_verdicts is not null then
         v.index := cardinality(v_verdicts) - 1;
@@ -1459,7 +1465,7 @@ $$;
 create or replace function tally.placed(operations tally.op[], users uuid[], job_ids uuid[], known uuid[])
 returns tally.op[]
 language plpgsql
-stable
+immutable
 set search_path = ''
 as $$
 begin
@@ -1567,11 +1573,11 @@ declare
   o tally.op;
 begin
   if json_typeof(ops) is distinct from 'array' then
-    return '{}';
+    return array[]::tally.op[];
   end if;
   v_docs := array(select case when json_typeof(e) = 'object' then e end from json_array_elements(ops) e limit 1001);
   if cardinality(v_docs) = 0 then
-    return '{}';
+    return array[]::tally.op[];
   end if;
   v_ops := tally.decode(v_docs, array_fill(nul, array[cardinality(v_docs)]), at, at);
   for n in 1 .. cardinality(v_ops) loop
@@ -1601,7 +1607,7 @@ declare
   v_docs json[];
   v_nuls text[];
   v_ops tally.op[];
-  v_inner tally.op[] := '{}';
+  v_inner tally.op[] := array[]::tally.op[];
   v_batch tally.op[];
   o tally.op;
   n integer;
@@ -1612,7 +1618,7 @@ begin
   select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(operations) p;
   v_ops := tally.decode(v_docs, v_nuls, null, clock_timestamp());
 
-  for n in select b.n from unnest(v_ops) with ordinality as b(
+  for n in select b.n::integer from unnest(v_ops) with ordinality as b(
                     op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
                     job_n, in_batch, inner_first, inner_count, seen, n)
             where b.op = 'batch' order by b.n loop
@@ -1662,7 +1668,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  v_doc json := jsonb_build_object('op', p_op, 'op_id', gen_random_uuid()) || p_fields;
+  v_doc json := (jsonb_build_object('op', p_op, 'op_id', gen_random_uuid()) || p_fields)::json;
 begin
   return (tally.apply(p_user, tally.decode(array[v_doc], array[null::text], now(), now()), '{}'))[1];
 end;

@@ -56,6 +56,8 @@ create policy reading on tally.job_moves for select using (true);
 
 -- Tables ----------------------------------------------------------------------------------------
 
+-- Before PostgreSQL 15 everybody could make things there, in the way of others.
+revoke create on schema public from public, anon, authenticated, service_role;
 grant usage on schema public to anon, authenticated, service_role;
 
 grant select, insert, update, delete on public.profiles, public.draft_prompts, public.projects, public.jobs,

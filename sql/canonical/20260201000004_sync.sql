@@ -61,7 +61,8 @@ create table if not exists tally_sync.tombstones (
   primary key (user_id, revision, table_name, row_id)
 );
 
--- The answers to a device's operations, kept until it confirms them.
+-- The answers to a device's operations, kept until it confirms them; one that concerns no user is the
+-- nil user's.
 create table if not exists tally_sync.verdicts (
   user_id   uuid not null,
   device_id uuid not null references tally_sync.devices (device_id),
@@ -70,8 +71,9 @@ create table if not exists tally_sync.verdicts (
   result    text not null,
   id        uuid,
   index     integer,
-  primary key (device_id, number)
+  primary key (user_id, device_id, number)
 );
+create index if not exists verdicts_device on tally_sync.verdicts (device_id, number);
 
 -- Credits set aside for one device and one user; a device has at most one open for a user.
 create table if not exists tally_sync.leases (
@@ -85,7 +87,8 @@ create table if not exists tally_sync.leases (
   primary key (user_id, lease_id),
   check ((closed_at is null) = (closed_by is null))
 );
-create unique index if not exists leases_open on tally_sync.leases (device_id, user_id) where closed_at is null;
+create unique index if not exists leases_open on tally_sync.leases (user_id, device_id) where closed_at is null;
+create index if not exists leases_device on tally_sync.leases (device_id);
 
 -- Which device a job's live claim is of; until when is in tally.job_state.
 create table if not exists tally_sync.claims (

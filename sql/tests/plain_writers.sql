@@ -1,3 +1,7 @@
+begin;
+\ir include/begin.sql
+select plan(73 + 5);
+
 -- The PRD's functions, its sign-up trigger, and plain INSERTs, UPDATEs and DELETEs.
 
 -- Runs one statement; its value, or the refusal's SQLSTATE class and message.
@@ -65,9 +69,36 @@ insert into steps values
   (47, 'insert into draft_prompts (session_token, prompt_text, created_at) values (''z'', ''a'', ''2026-01-01''), (''z'', ''b'', ''2026-01-02'') returning 1', '1'),
   (48, 'select claim_draft_prompt(''z'', $a1) = (select id from draft_prompts where prompt_text = ''b'')', 'true'),
   (49, 'select claim_draft_prompt(''z'', $a1)', 'null'),
-  (50, 'select count(*) from pg_auth_members where roleid = ''tally_owner''::regrole and not admin_option', '0');
+  (50, 'select count(*) from pg_auth_members where roleid = ''tally_owner''::regrole and not admin_option', '0'),
+  -- a row keeps its user
+  (51, 'insert into projects (id, user_id, title, prompt_text, niche_preset) values ($b2, $a2, ''t'', ''p'', ''facts''), ($b3, $a1, ''t'', ''p'', ''facts'') returning ''made''', 'made'),
+  (52, 'insert into voice_profiles (id, user_id, name, audio_path) values ($d1, $a1, ''v'', ''p'') returning ''made''', 'made'),
+  (53, 'update projects set user_id = $a1 where id = $b2', 'not_owner'),
+  (54, 'update projects set voice_profile_id = $d1 where id = $b2', 'voice_profile_not_found'),
+  (55, 'update projects set voice_profile_id = $d1 where id = $b3 returning ''ok''', 'ok'),
+  (56, 'insert into projects (user_id, title, prompt_text, niche_preset, voice_profile_id) values ($a2, ''t'', ''p'', ''facts'', $d1)', 'voice_profile_not_found'),
+  (57, 'delete from voice_profiles where id = $d1 returning ''gone''', 'gone'),
+  (58, 'select voice_profile_id from projects where id = $b3', 'null'),
+  (59, 'update draft_prompts set user_id = $a2 where prompt_text = ''a''', 'not_owner'),
+  (60, 'update profiles set id = $a1 where id = $a2', 'not_owner'),
+  (61, 'update jobs set user_id = $a2 returning 1', 'null'),
+  (62, 'insert into jobs (id, project_id, user_id) values ($c3, $b3, $a1) returning status', 'PENDING'),
+  (63, 'update jobs set project_id = $b2 where id = $c3', 'not_owner'),
+  (64, 'select reserve_credits($a1, null, 1)', 'invalid_argument'),
+  (65, 'select reserve_credits(null, $c3, 1)', 'invalid_argument'),
+  (66, 'select finalize_job_credits(null, 1)', 'invalid_argument'),
+  (67, 'select finalize_job_credits($c3, -1)', 'invalid_amount'),
+  (68, 'select finalize_job_credits($c2, 1)', 'job_not_found'),
+  (69, 'select finalize_job_credits($c3, 1)', 'no_reservation'),
+  (70, 'select add_credits($a1, 2147483647, ''grant'', ''n'')', 'balance_overflow'),
+  (71, 'select add_credits($c3, 1, ''grant'', ''n'')', 'user_not_found'),
+  (72, 'select add_credits($a1, 0, ''grant'', null)', 'invalid_amount'),
+  (73, 'select get_credit_balance($c3)', '0');
 
-select case when got = want then 'ok - ' else 'not ok - ' end || n || ' ' || left(statement, 90)
-       || case when got = want then '' else format(' (want %s, got %s)', want, got) end
-  from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-c][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got
+select is(got, want, n || ' ' || left(statement, 90))
+  from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-d][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got
           from (select * from steps order by n offset 0) s) x;
+
+\ir include/invariants.sql
+select * from finish();
+rollback;
