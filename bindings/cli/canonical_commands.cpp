@@ -1,6 +1,7 @@
-// migrate and verify: canonical's schema, and both halves compared.
+// migrate, doctor, audit and verify: canonical's schema and ledger, and both halves compared.
 
 #include <memory>
+#include <set>
 
 #include "commands.hpp"
 #include "compare.hpp"
@@ -12,20 +13,37 @@ namespace {
 
 struct MigrateArguments {
   std::string pg;
+  std::string schema = "public";
   sync::MigrateOptions options;
   bool dump_sql = false;
+  bool status = false;
+  std::string from;
+  std::string to;
 };
+
+std::string_view name_of(sync::MigrationState state, bool dry_run) {
+  switch (state) {
+    case sync::MigrationState::recorded:
+      return "recorded";
+    case sync::MigrationState::edited:
+      return "edited";
+    case sync::MigrationState::pending:
+      break;
+  }
+  return dry_run ? "pending" : "applied";
+}
 
 JsonValue to_json(const sync::MigrationReport& report, bool dry_run) {
   JsonValue migrations = JsonValue::array();
   for (const sync::Migration& migration : report.migrations) {
     migrations.push_back({{"version", migration.version},
                           {"name", migration.name},
-                          {"state", migration.recorded ? "recorded"
-                                    : dry_run          ? "pending"
-                                                       : "applied"}});
+                          {"state", name_of(migration.state, dry_run)}});
   }
-  return {{"dry_run", dry_run}, {"shim", report.shim}, {"migrations", std::move(migrations)}};
+  return {{"dry_run", dry_run},
+          {"shim", report.shim},
+          {"migrations", std::move(migrations)},
+          {"others", report.others}};
 }
 
 void print_report(const sync::MigrationReport& report, bool dry_run) {
@@ -33,34 +51,71 @@ void print_report(const sync::MigrationReport& report, bool dry_run) {
   std::int64_t count = 0;
   if (report.shim) print("shim/auth.sql  " + done + "\n");
   for (const sync::Migration& migration : report.migrations) {
-    if (!migration.recorded) ++count;
+    const bool recorded = migration.state == sync::MigrationState::recorded;
+    if (!recorded) ++count;
     print(migration.version + "_" + migration.name + "  " +
-          (migration.recorded ? paint(Paint::dim, "recorded before") : done) + "\n");
+          (recorded ? paint(Paint::dim, "recorded before") : done) + "\n");
   }
   print(count == 0 ? "The database is up to date.\n"
                    : counted(count, "migration ", "migrations ") + done + ".\n");
 }
 
-Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
-  if (!has_pg) {
-    if (!arguments.dump_sql) {
-      throw Stop{Exit::usage, "usage",
-                 "migrate wants --pg CONNINFO; tally migrate --help tells more"};
-    }
-    print(sync::migration_script(arguments.options.shim));
-    return Exit::fine;
+/// A line a migration; 1 where something is missing or edited.
+Exit show_status(const sync::MigrationReport& report, bool json) {
+  bool fine = true;
+  Table table({{"version"}, {"name"}, {"state"}});
+  for (const sync::Migration& migration : report.migrations) {
+    const std::string state(name_of(migration.state, true));
+    const bool recorded = migration.state == sync::MigrationState::recorded;
+    fine = fine && recorded;
+    table.add({migration.version, migration.name,
+               recorded ? state
+                        : paint(migration.state == sync::MigrationState::edited ? Paint::red
+                                                                                : Paint::yellow,
+                                state)});
   }
+  for (const std::string& version : report.others) table.add({version, "", "not ours"});
+  if (json) {
+    print_json(to_json(report, true));
+  } else {
+    print(table.text());
+  }
+  return fine ? Exit::fine : Exit::refused;
+}
+
+Exit dump_script(const MigrateArguments& arguments) {
+  print(take(sync::migration_script({.shim = arguments.options.shim,
+                                     .schema = arguments.schema,
+                                     .from = arguments.from,
+                                     .to = arguments.to}),
+             "tally migrate --dump-sql prints them all"));
+  return Exit::fine;
+}
+
+Stop migration_stop(const Error& error) {
+  return stop_for(error, error.code == Code::not_found ? "run it again with --shim"
+                         : error.code == Code::illegal_transition
+                             ? "compare the record with sql/canonical"
+                             : canonical_hint(error.code));
+}
+
+Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
+  const bool bounded = !arguments.from.empty() || !arguments.to.empty();
+  if (bounded && (has_pg || !arguments.dump_sql)) {
+    throw Stop{Exit::usage, "usage",
+               "--from and --to are for --dump-sql without --pg: a database gets all, in order"};
+  }
+  if (!has_pg) {
+    if (arguments.dump_sql) return dump_script(arguments);
+    throw Stop{Exit::usage, "usage",
+               "migrate wants --pg CONNINFO; tally migrate --help tells more"};
+  }
+  sync::Canonical canonical = connect(arguments.pg, arguments.schema);
+  if (arguments.status) return show_status(take(canonical.migration_status()), json);
   sync::MigrateOptions options = arguments.options;
   options.dry_run = options.dry_run || arguments.dump_sql;
-  sync::Canonical canonical = connect(arguments.pg);
   auto migrated = canonical.migrate(options);
-  if (!migrated) {
-    const Code code = migrated.error().code;
-    throw stop_for(migrated.error(), code == Code::not_found ? "run it again with --shim"
-                                     : code == Code::illegal_transition
-                                         ? "compare the record with sql/canonical"
-                                         : canonical_hint(code));
-  }
+  if (!migrated) throw migration_stop(migrated.error());
   const sync::MigrationReport report = take(std::move(migrated));
   if (arguments.dump_sql) {
     print(report.sql);
@@ -78,17 +133,151 @@ void add_migrate(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<MigrateArguments>();
   CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
   pg->type_name("CONNINFO");
+  add_schema(command, arguments->schema);
   command->add_flag("--shim", arguments->options.shim,
                     "On plain Postgres, first make what Supabase provides");
+  command->add_flag("--seed", arguments->options.seed,
+                    "Afterwards, the data that a developer starts with");
+  command->add_flag("--status", arguments->status,
+                    "Change nothing; say what is applied, missing or edited");
   command->add_flag("--dry-run", arguments->options.dry_run,
                     "Change nothing; list what would be done");
   command->add_flag(
       "--dump-sql", arguments->dump_sql,
       "Change nothing; print all that would run (without --pg: on an empty database)");
+  command->add_option("--from", arguments->from, "With --dump-sql: the first migration wanted")
+      ->type_name("VERSION");
+  command->add_option("--to", arguments->to, "With --dump-sql: the last migration wanted")
+      ->type_name("VERSION");
   command->callback([=, &run] {
     run.command = [=, &run] { return run_migrate(*arguments, pg->count() > 0, run.json); };
   });
 }
+
+// ---- doctor -----------------------------------------------------------------------------------
+
+Exit run_doctor(const std::string& pg, const std::string& schema, bool json) {
+  sync::Canonical canonical = connect(pg, schema);
+  auto examined = canonical.doctor();
+  if (!examined) throw stop_for(examined.error(), canonical_hint(examined.error().code));
+  const auto findings = take(std::move(examined));
+  if (json) {
+    JsonValue list = JsonValue::array();
+    for (const sync::DoctorFinding& finding : findings)
+      list.push_back({{"what", finding.what}, {"remedy", finding.remedy}});
+    print_json({{"findings", std::move(list)}});
+  } else {
+    for (const sync::DoctorFinding& finding : findings)
+      print(paint(Paint::red, "✗ ") + shown(finding.what, 300) + "\n  " + finding.remedy + "\n");
+    if (findings.empty()) print(paint(Paint::green, "✓") + " nothing is missing or drifted\n");
+  }
+  return findings.empty() ? Exit::fine : Exit::refused;
+}
+
+void add_doctor(CLI::App& app, Run& run) {
+  CLI::App* command = add_command(
+      app, run, "doctor", "Say what canonical's database lacks or has otherwise than it should");
+  auto pg = std::make_shared<std::string>();
+  auto schema = std::make_shared<std::string>("public");
+  command->add_option("--pg", *pg, "Canonical's database")->type_name("CONNINFO")->required();
+  add_schema(command, *schema);
+  command->footer(
+      "It makes the whole schema once more in a transaction that it rolls back, and compares; "
+      "sign-ups wait meanwhile, about a second.");
+  command->callback(
+      [=, &run] { run.command = [=, &run] { return run_doctor(*pg, *schema, run.json); }; });
+}
+
+// ---- audit ------------------------------------------------------------------------------------
+
+/// Every user with a finding that can be repaired, each in a transaction of its own.
+std::vector<sync::Correction> repair_all(sync::Canonical& canonical,
+                                         const std::vector<sync::CanonicalFinding>& findings) {
+  std::set<Uuid> users;
+  for (const sync::CanonicalFinding& finding : findings) {
+    if (finding.repairs && finding.user_id) users.insert(*finding.user_id);
+  }
+  std::vector<sync::Correction> all;
+  for (const Uuid& user : users) {
+    for (sync::Correction& correction : take(canonical.repair(user)))
+      all.push_back(std::move(correction));
+  }
+  return all;
+}
+
+JsonValue to_json(const std::vector<sync::CanonicalFinding>& findings) {
+  JsonValue list = JsonValue::array();
+  for (const sync::CanonicalFinding& finding : findings) {
+    list.push_back({{"user_id", cli::to_json(finding.user_id)},
+                    {"subject", finding.subject},
+                    {"kind", finding.kind},
+                    {"difference", finding.difference},
+                    {"repairs", finding.repairs},
+                    {"explanation", finding.explanation}});
+  }
+  return list;
+}
+
+JsonValue to_json(const std::vector<sync::Correction>& corrections) {
+  JsonValue list = JsonValue::array();
+  for (const sync::Correction& correction : corrections) {
+    list.push_back({{"user_id", correction.user_id.text()},
+                    {"subject", correction.subject},
+                    {"type", correction.type},
+                    {"amount", correction.amount.value},
+                    {"note", correction.note}});
+  }
+  return list;
+}
+
+void print_findings(const std::vector<sync::CanonicalFinding>& findings) {
+  std::optional<Uuid> user;
+  for (const sync::CanonicalFinding& finding : findings) {
+    if (finding.user_id != user) {
+      user = finding.user_id;
+      print(paint(Paint::bold, "user " + (user ? user->text() : std::string("unknown"))) + "\n");
+    }
+    print("  " + shown(finding.explanation, 400) + "\n");
+  }
+}
+
+}  // namespace
+
+Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json) {
+  sync::Canonical canonical = connect(pg, schema);
+  auto audited = canonical.audit();
+  if (!audited) throw stop_for(audited.error(), canonical_hint(audited.error().code));
+  std::vector<sync::CanonicalFinding> findings = take(std::move(audited));
+  std::vector<sync::Correction> corrections;
+  if (repair) {
+    corrections = repair_all(canonical, findings);
+    findings = take(canonical.audit());
+  }
+  const Exit exit = findings.empty() ? Exit::fine : Exit::refused;
+  if (json) {
+    print_json({{"corrections", to_json(corrections)}, {"findings", to_json(findings)}});
+    return exit;
+  }
+  for (const sync::Correction& correction : corrections) {
+    print(paint(Paint::green, "posted ") + correction.type + " " +
+          signed_credits(correction.amount.value) + " to user " + correction.user_id.text() + ": " +
+          correction.note + "\n");
+  }
+  print_findings(findings);
+  std::int64_t repairable = 0;
+  for (const sync::CanonicalFinding& finding : findings) repairable += finding.repairs ? 1 : 0;
+  print(findings.empty() ? paint(Paint::green, "nothing is wrong") + "\n"
+                         : paint(Paint::red, counted(static_cast<std::int64_t>(findings.size()),
+                                                     "finding", "findings")) +
+                               (repair || repairable == 0
+                                    ? ""
+                                    : "; --repair corrects " + std::to_string(repairable) +
+                                          " of them by new entries") +
+                               "\n");
+  return exit;
+}
+
+namespace {
 
 // ---- verify -----------------------------------------------------------------------------------
 
@@ -176,6 +365,7 @@ void add_verify(CLI::App& app, Run& run) {
 
 void add_canonical_commands(CLI::App& app, Run& run) {
   add_migrate(app, run);
+  add_doctor(app, run);
   add_verify(app, run);
 }
 

@@ -25,12 +25,16 @@ void add_demo(CLI::App& app, Run& run);
 CLI::App* add_command(CLI::App& app, Run& run, const std::string& name, const std::string& what);
 /// Required option --db.
 void add_db(CLI::App* command, std::string& db);
+/// Option --schema, for a cell.
+void add_schema(CLI::App* command, std::string& schema);
 /// A UUID from the command line; anything else is wrong usage.
 Uuid uuid_argument(const std::string& text, const std::string& name);
 
 /// Opens a mirror that is there.
 Engine open_mirror(const std::string& path);
-sync::Canonical connect(const std::string& conninfo);
+sync::Canonical connect(const std::string& conninfo, const std::string& schema = "public");
+/// `audit` of canonical's ledger; with `repair`, what it corrects.
+Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json);
 /// The second half of an error sentence about canonical.
 std::string_view canonical_hint(Code code);
 

@@ -22,6 +22,12 @@ void add_db(CLI::App* command, std::string& db) {
   command->add_option("--db", db, "The mirror's file")->type_name("FILE")->required();
 }
 
+void add_schema(CLI::App* command, std::string& schema) {
+  command->add_option("--schema", schema, "The schema of a cell")
+      ->type_name("NAME")
+      ->capture_default_str();
+}
+
 Uuid uuid_argument(const std::string& text, const std::string& name) {
   const auto id = Uuid::parse(text);
   if (!id) throw Stop{Exit::usage, "usage", name + " is not an id (a UUID): " + text};
@@ -57,8 +63,8 @@ std::string_view canonical_hint(Code code) {
   }
 }
 
-sync::Canonical connect(const std::string& conninfo) {
-  auto connected = sync::Canonical::connect(conninfo);
+sync::Canonical connect(const std::string& conninfo, const std::string& schema) {
+  auto connected = sync::Canonical::connect(conninfo, schema);
   if (!connected) throw stop_for(connected.error(), canonical_hint(connected.error().code));
   return std::move(connected).value();
 }

@@ -151,6 +151,37 @@ Exit audit(const Engine& engine, const Uuid&, const Arguments&, bool json) {
   return exit;
 }
 
+/// Of a mirror, or of canonical.
+void add_audit(CLI::App& app, Run& run) {
+  struct AuditArguments {
+    std::string db;
+    std::string pg;
+    std::string schema = "public";
+    bool repair = false;
+  };
+  CLI::App* command = add_command(
+      app, run, "audit", "Recompute balances, numbers and holds from a half's entries");
+  auto arguments = std::make_shared<AuditArguments>();
+  CLI::Option_group* half = command->add_option_group("half");
+  CLI::Option* db = half->add_option("--db", arguments->db, "The mirror's file");
+  db->type_name("FILE");
+  CLI::Option* pg = half->add_option("--pg", arguments->pg, "Canonical's database");
+  pg->type_name("CONNINFO");
+  half->require_option(1);
+  command
+      ->add_flag("--repair", arguments->repair,
+                 "Post entries that correct what the PRD's original functions gave or took twice")
+      ->needs(pg);
+  add_schema(command, arguments->schema);
+  command->callback([=, &run] {
+    run.command = [=, &run] {
+      if (pg->count() > 0)
+        return audit_canonical(arguments->pg, arguments->schema, arguments->repair, run.json);
+      return audit(open_mirror(arguments->db), Uuid{}, Arguments{}, run.json);
+    };
+  });
+}
+
 }  // namespace
 
 void add_read_commands(CLI::App& app, Run& run) {
@@ -167,8 +198,7 @@ void add_read_commands(CLI::App& app, Run& run) {
       ->type_name("SEQ")
       ->check(CLI::PositiveNumber);
   add_reader(app, run, "job", "Show a job: its stages, credits and assets in time", "JOB", job);
-  add_reader(app, run, "audit", "Recompute balances, numbers and holds from a mirror's entries", "",
-             audit);
+  add_audit(app, run);
 }
 
 }  // namespace tally::cli

@@ -90,6 +90,7 @@ struct Arguments {
   std::string trace;
   std::string db;
   std::string pg;
+  std::string schema = "public";
   std::string results;
   std::size_t batch = 1'000;
 };
@@ -190,7 +191,7 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
   std::optional<Engine> engine;
   std::optional<sync::Canonical> canonical;
   if (has_pg) {
-    canonical.emplace(connect(arguments.pg));
+    canonical.emplace(connect(arguments.pg, arguments.schema));
   } else {
     engine.emplace(take(Engine::open(arguments.db)));
   }
@@ -259,6 +260,7 @@ void add_replay(CLI::App& app, Run& run) {
   db->type_name("FILE");
   CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
   pg->type_name("CONNINFO");
+  add_schema(command, arguments->schema);
   command
       ->add_option("--results", arguments->results,
                    "Where the results go, instead of standard output")

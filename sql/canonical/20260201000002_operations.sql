@@ -1872,7 +1872,7 @@ declare
 begin
   for f in
     select p.oid::regprocedure as name, p.proname from pg_proc p
-     where (p.pronamespace = 'tally'::regnamespace and p.proname not in ('known_users', 'insert_user'))
+     where (p.pronamespace = 'tally'::regnamespace and p.proname not in ('known_users', 'insert_user', 'update_updated_at'))
         or p.oid in ('public.reserve_credits(uuid,uuid,integer)'::regprocedure,
                      'public.finalize_job_credits(uuid,integer)'::regprocedure,
                      'public.release_job_credits(uuid)'::regprocedure,

@@ -19,7 +19,6 @@ end;
 $$;
 
 create schema if not exists tally_sync;
-revoke all on schema tally_sync from public, anon, authenticated, service_role;
 grant usage, create on schema tally_sync to tally_owner;
 grant usage on schema tally_sync to tally_device;
 

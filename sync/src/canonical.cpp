@@ -44,19 +44,27 @@ Canonical::Canonical(Canonical&&) noexcept = default;
 Canonical& Canonical::operator=(Canonical&&) noexcept = default;
 Canonical::~Canonical() = default;
 
-Result<Canonical> Canonical::connect(const std::string& conninfo) noexcept {
+Result<Canonical> Canonical::connect(const std::string& conninfo,
+                                     const std::string& schema) noexcept {
   return guarded([&]() -> Result<Canonical> {
+    if (!is_schema_name(schema)) {
+      return Error{Code::invalid_argument,
+                   "'" + schema +
+                       "' cannot be a cell's schema: use lower-case letters, digits and "
+                       "underscores, 41 at most"};
+    }
     auto connection = Connection::open(conninfo);
     if (!connection) return connection.error();
-    return Canonical(std::make_unique<Impl>(std::move(connection).value()));
+    return Canonical(std::make_unique<Impl>(std::move(connection).value(), schema));
   });
 }
 
 Result<std::vector<Verdict>> Canonical::apply(std::span<const std::string> lines) noexcept {
   return guarded([&]() -> Result<std::vector<Verdict>> {
     const auto rows = impl_->connection.query(
-        "select op_id, result, balance, id, index from tally.apply_operations($1::text[]) order by "
-        "line",
+        impl_->here("select op_id, result, balance, id, index"
+                    " from tally.apply_operations($1::text[]) order by line")
+            .c_str(),
         {text_array(lines)});
     if (!rows) return rows.error();
     if (static_cast<std::size_t>(rows->count()) != lines.size())
@@ -74,7 +82,11 @@ Result<std::vector<Verdict>> Canonical::apply(std::span<const std::string> lines
 
 Result<std::vector<Uuid>> Canonical::users() noexcept {
   return guarded([&]() -> Result<std::vector<Uuid>> {
-    const auto rows = impl_->connection.query("select id from auth.users order by id");
+    // A cell's users are those with an account in it.
+    const auto rows = impl_->connection.query(
+        impl_->schema == "public"
+            ? "select id from auth.users order by id"
+            : impl_->here("select user_id from tally.accounts order by user_id").c_str());
     if (!rows) return rows.error();
     std::vector<Uuid> ids;
     for (int row = 0; row < rows->count(); ++row) {
@@ -90,10 +102,13 @@ Result<std::vector<std::vector<TableDigest>>> Canonical::digests(
     std::span<const Uuid> user_ids) noexcept {
   return guarded([&]() -> Result<std::vector<std::vector<TableDigest>>> {
     const auto rows = impl_->connection.query(
-        "select u.place - 1, d.table_name, d.rows, d.digest"
-        " from unnest($1::uuid[]) with ordinality u(id, place)"
-        " cross join lateral tally.digest(u.id) with ordinality d(table_name, rows, digest, place)"
-        " order by u.place, d.place",
+        impl_
+            ->here("select u.place - 1, d.table_name, d.rows, d.digest"
+                   " from unnest($1::uuid[]) with ordinality u(id, place)"
+                   " cross join lateral tally.digest(u.id) with ordinality"
+                   " d(table_name, rows, digest, place)"
+                   " order by u.place, d.place")
+            .c_str(),
         {uuid_array(user_ids)});
     if (!rows) return rows.error();
     std::vector<std::vector<TableDigest>> digests(user_ids.size());
@@ -121,7 +136,7 @@ Result<std::vector<RowTexts>> Canonical::rows(std::string_view table,
                                               const Uuid& user_id) noexcept {
   return guarded([&]() -> Result<std::vector<RowTexts>> {
     const auto rows =
-        impl_->connection.query("select * from tally.rows($1::text, $2::uuid)",
+        impl_->connection.query(impl_->here("select * from tally.rows($1::text, $2::uuid)").c_str(),
                                 {text_parameter(table), text_parameter(user_id.text())});
     if (!rows) return rows.error();
     std::vector<RowTexts> all;

@@ -23,20 +23,54 @@ using RowTexts = std::vector<std::optional<std::string>>;
 struct MigrateOptions {
   /// Where the database has no schema `auth` (plain Postgres), first make what Supabase provides.
   bool shim = false;
+  /// Afterwards, the data that a developer starts with (sql/seed/development.sql).
+  bool seed = false;
   /// Change nothing; report what would be done.
   bool dry_run = false;
 };
 
+enum class MigrationState : std::uint8_t {
+  pending,  ///< Not recorded before this call.
+  recorded,
+  edited,  ///< Recorded, but with another text than ours.
+};
+
 struct Migration {
-  std::string version;    ///< `20260118000001`
-  std::string name;       ///< `modify_profiles`
-  bool recorded = false;  ///< It had been applied before this call.
+  std::string version;  ///< `20260118000001`
+  std::string name;     ///< `modify_profiles`
+  MigrationState state = MigrationState::pending;
 };
 
 struct MigrationReport {
   bool shim = false;                    ///< The shim was (in a dry run: would be) applied.
-  std::vector<Migration> migrations{};  ///< All there are, in order.
+  std::vector<Migration> migrations{};  ///< All of ours, in order.
+  std::vector<std::string> others{};    ///< Recorded versions that are not ours.
   std::string sql{};  ///< In a dry run: everything that would run, as a script for psql.
+};
+
+/// Something that the database lacks, or has otherwise than the migrations make it.
+struct DoctorFinding {
+  std::string what;
+  std::string remedy;
+};
+
+/// Credits that are not as they should be: what a finding is about, and in plain words why.
+struct CanonicalFinding {
+  std::optional<Uuid> user_id;
+  std::string subject;  ///< `job:…`, `payment:…`, `entry:…`, `hold:…` or `account`.
+  std::string kind;
+  std::int64_t difference = 0;  ///< What corrections still have to come to, in credits.
+  bool repairs = false;         ///< repair() corrects it, as far as the balance goes.
+  std::string explanation;
+};
+
+/// An entry that repair() posted.
+struct Correction {
+  Uuid user_id;
+  std::string subject;
+  std::string type;
+  Credits amount;
+  std::string note;
 };
 
 /// One connection to canonical. Thread-compatible: one call at a time. It keeps no state in the
@@ -50,7 +84,10 @@ class TALLY_API Canonical {
  public:
   /// Connects. `conninfo` is a URI, a conninfo string, a database's name, or empty for libpq's PG*
   /// environment; libpq gets it as it is. Failures: unreachable.
-  static Result<Canonical> connect(const std::string& conninfo) noexcept;
+  /// `schema` is `public`, or that of a cell (see MigrateOptions and sql/README.md). Refusals:
+  /// invalid_argument (no plain lower-case name).
+  static Result<Canonical> connect(const std::string& conninfo,
+                                   const std::string& schema = "public") noexcept;
   Canonical(Canonical&&) noexcept;
   Canonical& operator=(Canonical&&) noexcept;
   ~Canonical();
@@ -73,13 +110,29 @@ class TALLY_API Canonical {
   /// The user's rows of one of the PRD's tables, in id order.
   Result<std::vector<RowTexts>> rows(std::string_view table, const Uuid& user_id) noexcept;
 
-  /// Brings the database to this version's schema: each migration that
-  /// `supabase_migrations.schema_migrations` does not name, in a transaction of its own, recorded
-  /// there as the Supabase CLI does. Two at once are safe: the second waits and finds the work
-  /// done. After a failure those before it stay applied, and the next call goes on from there.
-  /// Refusals: illegal_transition (a later migration is recorded before an earlier one). Failures:
-  /// not_found (no schema `auth`, and no shim asked for).
+  /// Brings the database to this version's schema: each migration that the record does not name, in
+  /// a transaction of its own, recorded as the Supabase CLI does
+  /// (`supabase_migrations.schema_migrations`; a cell has a `schema_migrations` of its own). Two at
+  /// once are safe: the second waits and finds the work done. After a failure those before it stay
+  /// applied, and the next call goes on from there. Refusals: illegal_transition (a later migration
+  /// is recorded before an earlier one, or one with another text than ours). Failures: not_found (no
+  /// schema `auth`, and no shim asked for).
   Result<MigrationReport> migrate(const MigrateOptions& options) noexcept;
+  /// What is recorded; changes nothing, and refuses nothing.
+  Result<MigrationReport> migration_status() noexcept;
+
+  /// What is missing or drifted: the server, roles, the record, and every table, column, constraint,
+  /// index, trigger, policy, function and privilege that is not as the migrations make it. For that
+  /// it installs them once more beside the real ones, in a transaction that it rolls back, and
+  /// compares; sign-ups wait as long (about a second). Empty where all is well.
+  Result<std::vector<DoctorFinding>> doctor() noexcept;
+
+  /// What in the ledger is not as it should be, for all users: credits that the PRD's original
+  /// functions gave or took twice, what old data left behind, and every invariant, computed anew.
+  Result<std::vector<CanonicalFinding>> audit() noexcept;
+  /// Posts the entries that correct one user's findings, in one transaction; again, it posts nothing
+  /// more. History is never changed. Takes back at most the balance; the rest stays a finding.
+  Result<std::vector<Correction>> repair(const Uuid& user_id) noexcept;
 
  private:
   class Impl;
@@ -87,8 +140,17 @@ class TALLY_API Canonical {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What migrate() runs on an empty database, as a script for psql; with the shim where asked for.
-TALLY_API std::string migration_script(bool shim);
+struct ScriptOptions {
+  bool shim = false;
+  std::string schema = "public";
+  /// The first and the last version wanted; empty: from the start, to the end.
+  std::string from{};
+  std::string to{};
+};
+
+/// What migrate() runs on an empty database, as a script for psql. Refusals: invalid_argument (a
+/// version that there is not, or no plain lower-case name for a schema).
+TALLY_API Result<std::string> migration_script(const ScriptOptions& options);
 
 /// The version of the libpq in use, `15.18`.
 TALLY_API std::string libpq_version();
