@@ -140,16 +140,16 @@ end;
 $$;
 
 -- The operation claim_draft: a draft is no credit, so nothing of the account is locked. The token, as a
--- setting, is what the policies ask for; it is forgotten when the function returns.
+-- setting, is what the policies ask for; when the function returns it is what it was.
 create or replace function public.claim_draft_prompt(p_session_token text, p_user_id uuid)
 returns uuid
 language plpgsql
 security invoker
 set search_path = ''
-set app.session_token = ''
 as $$
 declare
   v_draft uuid;
+  v_token text := coalesce(current_setting('app.session_token', true), '');
 begin
   if p_user_id is null or coalesce(octet_length(p_session_token), 0) not between 1 and 255 then
     raise exception using errcode = 'TA003', message = 'invalid_argument',
@@ -169,6 +169,7 @@ begin
      where d.id = c.id
     returning d.id, d.created_at)
   select c.id into v_draft from claimed c order by c.created_at desc, c.id desc limit 1;
+  perform set_config('app.session_token', v_token, true);
   return v_draft;
 exception
   when foreign_key_violation then

@@ -149,15 +149,8 @@ class Mover {
     return out;
   }
 
-  bool met_sign_up_trigger() const { return met_sign_up_trigger_; }
-  std::string trigger_name() const { return std::string(sign_up_trigger) + "_" + schema_; }
-
  private:
   std::string moved_word(std::string_view word, bool names_schema) {
-    if (word == sign_up_trigger) {
-      met_sign_up_trigger_ = true;
-      return trigger_name();
-    }
     return names_schema && is_our_schema(word) ? schema_ : std::string(word);
   }
 
@@ -174,7 +167,6 @@ class Mover {
   }
 
   const std::string& schema_;
-  bool met_sign_up_trigger_ = false;
 };
 
 }  // namespace
@@ -212,9 +204,15 @@ std::string essence(std::string_view script) {
 
 std::string moved_to_schema(std::string_view script, const std::string& schema) {
   Mover mover(schema);
-  std::string out = mover.moved(script);
-  if (mover.met_sign_up_trigger())
-    out += "\ndrop trigger if exists " + mover.trigger_name() + " on auth.users;\n";
+  if (script.find(sign_up_trigger) == std::string_view::npos) return mover.moved(script);
+  std::string out;
+  for (const std::string& statement : split_statements(script)) {
+    const auto tokens = tokens_of(statement);
+    const bool about_it = std::any_of(tokens.begin(), tokens.end(), [](const Token& token) {
+      return token.kind == Kind::word && token.text == sign_up_trigger;
+    });
+    if (!about_it) out += mover.moved(statement) + ";\n";
+  }
   return out;
 }
 
