@@ -61,9 +61,10 @@ Migration migration_of(const EmbeddedFile& file) {
 
 /// A text as an SQL literal, between dollar signs and a word that it does not hold.
 std::string as_literal(std::string_view text) {
-  std::string word = "$tally$";
-  while (text.find(word) != std::string_view::npos) word.insert(word.size() - 1, "_");
-  return word + std::string(text) + word;
+  std::string underscores;
+  const auto quote = [&] { return "$tally" + underscores + "$"; };
+  while (text.find(quote()) != std::string_view::npos) underscores += '_';
+  return quote() + std::string(text) + quote();
 }
 
 std::string Texts::recorded(const EmbeddedFile& file) const {
