@@ -1,6 +1,6 @@
-// The canonical half, on a real PostgreSQL of its own with durable settings: reservations through the
-// RPC functions beside the PRD's own bodies, and replay through the array function beside one call an
-// operation. Every ratio is of figures taken in this run, in turns, and is a median.
+// The canonical half, on a real PostgreSQL of its own with durable settings: reservations through
+// the RPC functions beside the PRD's own bodies, and replay through the array function beside one
+// call an operation. Every ratio is of figures taken in this run, in turns, and is a median.
 
 #include <libpq-fe.h>
 
@@ -29,8 +29,8 @@ struct Scale {
   int rounds = tiny ? 1 : 5;
   double seconds = tiny ? 0.05 : 0.6;  ///< One measurement of calls.
   int replayed = tiny ? 100 : 5'000;   ///< Operations of one measurement of replay.
-  std::vector<int> histories = tiny ? std::vector<int>{10, 100}
-                                    : std::vector<int>{10, 1'000, 100'000, 1'000'000};
+  std::vector<int> histories =
+      tiny ? std::vector<int>{10, 100} : std::vector<int>{10, 1'000, 100'000, 1'000'000};
   int jobs_a_user = tiny ? 800 : 400;
   int hot_jobs = tiny ? 4'000 : 40'000;
 };
@@ -43,7 +43,8 @@ double median(std::vector<double> values) {
 /// A connection on which an error ends the benchmark.
 class Link {
  public:
-  explicit Link(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str()), PQfinish) {
+  explicit Link(const std::string& conninfo)
+      : connection_(PQconnectdb(conninfo.c_str()), PQfinish) {
     if (PQstatus(connection_.get()) != CONNECTION_OK)
       throw std::runtime_error(PQerrorMessage(connection_.get()));
     PQsetNoticeProcessor(
@@ -75,11 +76,13 @@ class Link {
 
 std::string numbered(char kind, int n) {
   char text[40];
-  std::snprintf(text, sizeof text, "%08x-0000-7000-8000-%012x", static_cast<unsigned>(kind), static_cast<unsigned>(n));
+  std::snprintf(text, sizeof text, "%08x-0000-7000-8000-%012x", static_cast<unsigned>(kind),
+                static_cast<unsigned>(n));
   return text;
 }
 
-constexpr const char* sql_id = "(lpad(to_hex(%d), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(%s), 12, '0'))::uuid";
+constexpr const char* sql_id =
+    "(lpad(to_hex(%d), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(%s), 12, '0'))::uuid";
 
 std::string id_of(char kind, const std::string& expression) {
   char text[160];
@@ -91,24 +94,35 @@ std::string id_of(char kind, const std::string& expression) {
 /// through: first the hot user's.
 void fill(Link& link, const Scale& scale, int history) {
   const std::string users = std::to_string(scale.users);
-  link.run("insert into auth.users (id, email) select " + id_of('u', "n") + ", n || '@x' from generate_series(0, " + users + ") n");
-  link.run("insert into projects (id, user_id, title, prompt_text, niche_preset) select " + id_of('p', "n") + ", " +
-           id_of('u', "n") + ", 't', 'p', 'facts' from generate_series(0, " + users + ") n");
+  link.run("insert into auth.users (id, email) select " + id_of('u', "n") +
+           ", n || '@x' from generate_series(0, " + users + ") n");
+  link.run("insert into projects (id, user_id, title, prompt_text, niche_preset) select " +
+           id_of('p', "n") + ", " + id_of('u', "n") +
+           ", 't', 'p', 'facts' from generate_series(0, " + users + ") n");
   // Enough to spend, and the history: on the hot user in full, shared out among the others.
-  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " + id_of('u', "u") +
-           ", 'grant', 1000000, 'n', timestamptz '2025-01-01' from generate_series(0, " + users + ") u");
-  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " + id_of('u', "0") +
-           ", 'grant', 1, 'n', timestamptz '2025-01-02' + n * interval '1 second' from generate_series(1, " +
+  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " +
+           id_of('u', "u") +
+           ", 'grant', 1000000, 'n', timestamptz '2025-01-01' from generate_series(0, " + users +
+           ") u");
+  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " +
+           id_of('u', "0") +
+           ", 'grant', 1, 'n', timestamptz '2025-01-02' + n * interval '1 second' from "
+           "generate_series(1, " +
            std::to_string(history) + ") n");
-  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " + id_of('u', "u") +
-           ", 'grant', 1, 'n', timestamptz '2025-01-02' + n * interval '1 second' from generate_series(1, " + users +
-           ") u, generate_series(1, " + std::to_string(std::max(10, history / scale.users)) + ") n");
-  link.run("insert into jobs (id, project_id, user_id) select " + id_of('j', "n") + ", " + id_of('p', "0") + ", " +
-           id_of('u', "0") + " from generate_series(0, " + std::to_string(scale.hot_jobs - 1) + ") n");
+  link.run("insert into credit_ledger (user_id, type, amount, note, created_at) select " +
+           id_of('u', "u") +
+           ", 'grant', 1, 'n', timestamptz '2025-01-02' + n * interval '1 second' from "
+           "generate_series(1, " +
+           users + ") u, generate_series(1, " +
+           std::to_string(std::max(10, history / scale.users)) + ") n");
+  link.run("insert into jobs (id, project_id, user_id) select " + id_of('j', "n") + ", " +
+           id_of('p', "0") + ", " + id_of('u', "0") + " from generate_series(0, " +
+           std::to_string(scale.hot_jobs - 1) + ") n");
   link.run("insert into jobs (id, project_id, user_id) select " +
-           id_of('j', std::to_string(scale.hot_jobs) + " + n") + ", " + id_of('p', "1 + n % " + users) + ", " +
-           id_of('u', "1 + n % " + users) + " from generate_series(0, " +
-           std::to_string(scale.users * scale.jobs_a_user - 1) + ") n");
+           id_of('j', std::to_string(scale.hot_jobs) + " + n") + ", " +
+           id_of('p', "1 + n % " + users) + ", " + id_of('u', "1 + n % " + users) +
+           " from generate_series(0, " + std::to_string(scale.users * scale.jobs_a_user - 1) +
+           ") n");
 }
 
 /// Two databases with the same rows: the PRD's own functions, and ours after an upgrade in place.
@@ -131,7 +145,8 @@ class Pair {
 
   /// Reservations a second, each of a job of its own, on so many connections.
   double reservations(const std::string& conninfo, int connections, bool hot) {
-    std::atomic<int>& next = hot ? hot_[&conninfo == &prd_ ? 0 : 1] : cold_[&conninfo == &prd_ ? 0 : 1];
+    std::atomic<int>& next =
+        hot ? hot_[&conninfo == &prd_ ? 0 : 1] : cold_[&conninfo == &prd_ ? 0 : 1];
     std::atomic<int> done = 0;
     std::atomic<int> ready = 0;
     std::atomic<bool> stop = false;
@@ -189,8 +204,11 @@ class Pair {
 void print_header(const std::string& title) { std::printf("\n%s\n", title.c_str()); }
 
 void bench_reservations(const cli::ThrowawayPostgres& server, const Scale& scale) {
-  print_header("reservations/s through reserve_credits, each durable; ours | the PRD's own function | ratio");
-  std::printf("%12s %12s %8s %10s %10s %8s\n", "entries", "accounts", "callers", "ours", "PRD", "ratio");
+  print_header(
+      "reservations/s through reserve_credits, each durable; ours | the PRD's own function | "
+      "ratio");
+  std::printf("%12s %12s %8s %10s %10s %8s\n", "entries", "accounts", "callers", "ours", "PRD",
+              "ratio");
   std::vector<double> by_history;
   double random_8 = 0;
   double hot_8 = 0;
@@ -229,7 +247,8 @@ std::string on_job(int job) { return R"("job_id":")" + numbered('j', job) + R"("
 std::string of_user(int user) { return R"("user_id":")" + numbered('u', user) + R"(")"; }
 
 /// Operations/s in calls of `batch` lines.
-double replay(sync::Canonical& canonical, const std::vector<std::string>& lines, std::size_t batch) {
+double replay(sync::Canonical& canonical, const std::vector<std::string>& lines,
+              std::size_t batch) {
   const auto start = Clock::now();
   for (std::size_t at = 0; at < lines.size(); at += batch) {
     const std::span<const std::string> part(lines.data() + at, std::min(batch, lines.size() - at));
@@ -238,7 +257,8 @@ double replay(sync::Canonical& canonical, const std::vector<std::string>& lines,
         throw std::runtime_error("refused: " + std::string(name_of(verdict.code)));
     }
   }
-  return static_cast<double>(lines.size()) / std::chrono::duration<double>(Clock::now() - start).count();
+  return static_cast<double>(lines.size()) /
+         std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
@@ -255,11 +275,12 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
   int op = 1'000'000;
   const int stages = 8;
   constexpr const char* names[stages] = {"SCRIPTING", "VOICE_GEN", "ALIGNMENT", "VISUAL_PLAN",
-                                         "IMAGE_GEN", "TIMELINE", "RENDERING", "PACKAGING"};
+                                         "IMAGE_GEN", "TIMELINE",  "RENDERING", "PACKAGING"};
   const auto user_of = [&](int j) { return 1 + j % scale.users; };
   const auto create = [&](std::vector<std::string>& lines, int j) {
-    lines.push_back(line("create_job", op++, on_job(j) + "," + of_user(user_of(j)) + R"(,"project_id":")" +
-                                                numbered('p', user_of(j)) + R"(")"));
+    lines.push_back(line("create_job", op++,
+                         on_job(j) + "," + of_user(user_of(j)) + R"(,"project_id":")" +
+                             numbered('p', user_of(j)) + R"(")"));
   };
   struct Kind {
     const char* name;
@@ -272,7 +293,8 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
        [&](int n) {
          std::vector<std::string> lines;
          for (int i = 0; i < n; ++i)
-           lines.push_back(line("add_credits", op++, of_user(user_of(i)) + R"(,"amount":1,"type":"grant")"));
+           lines.push_back(
+               line("add_credits", op++, of_user(user_of(i)) + R"(,"amount":1,"type":"grant")"));
          return lines;
        }},
       {"add_credits, one user", nothing,
@@ -291,30 +313,37 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
        [&](int n) {
          std::vector<std::string> lines;
          for (int i = 0; i < n / 2; ++i, ++job) {
-           lines.push_back(line("reserve_credits", op++, of_user(user_of(job)) + "," + on_job(job) + R"(,"amount":3)"));
+           lines.push_back(line("reserve_credits", op++,
+                                of_user(user_of(job)) + "," + on_job(job) + R"(,"amount":3)"));
            lines.push_back(line("finalize_job_credits", op++, on_job(job) + R"(,"final_cost":2)"));
          }
          return lines;
        }},
-      {"whole jobs, 21 operations each", nothing,
-       [&](int n) {
+      {"whole jobs, 21 operations each", nothing, [&](int n) {
          std::vector<std::string> lines;
          for (; static_cast<int>(lines.size()) < n; ++job) {
            create(lines, job);
-           lines.push_back(line("reserve_credits", op++, of_user(user_of(job)) + "," + on_job(job) + R"(,"amount":3)"));
+           lines.push_back(line("reserve_credits", op++,
+                                of_user(user_of(job)) + "," + on_job(job) + R"(,"amount":3)"));
            lines.push_back(line("advance_job", op++, on_job(job) + R"(,"to":"QUEUED")"));
            for (const char* stage : names) {
-             lines.push_back(line("advance_job", op++, on_job(job) + R"(,"to":")" + stage + R"(")"));
-             lines.push_back(line("report_progress", op++, on_job(job) + R"(,"step_name":")" + stage + R"(","progress_pct":50)"));
+             lines.push_back(
+                 line("advance_job", op++, on_job(job) + R"(,"to":")" + stage + R"(")"));
+             lines.push_back(
+                 line("report_progress", op++,
+                      on_job(job) + R"(,"step_name":")" + stage + R"(","progress_pct":50)"));
            }
-           lines.push_back(line("add_asset", op++, on_job(job) + R"(,"asset_id":")" + numbered('a', job) +
-                                                     R"(","type":"video","url":"u","storage_path":"s")"));
+           lines.push_back(line("add_asset", op++,
+                                on_job(job) + R"(,"asset_id":")" + numbered('a', job) +
+                                    R"(","type":"video","url":"u","storage_path":"s")"));
            lines.push_back(line("complete_job", op++, on_job(job) + R"(,"final_cost":2)"));
          }
          return lines;
        }}};
-  print_header("replay through tally.apply_operations, operations/s by operations a call, unix socket");
-  std::printf("%-32s %8s %8s %8s %8s %22s\n", "", "1", "100", "1,000", "5,000", "1,000 a call / 1 a call");
+  print_header(
+      "replay through tally.apply_operations, operations/s by operations a call, unix socket");
+  std::printf("%-32s %8s %8s %8s %8s %22s\n", "", "1", "100", "1,000", "5,000",
+              "1,000 a call / 1 a call");
   for (const Kind& kind : kinds) {
     std::vector<double> medians;
     std::vector<std::vector<double>> figures(4);
@@ -328,8 +357,8 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
       }
     }
     for (const auto& of_batch : figures) medians.push_back(median(of_batch));
-    std::printf("%-32s %8.0f %8.0f %8.0f %8.0f %22.1f\n", kind.name, medians[0], medians[1], medians[2],
-                medians[3], medians[2] / medians[0]);
+    std::printf("%-32s %8.0f %8.0f %8.0f %8.0f %22.1f\n", kind.name, medians[0], medians[1],
+                medians[2], medians[3], medians[2] / medians[0]);
     std::fflush(stdout);
   }
 
@@ -337,15 +366,20 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
   std::vector<double> floor;
   for (int round = 0; round < scale.rounds; ++round) {
     const auto start = Clock::now();
-    link.run("begin; set local role tally_owner;"
-             "insert into credit_ledger (user_id, type, amount, note, balance_after, seq) select " +
-             id_of('u', "0") + ", 'grant', 1, 'n', a.balance + n, a.seq + n from tally.accounts a, generate_series(1, " +
-             std::to_string(scale.replayed) + ") n where a.user_id = " + id_of('u', "0") + ";"
-             "update tally.accounts set balance = balance + " + std::to_string(scale.replayed) + ", seq = seq + " +
-             std::to_string(scale.replayed) + " where user_id = " + id_of('u', "0") + "; commit");
+    link.run(
+        "begin; set local role tally_owner;"
+        "insert into credit_ledger (user_id, type, amount, note, balance_after, seq) select " +
+        id_of('u', "0") +
+        ", 'grant', 1, 'n', a.balance + n, a.seq + n from tally.accounts a, generate_series(1, " +
+        std::to_string(scale.replayed) + ") n where a.user_id = " + id_of('u', "0") +
+        ";"
+        "update tally.accounts set balance = balance + " +
+        std::to_string(scale.replayed) + ", seq = seq + " + std::to_string(scale.replayed) +
+        " where user_id = " + id_of('u', "0") + "; commit");
     floor.push_back(scale.replayed / std::chrono::duration<double>(Clock::now() - start).count());
   }
-  std::printf("floor: %d entries of one user by one INSERT … SELECT, nothing decided: %.0f/s\n", scale.replayed, median(floor));
+  std::printf("floor: %d entries of one user by one INSERT … SELECT, nothing decided: %.0f/s\n",
+              scale.replayed, median(floor));
 }
 
 void bench_balance(const cli::ThrowawayPostgres& server, const Scale& scale) {
@@ -372,10 +406,12 @@ int run() {
   const Scale scale;
   const cli::ThrowawayPostgres server;
   Link link(server.conninfo());
-  std::printf("PostgreSQL %s, fsync %s, synchronous_commit %s, shared_buffers %s, %u cores, %d rounds, medians\n",
-              link.run("show server_version").c_str(), link.run("show fsync").c_str(),
-              link.run("show synchronous_commit").c_str(), link.run("show shared_buffers").c_str(),
-              std::thread::hardware_concurrency(), scale.rounds);
+  std::printf(
+      "PostgreSQL %s, fsync %s, synchronous_commit %s, shared_buffers %s, %u cores, %d rounds, "
+      "medians\n",
+      link.run("show server_version").c_str(), link.run("show fsync").c_str(),
+      link.run("show synchronous_commit").c_str(), link.run("show shared_buffers").c_str(),
+      std::thread::hardware_concurrency(), scale.rounds);
   bench_replay(server, scale);
   bench_reservations(server, scale);
   bench_balance(server, scale);

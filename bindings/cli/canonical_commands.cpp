@@ -266,14 +266,14 @@ Exit audit_canonical(const std::string& pg, const std::string& schema, bool repa
   print_findings(findings);
   std::int64_t repairable = 0;
   for (const sync::CanonicalFinding& finding : findings) repairable += finding.repairs ? 1 : 0;
-  print(findings.empty() ? paint(Paint::green, "nothing is wrong") + "\n"
-                         : paint(Paint::red, counted(static_cast<std::int64_t>(findings.size()),
-                                                     "finding", "findings")) +
-                               (repair || repairable == 0
-                                    ? ""
-                                    : "; --repair corrects " + std::to_string(repairable) +
-                                          " of them by new entries") +
-                               "\n");
+  print(findings.empty()
+            ? paint(Paint::green, "nothing is wrong") + "\n"
+            : paint(Paint::red,
+                    counted(static_cast<std::int64_t>(findings.size()), "finding", "findings")) +
+                  (repair || repairable == 0 ? ""
+                                             : "; --repair corrects " + std::to_string(repairable) +
+                                                   " of them by new entries") +
+                  "\n");
   return exit;
 }
 

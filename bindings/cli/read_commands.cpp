@@ -159,8 +159,8 @@ void add_audit(CLI::App& app, Run& run) {
     std::string schema = "public";
     bool repair = false;
   };
-  CLI::App* command = add_command(
-      app, run, "audit", "Recompute balances, numbers and holds from a half's entries");
+  CLI::App* command =
+      add_command(app, run, "audit", "Recompute balances, numbers and holds from a half's entries");
   auto arguments = std::make_shared<AuditArguments>();
   CLI::Option_group* half = command->add_option_group("half");
   CLI::Option* db = half->add_option("--db", arguments->db, "The mirror's file");

@@ -219,8 +219,11 @@ Code apply(Work& work, const RetryJob& op) {
   if (find_job_move(now.status, JobStatus::QUEUED, RetryJob::row.name) == nullptr) {
     return Code::illegal_transition;
   }
-  if (store.accounts.get(now.u).balance < op.amount.value) return Code::insufficient_credits;
+  if (store.accounts.get(now.u).balance + now.hold < op.amount.value)
+    return Code::insufficient_credits;
 
+  // A FAILED job has no hold, but one that old data left on canonical: it is released first.
+  if (now.hold > 0) release(work, j);
   open_hold(work, j, op.amount);
   JobRow& job = store.jobs.edit(j);
   job.status = JobStatus::QUEUED;

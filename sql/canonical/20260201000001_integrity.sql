@@ -341,6 +341,24 @@ create table if not exists tally.applied_operations (
   primary key (op_id, user_id)
 );
 
+-- What a job's entries came to when this migration numbered them, for audit: actual is the sum of what
+-- the original functions wrote, charge the first usage after the latest reservation, hold what was open.
+-- Kept here because a job that is deleted later takes its name off its entries.
+create table if not exists tally.old_jobs (
+  user_id uuid    not null,
+  job_id  uuid    not null,
+  actual  bigint  not null,
+  charge  bigint  not null,
+  hold    integer not null,
+  primary key (user_id, job_id)
+);
+
+-- Entries that named no job then, though they are a job's: what becomes of them, nobody can tell.
+create table if not exists tally.old_strays (
+  entry_id uuid primary key,
+  user_id  uuid not null
+);
+
 -- An entry on its way to the ledger. place: which of its operation's entries it is, from 0.
 do $$
 begin
@@ -357,7 +375,8 @@ do $$
 declare
   t text;
 begin
-  foreach t in array array['codes', 'operations', 'fields', 'job_moves', 'accounts', 'job_state', 'payments', 'applied_operations'] loop
+  foreach t in array array['codes', 'operations', 'fields', 'job_moves', 'accounts', 'job_state', 'payments', 'applied_operations',
+                           'old_jobs', 'old_strays'] loop
     execute format('alter table tally.%I owner to tally_owner', t);
     execute format('revoke all on tally.%I from public', t);
   end loop;
@@ -398,47 +417,119 @@ as $$
   select 'public' <> 'pub' || 'lic';
 $$;
 
+create or replace function tally.stage_names()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+  select array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING'];
+$$;
+
 -- Old rows --------------------------------------------------------------------------------------
 
 alter table public.credit_ledger add column if not exists seq bigint;
 
 do $$
+declare
+  v_user uuid;
+  v_entry uuid;
+  v_sum numeric;
 begin
-  -- On a second run there is nothing left to number, and the triggers below would refuse it.
-  if exists (select from public.credit_ledger where seq is null and user_id is not null) then
-    update public.credit_ledger l
-       set seq = n.seq, balance_after = n.balance_after
-      from (select id,
-                   row_number() over w as seq,
-                   sum(amount) over (w rows unbounded preceding) as balance_after
-              from public.credit_ledger
-             where user_id is not null
-            window w as (partition by user_id order by created_at, id)) n
-     where l.id = n.id;
-
-    -- Hold: minus the job's reserve and refund entries from its latest negative reserve on.
-    insert into tally.job_state (user_id, job_id, hold, reservation, active_at)
-    select j.user_id, j.id, greatest(coalesce(h.hold, 0), 0), r.id, now()
-      from public.jobs j
-      left join lateral (
-        select l.id, l.seq from public.credit_ledger l
-         where l.job_id = j.id and l.user_id = j.user_id and l.type = 'reserve' and l.amount < 0
-         order by l.seq desc limit 1) r on true
-      left join lateral (
-        select -sum(l.amount) as hold from public.credit_ledger l
-         where l.job_id = j.id and l.user_id = j.user_id and l.type in ('reserve', 'refund')
-           and l.seq >= r.seq) h on true
-    on conflict do nothing;
-
-    insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
-    select distinct on (stripe_payment_id) stripe_payment_id,
-           case when type = 'expire' then 'expire_credits' else 'add_credits' end,
-           user_id, abs(amount), type
-      from public.credit_ledger
-     where stripe_payment_id is not null and user_id is not null
-     order by stripe_payment_id, created_at, id
-    on conflict do nothing;
+  -- On a second run there is nothing left to do, and the triggers below would refuse it.
+  if exists (select from tally.accounts) then
+    return;
   end if;
+
+  select r.user_id, r.id, r.running into v_user, v_entry, v_sum
+    from (select l.user_id, l.id, l.created_at, sum(l.amount::numeric) over w as running from public.credit_ledger l
+           where l.user_id is not null
+          window w as (partition by l.user_id order by l.created_at, l.id rows unbounded preceding)) r
+   where r.running not between -2147483648 and 2147483647
+   order by r.user_id, r.created_at, r.id limit 1;
+  if found then
+    raise exception using errcode = '22003',
+      message = format('user %s: with entry %s the balance is %s, which is no INTEGER', v_user, v_entry, v_sum),
+      hint = 'The original add_credits and reserve_credits took any amount from anybody. Delete or lower the '
+             'entry that is not meant, and run this migration again.';
+  end if;
+
+  update public.credit_ledger l
+     set seq = n.seq, balance_after = n.balance_after
+    from (select id,
+                 row_number() over w as seq,
+                 sum(amount) over (w rows unbounded preceding) as balance_after
+            from public.credit_ledger
+           where user_id is not null
+          window w as (partition by user_id order by created_at, id)) n
+   where l.id = n.id;
+
+  -- Hold: minus the job's reserve and refund entries from its latest negative reserve on. Entries that
+  -- somebody gave by hand are meant; what somebody took by hand, from a job, corrects it.
+  insert into tally.old_jobs (user_id, job_id, actual, charge, hold)
+  select e.user_id, e.job_id,
+         coalesce(sum(e.amount) filter (where e.amount < 0 or e.type in ('reserve', 'usage')
+                                           or (e.type = 'refund' and e.seq >= e.reserved_at)
+                                           or e.note in ('Unused credits refund', 'Job failed - credits released')), 0),
+         coalesce(sum(e.amount) filter (where e.seq = e.charged_at), 0),
+         least(greatest(-coalesce(sum(e.amount) filter (
+           where e.type in ('reserve', 'refund') and e.seq >= e.reserved_at), 0), 0), 2147483647)
+    from (select l.user_id, l.job_id, l.seq, l.type, l.amount, l.note,
+                 max(l.seq) filter (where l.type = 'reserve' and l.amount < 0) over job as reserved_at,
+                 min(l.seq) filter (where l.type = 'usage' and l.amount <= 0) over job as charged_at
+            from public.credit_ledger l
+            join public.jobs j on j.id = l.job_id and j.user_id = l.user_id
+          window job as (partition by l.user_id, l.job_id)) e
+   group by e.user_id, e.job_id;
+
+  insert into tally.old_strays (entry_id, user_id)
+  select l.id, l.user_id from public.credit_ledger l
+   where l.job_id is null and l.user_id is not null
+     and (l.type = 'reserve' or l.note in ('Unused credits refund', 'Job failed - credits released'));
+
+  insert into tally.job_state (user_id, job_id, hold, reservation, active_at)
+  select j.user_id, j.id, coalesce(o.hold, 0), r.id, now()
+    from public.jobs j
+    left join tally.old_jobs o on o.user_id = j.user_id and o.job_id = j.id
+    left join lateral (
+      select l.id from public.credit_ledger l
+       where l.job_id = j.id and l.user_id = j.user_id and l.type = 'reserve' and l.amount < 0
+       order by l.seq desc limit 1) r on true
+  on conflict do nothing;
+
+  -- The original functions settled without saying so on the job.
+  update public.jobs j
+     set cost_credits_final = least(-o.charge, 2147483647)
+    from tally.old_jobs o
+   where o.user_id = j.user_id and o.job_id = j.id and o.hold = 0 and j.cost_credits_final is null
+     and exists (select from public.credit_ledger l
+                  where l.job_id = j.id and l.user_id = j.user_id and l.type = 'usage' and l.amount <= 0);
+
+  insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
+  select distinct on (stripe_payment_id) stripe_payment_id,
+         case when type = 'expire' then 'expire_credits' else 'add_credits' end,
+         user_id, least(abs(amount::bigint), 2147483647), type
+    from public.credit_ledger
+   where stripe_payment_id <> '' and user_id is not null
+   order by stripe_payment_id, created_at, id
+  on conflict do nothing;
+
+  -- A job in the midst of its stages has its steps: those before its own have succeeded.
+  insert into public.job_steps (id, job_id, step_name, step_order, state, progress_pct, started_at)
+  select overlay(j.id::text placing '8' || s.n from 15 for 2)::uuid, j.id, s.name, s.n,
+         (case when s.n < c.n then 'succeeded' when s.n = c.n then 'started' else 'pending' end)::public.step_state,
+         case when s.n < c.n then 100 else 0 end, case when s.n = c.n then j.started_at end
+    from public.jobs j
+    join unnest(tally.stage_names()) with ordinality c(name, n) on c.name = j.status::text
+   cross join unnest(tally.stage_names()) with ordinality s(name, n)
+  on conflict do nothing;
+
+  -- Users from before there was a sign-up trigger have a profile like everybody.
+  insert into public.profiles (id, display_name)
+  select u.id, coalesce(u.raw_user_meta_data ->> 'name', u.raw_user_meta_data ->> 'full_name', 'User')
+    from auth.users u
+   where not tally.is_cell()
+  on conflict do nothing;
 end;
 $$;
 
@@ -745,27 +836,26 @@ begin
 end;
 $$;
 
--- The PRD's function, in constant time.
+-- The PRD's function, in constant time: the latest entry has the balance. It runs with the caller's own
+-- rights, so what row-level security lets through is all that a user can see.
 create or replace function public.get_credit_balance(p_user_id uuid)
 returns integer
-language sql
+language plpgsql
 stable
-security definer
+security invoker
 set search_path = ''
 as $$
-  select coalesce((select a.balance from tally.accounts a where a.user_id = p_user_id), 0);
+begin
+  if row_security_active('public.credit_ledger') and p_user_id is distinct from auth.uid() then
+    raise exception using errcode = 'TA001', message = 'not_permitted', detail = 'The balance is another user''s.';
+  end if;
+  return coalesce((select l.balance_after from public.credit_ledger l
+                    where l.user_id = p_user_id and l.seq is not null
+                    order by l.seq desc limit 1), 0);
+end;
 $$;
 
 -- Jobs ------------------------------------------------------------------------------------------
-
-create or replace function tally.stage_names()
-returns text[]
-language sql
-immutable
-set search_path = ''
-as $$
-  select array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING'];
-$$;
 
 -- The eight steps of a job, or those that it lacks: under derived ids (version digit 8, then the
 -- step's order), under random ones where those are taken.

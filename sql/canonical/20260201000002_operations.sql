@@ -838,15 +838,23 @@ declare
 begin
   r.result := case
     when j.status <> 'FAILED' then 'illegal_transition'
-    when a.balance < v_amount then 'insufficient_credits'
+    when a.balance + j.hold < v_amount then 'insufficient_credits'
     else 'ok' end;
   if r.result = 'ok' then
     update public.job_steps t
        set state = 'pending', progress_pct = 0, status_message = null, error_message = null, logs_url = null,
            artifacts_json = '{}', started_at = null, finished_at = null
      where t.job_id = j.id and j.user_id = p_user and t.state = 'failed';
-    -- A FAILED job has no hold; one that old data left is audit's to give back.
+    r.types := array['reserve'];
+    r.amounts := array[-v_amount];
+    r.notes := array['Reserved for job'];
     r.held := (v_amount - j.hold)::bigint;
+    if j.hold > 0 then
+      -- A FAILED job has none, but one that old data left: it is released first.
+      r.types := array['refund'] || r.types;
+      r.amounts := array[j.hold] || r.amounts;
+      r.notes := array['Job failed - credits released'] || r.notes;
+    end if;
     j.hold := v_amount;
     j.reservation := o.op_id;
     j.cost_credits_reserved := v_amount;
@@ -859,9 +867,6 @@ begin
     j.error_message := null;
     j.finished_at := null;
     r.job := j;
-    r.types := array['reserve'];
-    r.amounts := array[-v_amount];
-    r.notes := array['Reserved for job'];
   end if;
   return r;
 end;
@@ -1732,23 +1737,59 @@ begin
 end;
 $$;
 
+-- For the caller below, who may not look into our tables.
+create or replace function tally.is_user(p_user uuid)
+returns boolean
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select exists (select from tally.accounts a where a.user_id = p_user)
+      or exists (select from tally.known_users(array[p_user]));
+$$;
+
+-- The operation claim_draft: a draft is no credit, so nothing of the account is locked. It runs with the
+-- caller's own rights. The token, as a setting, is what the policies ask for; when the function returns it
+-- is what it was.
 create or replace function public.claim_draft_prompt(p_session_token text, p_user_id uuid)
 returns uuid
 language plpgsql
-security definer
+security invoker
 set search_path = ''
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
 as $$
 declare
-  v tally.verdict := tally.apply_alone(p_user_id, 'claim_draft',
-    jsonb_build_object('session_token', p_session_token, 'user_id', p_user_id));
+  v_draft uuid;
+  v_token text := coalesce(current_setting('app.session_token', true), '');
 begin
-  if v.result not in ('ok', 'draft_not_found') then
-    perform tally.refuse(v.result);
+  if p_user_id is null or coalesce(octet_length(p_session_token), 0) not between 1 and 255 then
+    raise exception using errcode = 'TA003', message = 'invalid_argument',
+      detail = 'A session token of 1 to 255 bytes and a user are needed.';
+  elsif row_security_active('public.draft_prompts') then
+    if p_user_id is distinct from auth.uid() then
+      raise exception using errcode = 'TA001', message = 'not_permitted', detail = 'A draft is claimed for oneself.';
+    end if;
+  elsif not tally.is_user(p_user_id) then
+    raise exception using errcode = 'TA010', message = 'user_not_found', detail = 'No such user is known here.';
   end if;
-  return v.id;
+  perform set_config('app.session_token', p_session_token, true);
+  with
+  claimable as (
+    select d.id from public.draft_prompts d
+     where d.session_token = p_session_token and d.user_id is null and d.expires_at > now()
+     order by d.id for no key update),
+  claimed as (
+    update public.draft_prompts d set user_id = p_user_id
+      from claimable c
+     where d.id = c.id
+    returning d.id, d.created_at)
+  select c.id into v_draft from claimed c order by c.created_at desc, c.id desc limit 1;
+  perform set_config('app.session_token', v_token, true);
+  return v_draft;
+exception
+  when foreign_key_violation then
+    -- Somebody signed in whose user is gone.
+    raise exception using errcode = 'TA010', message = 'user_not_found', detail = 'No such user is known here.';
 end;
 $$;
 
@@ -1775,13 +1816,17 @@ $$;
 
 -- Rows and digest --------------------------------------------------------------------------------
 
+-- A time as both halves show it. One that a plain writer put beyond the years 1 to 9999 is shown as the
+-- nearest that is not.
 create or replace function tally.time_text(t timestamptz)
 returns text
 language sql
 stable
 set search_path = ''
 as $$
-  select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+  select case when t is not null then
+    to_char(least(greatest(t, timestamptz '0001-01-01 00:00:00Z'), timestamptz '9999-12-31 23:59:59.999999Z')
+            at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
 $$;
 
 -- A user's rows of one of the PRD's tables, by primary key, every column as the mirror's view shows
@@ -1889,7 +1934,8 @@ revoke execute on all functions in schema tally from public;
 -- The migration role may replay traces and compare rows; who else may, the security migration says.
 grant usage on schema tally to current_user;
 grant select on tally.operations, tally.fields, tally.job_moves, tally.codes to current_user;
-grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid) to current_user;
+grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid), tally.is_user(uuid)
+  to current_user;
 
 revoke create on schema public, tally from tally_owner;
 revoke tally_owner from current_user;

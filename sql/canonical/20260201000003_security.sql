@@ -6,7 +6,8 @@
 --   authenticated  own rows only: reads all of the PRD's tables; writes profile (name, picture,
 --                  preferences), drafts, projects and voice profiles; get_credit_balance and
 --                  claim_draft_prompt for oneself
---   service_role   all rows; of the ledger it only inserts; every function of the PRD
+--   service_role   all rows; of the ledger it only inserts, profiles it does not delete; every function
+--                  of the PRD
 --   tally_owner    what our functions do (its policies are in the integrity migration)
 --
 -- No function that runs with its owner's rights can be executed by anon or authenticated.
@@ -37,8 +38,8 @@ begin
     execute format('revoke all on function %s from public, anon, authenticated, service_role', f);
   end loop;
   -- Our own tables: their owner is not subject to row-level security, and nobody else has business there.
-  foreach t in array array['accounts', 'job_state', 'payments', 'applied_operations', 'codes', 'operations', 'fields',
-                           'job_moves'] loop
+  foreach t in array array['accounts', 'job_state', 'payments', 'applied_operations', 'old_jobs', 'old_strays', 'codes',
+                           'operations', 'fields', 'job_moves'] loop
     execute format('alter table tally.%I enable row level security', t);
   end loop;
 end;
@@ -60,8 +61,10 @@ create policy reading on tally.job_moves for select using (true);
 revoke create on schema public from public, anon, authenticated, service_role;
 grant usage on schema public to anon, authenticated, service_role;
 
-grant select, insert, update, delete on public.profiles, public.draft_prompts, public.projects, public.jobs,
-  public.job_steps, public.assets, public.voice_profiles to service_role;
+-- A profile lives as long as its user, and users are not deleted.
+grant select, insert, update, delete on public.draft_prompts, public.projects, public.jobs, public.job_steps,
+  public.assets, public.voice_profiles to service_role;
+grant select, insert, update on public.profiles to service_role;
 grant select, insert on public.credit_ledger to service_role;
 
 grant select on public.profiles to authenticated;
@@ -86,13 +89,13 @@ create policy draft_insert on public.draft_prompts for insert to anon, authentic
 drop policy if exists draft_select on public.draft_prompts;
 create policy draft_select on public.draft_prompts for select to anon, authenticated
   using (user_id = (select auth.uid())
-         or (user_id is null and session_token = (select nullif(current_setting('app.session_token', true), ''))));
+         or (user_id is null and session_token = nullif((select current_setting('app.session_token', true)), '')));
 drop policy if exists draft_update on public.draft_prompts;
 create policy draft_update on public.draft_prompts for update to anon, authenticated
   using (user_id = (select auth.uid())
-         or (user_id is null and session_token = (select nullif(current_setting('app.session_token', true), ''))))
+         or (user_id is null and session_token = nullif((select current_setting('app.session_token', true)), '')))
   with check (user_id = (select auth.uid())
-         or (user_id is null and session_token = (select nullif(current_setting('app.session_token', true), ''))));
+         or (user_id is null and session_token = nullif((select current_setting('app.session_token', true)), '')));
 
 grant select, insert, update, delete on public.projects, public.voice_profiles to authenticated;
 drop policy if exists projects_all on public.projects;
@@ -118,67 +121,7 @@ create policy assets_select on public.assets for select to authenticated
 
 -- Functions -------------------------------------------------------------------------------------
 
--- These two a signed-in user may call, for oneself, so they run with the caller's own rights: what
--- the policies above let through is all that they can see or change.
-
--- In constant time: the latest entry has the balance.
-create or replace function public.get_credit_balance(p_user_id uuid)
-returns integer
-language plpgsql
-stable
-security invoker
-set search_path = ''
-as $$
-begin
-  if row_security_active('public.credit_ledger') and p_user_id is distinct from auth.uid() then
-    raise exception using errcode = 'TA001', message = 'not_permitted', detail = 'The balance is another user''s.';
-  end if;
-  return coalesce((select l.balance_after from public.credit_ledger l
-                    where l.user_id = p_user_id and l.seq is not null
-                    order by l.seq desc limit 1), 0);
-end;
-$$;
-
--- The operation claim_draft: a draft is no credit, so nothing of the account is locked. The token, as a
--- setting, is what the policies ask for; when the function returns it is what it was.
-create or replace function public.claim_draft_prompt(p_session_token text, p_user_id uuid)
-returns uuid
-language plpgsql
-security invoker
-set search_path = ''
-as $$
-declare
-  v_draft uuid;
-  v_token text := coalesce(current_setting('app.session_token', true), '');
-begin
-  if p_user_id is null or coalesce(octet_length(p_session_token), 0) not between 1 and 255 then
-    raise exception using errcode = 'TA003', message = 'invalid_argument',
-      detail = 'A session token of 1 to 255 bytes and a user are needed.';
-  elsif row_security_active('public.draft_prompts') and p_user_id is distinct from auth.uid() then
-    raise exception using errcode = 'TA001', message = 'not_permitted', detail = 'A draft is claimed for oneself.';
-  end if;
-  perform set_config('app.session_token', p_session_token, true);
-  with
-  claimable as (
-    select d.id from public.draft_prompts d
-     where d.session_token = p_session_token and d.user_id is null and d.expires_at > now()
-     order by d.id for no key update),
-  claimed as (
-    update public.draft_prompts d set user_id = p_user_id
-      from claimable c
-     where d.id = c.id
-    returning d.id, d.created_at)
-  select c.id into v_draft from claimed c order by c.created_at desc, c.id desc limit 1;
-  perform set_config('app.session_token', v_token, true);
-  return v_draft;
-exception
-  when foreign_key_violation then
-    raise exception using errcode = 'TA010', message = 'user_not_found', detail = 'No such user is known here.';
-end;
-$$;
-
-alter function public.get_credit_balance(uuid) owner to current_user;
-alter function public.claim_draft_prompt(text, uuid) owner to current_user;
+-- These two a signed-in user may call, for oneself: they run with the caller's own rights.
 grant execute on function public.get_credit_balance(uuid), public.claim_draft_prompt(text, uuid)
   to authenticated, service_role;
 grant execute on function public.reserve_credits(uuid, uuid, integer), public.finalize_job_credits(uuid, integer),
@@ -188,7 +131,7 @@ grant execute on function public.reserve_credits(uuid, uuid, integer), public.fi
 -- Who replays traces and compares rows.
 grant usage on schema tally to service_role;
 grant select on tally.operations, tally.fields, tally.job_moves, tally.codes to service_role;
-grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid)
+grant execute on function tally.apply_operations(text[]), tally.rows(text, uuid), tally.digest(uuid), tally.is_user(uuid)
   to service_role;
 
 revoke tally_owner from current_user;

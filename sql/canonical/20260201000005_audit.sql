@@ -5,9 +5,9 @@
 -- What they did, with R reserved and F the final cost: finalize deleted the reservation and then gave
 -- R − F back all the same; release deleted it and gave R back; a second reservation was deleted with the
 -- first; a second finalize charged again; a negative amount put credits in. A reservation that was
--- deleted leaves no trace, so what is right for a job is: what it was charged, once, and what it still
--- holds. Anything else that its entries come to is the difference. Entries made since the integrity
--- migration (after old_seq) are right by construction, and are only checked.
+-- deleted leaves no trace, so what is right for a job is: what it was charged, once, and what it then
+-- still held. Anything else that its entries came to is the difference; the integrity migration kept the
+-- three (tally.old_jobs). Entries made since are right by construction, and are only checked.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -42,8 +42,8 @@ begin
 end;
 $$;
 
--- Jobs whose entries from before the migration come to something else than one charge and the hold
--- that was open.
+-- Jobs whose entries from before the migration came to something else than one charge and the hold that
+-- was open, whether or not the job is still there.
 create or replace function tally.audit_jobs(p_user uuid)
 returns setof tally.finding
 language plpgsql
@@ -52,38 +52,25 @@ set search_path = ''
 as $$
 begin
   return query
-  with
-  entry as (
-    select l.user_id, l.job_id, l.seq, l.type, l.amount,
-           max(l.seq) filter (where l.type = 'reserve' and l.amount < 0) over job as reserved_at,
-           min(l.seq) filter (where l.type = 'usage' and l.amount <= 0) over job as charged_at
-      from public.credit_ledger l
-      join tally.accounts a on a.user_id = l.user_id and l.seq <= a.old_seq
-      join public.jobs j on j.id = l.job_id and j.user_id = l.user_id
-     where p_user is null or l.user_id = p_user
-    window job as (partition by l.user_id, l.job_id)
-  ),
-  job as (
-    select e.user_id, e.job_id, sum(e.amount) as actual,
-           coalesce(sum(e.amount) filter (where e.seq = e.charged_at), 0) as charge,
-           greatest(-coalesce(sum(e.amount) filter (where e.type in ('reserve', 'refund') and e.seq >= e.reserved_at), 0), 0) as hold
-      from entry e group by e.user_id, e.job_id
-  )
-  select j.user_id, 'job:' || j.job_id, j.job_id,
-         case when j.actual + coalesce(r.posted, 0) > j.charge - j.hold then 'given_twice' else 'charged_twice' end,
-         (j.charge - j.hold)::bigint, j.actual::bigint, coalesce(r.posted, 0)::bigint, true,
-         format('Job %s: its old entries come to %s credits; right is %s (charged once %s, still held %s), so %s were %s.%s',
-                j.job_id, j.actual, j.charge - j.hold, -j.charge, j.hold, abs(j.actual - j.charge + j.hold),
-                case when j.actual > j.charge - j.hold then 'given twice: a refund for a reservation that was deleted as well'
+  select o.user_id, 'job:' || o.job_id, o.job_id,
+         case when o.actual + r.posted > o.charge - o.hold then 'given_twice' else 'charged_twice' end,
+         o.charge - o.hold, o.actual, r.posted, true,
+         format('Job %s: its old entries come to %s credits; right is %s (charged once %s, then still held %s), so %s were %s.%s',
+                o.job_id, o.actual, o.charge - o.hold, -o.charge, o.hold, abs(o.actual - o.charge + o.hold),
+                case when o.actual > o.charge - o.hold
+                     then 'given twice: a refund for a reservation that was deleted as well, or a negative amount'
                      else 'taken twice: settled again, or reserved again while a reservation was open' end,
-                case when coalesce(r.posted, 0) <> 0 then format(' Corrected so far: %s.', r.posted) else '' end)
-    from job j
-    left join tally.repairs r on r.user_id = j.user_id and r.subject = 'job:' || j.job_id
-   where j.actual + coalesce(r.posted, 0) <> j.charge - j.hold;
+                case when r.posted <> 0 then format(' Corrected so far: %s.', r.posted) else '' end)
+    from tally.old_jobs o
+   cross join lateral (
+     select coalesce((select p.posted from tally.repairs p
+                       where p.user_id = o.user_id and p.subject = 'job:' || o.job_id), 0)::bigint as posted) r
+   where o.actual + r.posted <> o.charge - o.hold and (p_user is null or o.user_id = p_user);
 end;
 $$;
 
--- Payments from before the migration that were credited more than once.
+-- Payments from before the migration that were credited more than once, less what was taken back in
+-- their name.
 create or replace function tally.audit_payments(p_user uuid)
 returns setof tally.finding
 language plpgsql
@@ -93,32 +80,34 @@ as $$
 begin
   return query
   with
-  entry as (
-    select l.user_id, l.stripe_payment_id, l.type, l.amount
+  payment as (
+    select l.user_id, l.stripe_payment_id, 'payment:' || l.stripe_payment_id as subject, min(l.type) filter (where l.amount > 0) as type,
+           max(l.amount)::bigint as once, count(*) filter (where l.amount > 0) as times, sum(l.amount) as actual
       from public.credit_ledger l
       join tally.accounts a on a.user_id = l.user_id and l.seq <= a.old_seq
-     where l.stripe_payment_id is not null and l.amount > 0 and (p_user is null or l.user_id = p_user)
-  ),
-  payment as (
-    select e.user_id, e.stripe_payment_id, e.type, e.amount, count(*) as times,
-           format('payment:%s %s %s', e.stripe_payment_id, e.type, e.amount) as subject
-      from entry e group by e.user_id, e.stripe_payment_id, e.type, e.amount
+     where l.stripe_payment_id <> '' and (p_user is null or l.user_id = p_user)
+     group by l.user_id, l.stripe_payment_id
+    having count(distinct (l.type, l.amount)) filter (where l.amount > 0) = 1
   )
-  select p.user_id, p.subject, null::uuid, 'paid_twice', p.amount::bigint, p.amount * p.times, coalesce(r.posted, 0)::bigint, true,
-         format('Payment %s: %s credits (%s) were added %s times.%s', p.stripe_payment_id, p.amount, p.type, p.times,
-                case when coalesce(r.posted, 0) <> 0 then format(' Corrected so far: %s.', r.posted) else '' end)
+  select p.user_id, p.subject, null::uuid, 'paid_twice', p.once, p.actual, r.posted, true,
+         format('Payment %s: %s credits (%s) were added %s times.%s', p.stripe_payment_id, p.once, p.type, p.times,
+                case when r.posted <> 0 then format(' Corrected so far: %s.', r.posted) else '' end)
     from payment p
-    left join tally.repairs r on r.user_id = p.user_id and r.subject = p.subject
-   where p.times > 1 and p.amount * p.times + coalesce(r.posted, 0) <> p.amount
+   cross join lateral (
+     select coalesce((select x.posted from tally.repairs x
+                       where x.user_id = p.user_id and x.subject = p.subject), 0)::bigint as posted) r
+   where p.times > 1 and p.actual + r.posted > p.once
   union all
   select u.user_id, 'payment:' || u.stripe_payment_id, null, 'payment_reused', 0, 0, 0, false,
          format('Payment %s was used for other users, amounts or types as well; which of them is right, its provider knows.',
                 u.stripe_payment_id)
     from (select distinct l.user_id, l.stripe_payment_id from public.credit_ledger l
-           where l.stripe_payment_id is not null and l.user_id is not null and (p_user is null or l.user_id = p_user)) u
+           where l.stripe_payment_id <> '' and l.amount > 0 and l.user_id is not null
+             and (p_user is null or l.user_id = p_user)) u
    where exists (
      select from public.credit_ledger x, public.credit_ledger y
       where x.stripe_payment_id = u.stripe_payment_id and y.stripe_payment_id = u.stripe_payment_id
+        and x.amount > 0 and y.amount > 0
         and x.id < y.id and (x.user_id, x.type, x.amount) is distinct from (y.user_id, y.type, y.amount));
 end;
 $$;
@@ -152,10 +141,12 @@ begin
    where l.user_id is not null and j.user_id <> l.user_id and (p_user is null or l.user_id = p_user)
   union all
   select l.user_id, 'entry:' || l.id, null, 'no_job', 0, 0, 0, false,
-         format('Entry %s reserves %s credits for no job (or for one that was deleted); nothing will settle or release them.',
-                l.id, -l.amount)
-    from public.credit_ledger l join tally.accounts a on a.user_id = l.user_id and l.seq <= a.old_seq
-   where l.type = 'reserve' and l.job_id is null and (p_user is null or l.user_id = p_user)
+         format(case when l.type = 'reserve'
+                     then 'Entry %s reserved %s credits for no job, or for one that was deleted; nothing will settle or release them.'
+                     else 'Entry %s gave %s credits back for a job that was deleted; whether they were given twice, nobody can tell.' end,
+                l.id, abs(l.amount::bigint))
+    from tally.old_strays o join public.credit_ledger l on l.id = o.entry_id
+   where p_user is null or o.user_id = p_user
   union all
   select a.user_id, 'account', null, 'below_zero', 0, a.balance, 0, false,
          format('The balance is %s: old reservations at the same time overdrew it. It may rise, and is not spent from.', a.balance)
@@ -249,13 +240,16 @@ begin
   -- Jobs before accounts, as everywhere: a hold that is released is a job's.
   perform tally.lock_jobs(array(select s.job_id from tally.job_state s where s.user_id = p_user and s.hold > 0));
   perform tally.lock_accounts(array[p_user]);
+  if not exists (select from tally.accounts t where t.user_id = p_user) then
+    perform tally.refuse('user_not_found');
+  end if;
 
   for f in
     -- What is given comes before what is taken.
     select * from tally.audit(p_user) x where x.repairs order by x.expected - x.actual - x.posted desc, x.subject
   loop
     select * into strict a from tally.accounts t where t.user_id = p_user;
-    v_amount := (f.expected - f.actual - f.posted)::integer;
+    v_amount := least(greatest(f.expected - f.actual - f.posted, -2147483647), 2147483647)::integer;
     v := row(p_user, f.subject, f.job_id, null::text, v_amount, null::text)::tally.correction;
     if f.kind = 'hold_left' then
       v.type := 'refund';

@@ -1,6 +1,6 @@
 begin;
 \ir include/begin.sql
-select plan(73 + 5);
+select plan(77 + 5);
 
 -- The PRD's functions, its sign-up trigger, and plain INSERTs, UPDATEs and DELETEs.
 
@@ -93,7 +93,11 @@ insert into steps values
   (70, 'select add_credits($a1, 2147483647, ''grant'', ''n'')', 'balance_overflow'),
   (71, 'select add_credits($c3, 1, ''grant'', ''n'')', 'user_not_found'),
   (72, 'select add_credits($a1, 0, ''grant'', null)', 'invalid_amount'),
-  (73, 'select get_credit_balance($c3)', '0');
+  (73, 'select get_credit_balance($c3)', '0'),
+  (74, 'select claim_draft_prompt(''none'', $c3)', 'user_not_found'),
+  (75, 'select claim_draft_prompt(''none'', $a2)', 'null'),
+  (76, 'update draft_prompts set expires_at = ''infinity'' where prompt_text = ''a'' returning tally.time_text(expires_at)', '9999-12-31T23:59:59.999999Z'),
+  (77, 'select tally.repair(null)', 'user_not_found');
 
 select is(got, want, n || ' ' || left(statement, 90))
   from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-d][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got

@@ -12,7 +12,7 @@ insert into roles values ('public'), ('anon'), ('authenticated'), ('service_role
 create temp table tables_allowed (name text, role text, allowed text);
 insert into tables_allowed values
   ('profiles',       'authenticated', 'S U(avatar_url,display_name,notification_prefs)'),
-  ('profiles',       'service_role',  'SIUD'),
+  ('profiles',       'service_role',  'SIU'),
   ('credit_ledger',  'authenticated', 'S'),
   ('credit_ledger',  'service_role',  'SI'),
   ('draft_prompts',  'anon',          'SIU'),
@@ -47,6 +47,7 @@ insert into functions_allowed values
   ('tally.apply_operations(text[])',            'service_role'),
   ('tally.rows(text,uuid)',                     'service_role'),
   ('tally.digest(uuid)',                        'service_role'),
+  ('tally.is_user(uuid)',                       'service_role'),
   ('tally.audit(uuid)',                         'service_role'),
   ('tally.repair(uuid)',                        'service_role');
 

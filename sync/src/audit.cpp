@@ -19,8 +19,9 @@ std::int64_t number(std::string_view text) {
 Result<std::vector<CanonicalFinding>> Canonical::audit() noexcept {
   return guarded([&]() -> Result<std::vector<CanonicalFinding>> {
     const auto rows = impl_->connection.query(
-        impl_->here("select f.user_id, f.subject, f.kind, f.expected - f.actual - f.posted,"
-                    " f.repairs, f.explanation from tally.audit() f")
+        impl_
+            ->here("select f.user_id, f.subject, f.kind, f.expected - f.actual - f.posted,"
+                   " f.repairs, f.explanation from tally.audit() f")
             .c_str());
     if (!rows) return rows.error();
     std::vector<CanonicalFinding> findings;

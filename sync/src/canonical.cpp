@@ -61,11 +61,12 @@ Result<Canonical> Canonical::connect(const std::string& conninfo,
 
 Result<std::vector<Verdict>> Canonical::apply(std::span<const std::string> lines) noexcept {
   return guarded([&]() -> Result<std::vector<Verdict>> {
-    const auto rows = impl_->connection.query(
-        impl_->here("select op_id, result, balance, id, index"
-                    " from tally.apply_operations($1::text[]) order by line")
-            .c_str(),
-        {text_array(lines)});
+    const auto rows =
+        impl_->connection.query(impl_
+                                    ->here("select op_id, result, balance, id, index"
+                                           " from tally.apply_operations($1::text[]) order by line")
+                                    .c_str(),
+                                {text_array(lines)});
     if (!rows) return rows.error();
     if (static_cast<std::size_t>(rows->count()) != lines.size())
       return not_understood("too few verdicts");
@@ -101,15 +102,15 @@ Result<std::vector<Uuid>> Canonical::users() noexcept {
 Result<std::vector<std::vector<TableDigest>>> Canonical::digests(
     std::span<const Uuid> user_ids) noexcept {
   return guarded([&]() -> Result<std::vector<std::vector<TableDigest>>> {
-    const auto rows = impl_->connection.query(
-        impl_
-            ->here("select u.place - 1, d.table_name, d.rows, d.digest"
-                   " from unnest($1::uuid[]) with ordinality u(id, place)"
-                   " cross join lateral tally.digest(u.id) with ordinality"
-                   " d(table_name, rows, digest, place)"
-                   " order by u.place, d.place")
-            .c_str(),
-        {uuid_array(user_ids)});
+    const auto rows =
+        impl_->connection.query(impl_
+                                    ->here("select u.place - 1, d.table_name, d.rows, d.digest"
+                                           " from unnest($1::uuid[]) with ordinality u(id, place)"
+                                           " cross join lateral tally.digest(u.id) with ordinality"
+                                           " d(table_name, rows, digest, place)"
+                                           " order by u.place, d.place")
+                                    .c_str(),
+                                {uuid_array(user_ids)});
     if (!rows) return rows.error();
     std::vector<std::vector<TableDigest>> digests(user_ids.size());
     for (int row = 0; row < rows->count(); ++row) {

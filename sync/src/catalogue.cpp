@@ -65,15 +65,15 @@ select kind,
 Result<Catalogue> read_catalogue(Connection& connection, const std::vector<std::string>& schemas) {
   std::string names;
   for (const std::string& schema : schemas) names += (names.empty() ? "" : "|") + schema;
-  const auto rows = connection.query(
-      std::string(catalogue).c_str(),
-      {text_array(schemas), text_parameter("\\m(" + names + ")\\."),
-       text_parameter("'(" + names + ")'")});
+  const auto rows = connection.query(std::string(catalogue).c_str(),
+                                     {text_array(schemas), text_parameter("\\m(" + names + ")\\."),
+                                      text_parameter("'(" + names + ")'")});
   if (!rows) return rows.error();
   Catalogue found;
   for (int row = 0; row < rows->count(); ++row) {
-    found.try_emplace({std::string(rows->text(row, 0)), std::string(rows->text(row, 1))},
-                      CatalogueObject{std::string(rows->text(row, 2)), std::string(rows->text(row, 3))});
+    found.try_emplace(
+        {std::string(rows->text(row, 0)), std::string(rows->text(row, 1))},
+        CatalogueObject{std::string(rows->text(row, 2)), std::string(rows->text(row, 3))});
   }
   return found;
 }

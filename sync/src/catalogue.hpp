@@ -1,6 +1,7 @@
 #pragma once
-// A database's catalogue, as far as the migrations make it: every object of some schemas by name, with
-// a definition that does not say in which schema it is, so that two installations can be compared.
+// A database's catalogue, as far as the migrations make it: every object of some schemas by name,
+// with a definition that does not say in which schema it is, so that two installations can be
+// compared.
 
 #include <map>
 #include <string>

@@ -11,7 +11,8 @@ namespace {
 constexpr const char* twin = "tally_doctor";
 
 constexpr std::string_view migrate_again =
-    "run the SQL of sql/canonical that makes it again (our files can be run twice), or put it back by hand";
+    "run the SQL of sql/canonical that makes it again (our files can be run twice), or put it back "
+    "by hand";
 
 class Doctor {
  public:
@@ -21,6 +22,7 @@ class Doctor {
   Result<std::vector<DoctorFinding>> run(const MigrationReport& report) {
     if (auto error = check_server()) return *error;
     if (auto error = check_roles()) return *error;
+    if (auto error = check_schema()) return *error;
     const bool complete = check_record(report);
     // Without all migrations every object would be a finding.
     if (complete) {
@@ -60,7 +62,8 @@ class Doctor {
         "select w.role, r.rolname is not null, coalesce(r.rolcanlogin, false),"
         " (select string_agg(m.member::regrole::text, ', ') from pg_auth_members m"
         "   where m.roleid = r.oid and not m.admin_option)"
-        " from unnest(array['anon', 'authenticated', 'service_role', 'tally_owner', 'tally_device'])"
+        " from unnest(array['anon', 'authenticated', 'service_role', 'tally_owner', "
+        "'tally_device'])"
         " w(role) left join pg_roles r on r.rolname = w.role");
     if (!rows) return rows.error();
     for (int row = 0; row < rows->count(); ++row) {
@@ -76,6 +79,17 @@ class Doctor {
         find("the role tally_owner has members: " + std::string(rows->text(row, 3)),
              "revoke tally_owner from each of them: who is one may write entries unchecked");
     }
+    return std::nullopt;
+  }
+
+  /// Before PostgreSQL 15 everybody may make things in public, and only its owner can end that.
+  Failure check_schema() {
+    const auto rows = connection_.query("select has_schema_privilege('anon', $1, 'create')",
+                                        {text_parameter(schema_)});
+    if (!rows) return rows.error();
+    if (rows->text(0, 0) == "t")
+      find("everybody may make objects in the schema " + schema_,
+           "as its owner: revoke create on schema " + schema_ + " from public");
     return std::nullopt;
   }
 
@@ -99,12 +113,15 @@ class Doctor {
     if (schema_ != "public") return std::nullopt;
     const auto rows = connection_.query(
         "select from pg_trigger where tgname = 'on_auth_user_created' and tgenabled in ('O', 'A')"
-        " and tgrelid = 'auth.users'::regclass and tgfoid = 'public.handle_new_user()'::regprocedure");
+        " and tgrelid = 'auth.users'::regclass and tgfoid = "
+        "'public.handle_new_user()'::regprocedure");
     if (!rows) return rows.error();
     if (rows->count() == 0)
-      find("the trigger on_auth_user_created on auth.users is missing or disabled: who signs up gets "
-           "no profile and no credits until something of theirs is touched",
-           "create it as in sql/canonical/20260118000010_triggers.sql");
+      find(
+          "the trigger on_auth_user_created on auth.users is missing or disabled: who signs up "
+          "gets "
+          "no profile and no credits until something of theirs is touched",
+          "create it as in sql/canonical/20260118000010_triggers.sql");
     return std::nullopt;
   }
 
@@ -139,12 +156,14 @@ class Doctor {
     }
     for (const auto& [key, object] : *found) {
       // What somebody added to our tables and functions; other tables of theirs are their own.
-      const bool ours = expected->contains({"table", object.part_of}) || is_our_function(object.part_of, *expected);
+      const bool ours = expected->contains({"table", object.part_of}) ||
+                        is_our_function(object.part_of, *expected);
       const bool matters =
           key.first == "privilege" || key.first == "policy" || key.first == "trigger";
       if (matters && ours && !expected->contains(key))
         find(key.first + " " + key.second + " is more than the migrations give",
-             key.first == "privilege" ? "revoke it, if nobody meant it" : "drop it, if nobody meant it");
+             key.first == "privilege" ? "revoke it, if nobody meant it"
+                                      : "drop it, if nobody meant it");
     }
     return std::nullopt;
   }

@@ -34,10 +34,9 @@ class Texts {
   /// As the Supabase CLI makes it.
   std::string make_record() const {
     return "create schema if not exists " + (is_cell() ? schema_ : "supabase_migrations") +
-           ";\ncreate table if not exists " + record() +
-           " (version text not null primary key);\n" + "alter table " + record() +
-           " add column if not exists statements text[];\n" + "alter table " + record() +
-           " add column if not exists name text;\n";
+           ";\ncreate table if not exists " + record() + " (version text not null primary key);\n" +
+           "alter table " + record() + " add column if not exists statements text[];\n" +
+           "alter table " + record() + " add column if not exists name text;\n";
   }
 
   std::string of(const EmbeddedFile& file) const {
@@ -104,9 +103,9 @@ std::string script_of(const Texts& texts, bool shim, const std::vector<Migration
   return out;
 }
 
-/// Whether a migration was recorded with another text than ours. The baselines are anybody's; and of
-/// the PRD's fourth, its own text, without the function that ours has in front, is as right. A record
-/// without statements tells nothing.
+/// Whether a migration was recorded with another text than ours. The baselines are anybody's; and
+/// of the PRD's fourth, its own text, without the function that ours has in front, is as right. A
+/// record without statements tells nothing.
 bool is_edited(const Migration& migration, std::string_view ours, std::string_view recorded) {
   if (recorded.empty() || migration.version < "20260101000000") return false;
   const std::string expected = essence(ours);
@@ -226,13 +225,19 @@ class Runner {
     });
   }
 
-  /// `body` under the lock, whole or not at all.
+  /// `body` under the lock, whole or not at all. On a database at work the locks of a migration and
+  /// of a call can meet in a circle, and the server ends one of them: then again.
   template <class Body>
   Failure transaction(Body body) {
-    auto begun = connection_.script("begin;" + std::string(take_lock));
-    Failure failure = begun ? body() : Failure(begun.error());
-    auto ended = connection_.script(failure ? "rollback" : "commit");
-    if (!failure && !ended) failure = ended.error();
+    constexpr int attempts = 5;
+    Failure failure;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+      auto begun = connection_.script("begin;" + std::string(take_lock));
+      failure = begun ? body() : Failure(begun.error());
+      auto ended = connection_.script(failure ? "rollback" : "commit");
+      if (!failure && !ended) failure = ended.error();
+      if (!failure || !connection_.was_deadlock()) break;
+    }
     return failure;
   }
 
@@ -295,17 +300,15 @@ Result<std::string> migration_script(const ScriptOptions& options) {
   std::vector<Migration> migrations;
   for (const EmbeddedFile& file : sql::canonical::files) migrations.push_back(migration_of(file));
   for (const std::string& bound : {options.from, options.to}) {
-    if (!bound.empty() && std::none_of(migrations.begin(), migrations.end(), [&](const auto& m) {
-          return m.version == bound;
-        })) {
+    if (!bound.empty() && std::none_of(migrations.begin(), migrations.end(),
+                                       [&](const auto& m) { return m.version == bound; })) {
       return Error{Code::invalid_argument, "there is no migration " + bound + "; they go from " +
                                                migrations.front().version + " to " +
                                                migrations.back().version};
     }
   }
   for (Migration& migration : migrations) {
-    if (migration.version < options.from ||
-        (!options.to.empty() && migration.version > options.to))
+    if (migration.version < options.from || (!options.to.empty() && migration.version > options.to))
       migration.state = MigrationState::recorded;  // Not wanted: as if it were there.
   }
   return script_of(Texts(options.schema), options.shim, migrations);

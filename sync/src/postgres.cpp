@@ -129,6 +129,8 @@ Result<Rows> Connection::checked(PGresult* result) {
   const ExecStatusType status = PQresultStatus(result);
   if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)
     return rows;
+  const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  was_deadlock_ = state != nullptr && std::string_view(state) == "40P01";
   return error_of(result);
 }
 

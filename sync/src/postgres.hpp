@@ -54,6 +54,9 @@ class Connection {
   Result<Rows> query(const char* sql, const std::vector<Parameter>& parameters = {});
   /// Any number of statements; the last one's rows.
   Result<Rows> script(const std::string& sql);
+  /// Whether the last failure was the server's way out of a deadlock: the same transaction again
+  /// can help.
+  bool was_deadlock() const { return was_deadlock_; }
 
  private:
   explicit Connection(PGconn* connection) : connection_(connection, &PQfinish) {}
@@ -61,6 +64,7 @@ class Connection {
   Error error_of(const PGresult* result) const;
 
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_;
+  bool was_deadlock_ = false;
 };
 
 /// The elements of a text[] in Postgres' text form, `{a,"b \"c\"",NULL}`.

@@ -134,8 +134,9 @@ class Mover {
         const bool before_dot = i + 1 < tokens.size() && tokens[i + 1].text == ".";
         out += moved_word(token.text, before_dot || after_schema);
         const std::string word = lower(token.text);
-        after_schema = word == "schema" || (after_schema && (word == "if" || word == "not" ||
-                                                             word == "exists" || is_our_schema(word)));
+        after_schema = word == "schema" ||
+                       (after_schema &&
+                        (word == "if" || word == "not" || word == "exists" || is_our_schema(word)));
         continue;
       }
       if (token.kind == Kind::literal || token.kind == Kind::body) {
@@ -161,8 +162,7 @@ class Mover {
     if (text.front() == 'e' || text.front() == 'E') head = 2;
     const std::size_t tail = text.front() == '$' ? head : 1;
     if (text.size() < head + tail) return std::string(text);
-    return std::string(text.substr(0, head)) +
-           moved(text.substr(head, text.size() - head - tail)) +
+    return std::string(text.substr(0, head)) + moved(text.substr(head, text.size() - head - tail)) +
            std::string(text.substr(text.size() - tail));
   }
 
@@ -217,8 +217,8 @@ std::string moved_to_schema(std::string_view script, const std::string& schema) 
 }
 
 bool is_schema_name(std::string_view name) {
-  constexpr std::array<std::string_view, 6> taken{"tally", "tally_sync", "auth", "information_schema",
-                                                  "supabase_migrations", "extensions"};
+  constexpr std::array<std::string_view, 6> taken{
+      "tally", "tally_sync", "auth", "information_schema", "supabase_migrations", "extensions"};
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
   };

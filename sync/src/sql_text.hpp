@@ -17,10 +17,10 @@ std::vector<std::string> split_statements(std::string_view script);
 /// same. Quoted texts and function bodies count to the letter.
 std::string essence(std::string_view script);
 
-/// The same script for another schema: `public`, `tally` and `tally_sync`, where they name a schema,
-/// become `schema` (before a dot, after the word SCHEMA, as a whole literal), also within literals and
-/// function bodies. As a role, `public` stays. Statements about the sign-up trigger on auth.users are left
-/// out: a cell's users are made by create_user.
+/// The same script for another schema: `public`, `tally` and `tally_sync`, where they name a
+/// schema, become `schema` (before a dot, after the word SCHEMA, as a whole literal), also within
+/// literals and function bodies. As a role, `public` stays. Statements about the sign-up trigger on
+/// auth.users are left out: a cell's users are made by create_user.
 std::string moved_to_schema(std::string_view script, const std::string& schema);
 
 /// Whether a cell may have that name: a letter or underscore, then letters, digits and underscores,

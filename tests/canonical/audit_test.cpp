@@ -114,6 +114,9 @@ TEST_CASE("audit finds what the original functions gave and took twice, and repa
     Session session = database.session();
     const OldWorld world = write_history(session, seed, false);
     database.migrate();
+    // Deleting a job hides nothing of what it was given.
+    session.run("delete from jobs where id = " + quoted_id('c', 11));
+    session.run("delete from jobs where id = " + quoted_id('c', 22));
     auto canonical = sync::Canonical::connect(database.conninfo());
     REQUIRE(canonical.has_value());
 
@@ -128,7 +131,8 @@ TEST_CASE("audit finds what the original functions gave and took twice, and repa
     }
 
     // Entries are only added.
-    const std::string history = session.ask_one("select md5(string_agg(l::text, ',' order by id)) from credit_ledger l");
+    const std::string history =
+        session.ask_one("select md5(string_agg(l::text, ',' order by id)) from credit_ledger l");
     const std::string last = session.ask_one("select now()");
     for (int user = 1; user <= 4; ++user) {
       const auto posted = canonical->repair(*Uuid::parse(quoted_id('a', user).substr(1, 36)));
@@ -138,9 +142,11 @@ TEST_CASE("audit finds what the original functions gave and took twice, and repa
       REQUIRE(again.has_value());
       CHECK(again->empty());
     }
-    CHECK(session.ask_one("select md5(string_agg(l::text, ',' order by id)) from credit_ledger l where created_at <= '" +
+    CHECK(session.ask_one("select md5(string_agg(l::text, ',' order by id)) from credit_ledger l "
+                          "where created_at <= '" +
                           last + "'") == history);
-    for (const auto& finding : audit(*canonical)) CHECK_MESSAGE(finding.kind != "invariant", finding.explanation);
+    for (const auto& finding : audit(*canonical))
+      CHECK_MESSAGE(finding.kind != "invariant", finding.explanation);
   }
 }
 
@@ -164,6 +170,46 @@ TEST_CASE("an honest history gives no finding, nor does what our functions write
     session.ask("select finalize_job_credits(" + quoted_id('c', 19) + ", 5)");
     for (const auto& finding : audit(*canonical)) CHECK_MESSAGE(false, finding.explanation);
   }
+}
+
+TEST_CASE("what somebody gave or corrected by hand is meant") {
+  Database database;
+  database.migrate_to("20260118000010");
+  Session session = database.session();
+  write_history(session, 11, true);
+  const std::string user = quoted_id('a', 2);
+  const auto job = [&](int n) {
+    session.ask("insert into jobs (id, project_id, user_id) values (" + quoted_id('c', n) + ", " +
+                quoted_id('b', 2) + ", " + user + ")");
+    return quoted_id('c', n);
+  };
+  const auto entry = [&](const std::string& type, int amount, const std::string& rest) {
+    session.ask(
+        "insert into credit_ledger (user_id, type, amount, note, job_id, stripe_payment_id) values "
+        "(" +
+        user + ", '" + type + "', " + std::to_string(amount) + ", " + rest + ")");
+  };
+  const std::string given = job(51);
+  entry("refund", 1, "'Goodwill: a bad render', " + given + ", null");
+  entry("grant", 20, "'Launch promotion', " + given + ", null");
+  const std::string corrected = job(52);
+  session.ask("select reserve_credits(" + user + ", " + corrected + ", 8)");
+  session.ask("select release_job_credits(" + corrected + ")");
+  entry("expire", -8, "'Given twice', " + corrected + ", null");
+  entry("purchase", 5, "'n', null, ''");
+  entry("purchase", 5, "'n', null, ''");
+  entry("purchase", 30, "'n', null, 'pi_hand'");
+  entry("purchase", 30, "'n', null, 'pi_hand'");
+  entry("expire", -30, "'Paid twice', null, 'pi_hand'");
+  const std::string held = job(53);
+  session.ask("select reserve_credits(" + user + ", " + held + ", 8)");
+  entry("refund", 3, "'Goodwill', " + held + ", null");
+  database.migrate();
+  auto canonical = sync::Canonical::connect(database.conninfo());
+  REQUIRE(canonical.has_value());
+  for (const auto& finding : audit(*canonical)) CHECK_MESSAGE(false, finding.explanation);
+  CHECK(canonical->repair(*Uuid::parse(user.substr(1, 36)))->empty());
+  CHECK(!canonical->repair(Uuid{}).has_value());
 }
 
 TEST_CASE("what cannot be taken back stays a finding, and is taken when there are credits") {

@@ -1,5 +1,5 @@
-// After the PRD's ten migrations the catalogue is the PRD's: tables, columns, types, defaults, checks,
-// keys, indexes, policies, triggers and functions. And our own take none of it away.
+// After the PRD's ten migrations the catalogue is the PRD's: tables, columns, types, defaults,
+// checks, keys, indexes, policies, triggers and functions. And our own take none of it away.
 
 #include "catalogue.hpp"
 

@@ -1,5 +1,6 @@
-// Many real connections at once, on one account, one job, one payment. Each claim is shown twice: it
-// holds as the functions are, and is seen to break when the one lock that it rests on is taken out.
+// Many real connections at once, on one account, one job, one payment. Each claim is shown twice:
+// it holds as the functions are, and is seen to break when the one lock that it rests on is taken
+// out.
 
 #include <doctest/doctest.h>
 
@@ -25,9 +26,11 @@ struct World {
   World() {
     database.migrate();
     Session session = database.session();
-    session.ask(std::string("insert into auth.users (id, email) values (") + user + ", 'ann@x');"
+    session.ask(std::string("insert into auth.users (id, email) values (") + user +
+                ", 'ann@x');"
                 "insert into projects (id, user_id, title, prompt_text, niche_preset) values"
-                " ('00000000-0000-4000-8000-0000000000b1', " + user + ", 't', 'p', 'facts')");
+                " ('00000000-0000-4000-8000-0000000000b1', " +
+                user + ", 't', 'p', 'facts')");
     for (int n = 0; n < 20; ++n)
       session.ask("insert into jobs (id, project_id, user_id) values (" + job(n) +
                   ", '00000000-0000-4000-8000-0000000000b1', " + user + ")");
@@ -37,8 +40,9 @@ struct World {
 /// Replaces a text in the source of a function; fails the test where it is not there.
 void change_function(Session& session, const std::string& name, const std::string& from,
                      const std::string& to) {
-  std::string source = session.ask_one("select pg_get_functiondef(oid) from pg_proc where proname = '" + name +
-                                       "' and pronamespace in ('tally'::regnamespace, 'public'::regnamespace)");
+  std::string source =
+      session.ask_one("select pg_get_functiondef(oid) from pg_proc where proname = '" + name +
+                      "' and pronamespace in ('tally'::regnamespace, 'public'::regnamespace)");
   const std::size_t at = source.find(from);
   REQUIRE_MESSAGE(at != std::string::npos, name, " does not say: ", from);
   source.replace(at, from.size(), to);
@@ -77,8 +81,8 @@ std::string broken(const Database& database) {
   return lines.empty() ? "" : lines.front();
 }
 
-/// Runs an attack on the database as it is, where nothing may break, and then on one where a lock was
-/// taken out, where something must, within some tries.
+/// Runs an attack on the database as it is, where nothing may break, and then on one where a lock
+/// was taken out, where something must, within some tries.
 void shown(const std::function<std::string(World&)>& attack,
            const std::function<void(Session&)>& take_lock_out) {
   {
@@ -99,12 +103,14 @@ constexpr const char* wait_a_little = " perform pg_sleep(0.3); ";
 
 /// Nobody waits for the account's row any more.
 void without_account_lock(Session& session) {
-  change_function(session, "lock_accounts", "order by t.user_id for update loop", "order by t.user_id loop");
-  change_function(session, "apply", "v_jobs := tally.load_jobs", std::string(wait_a_little) + "v_jobs := tally.load_jobs");
+  change_function(session, "lock_accounts", "order by t.user_id for update loop",
+                  "order by t.user_id loop");
+  change_function(session, "apply", "v_jobs := tally.load_jobs",
+                  std::string(wait_a_little) + "v_jobs := tally.load_jobs");
 }
 
-/// What stands behind the locks: an account has one entry of a number, and an operation's entries have
-/// its id. With these in place a missing lock costs an error, and no credits.
+/// What stands behind the locks: an account has one entry of a number, and an operation's entries
+/// have its id. With these in place a missing lock costs an error, and no credits.
 void without_second_defences(Session& session) {
   session.ask("drop index credit_ledger_user_seq");
   change_function(session, "write_entries",
@@ -119,7 +125,8 @@ TEST_CASE("many reserving for one user hold no more than there is") {
           return std::string("select reserve_credits(") + user + ", " + job(n) + ", 3)";
         });
         if (count(answers, "t") != 3 || count(answers, "f") != 9)
-          return std::to_string(count(answers, "t")) + " of 12 got 3 of 10 credits: " + answers[0].text();
+          return std::to_string(count(answers, "t")) +
+                 " of 12 got 3 of 10 credits: " + answers[0].text();
         return broken(world.database);
       },
       without_account_lock);
@@ -139,8 +146,10 @@ TEST_CASE("many reserving, finalizing and releasing one job open and close one h
         });
         Session session = world.database.session();
         const std::string closings = session.ask_one(
-            "select count(*) filter (where type = 'usage') + count(*) filter (where note like 'Job failed%')"
-            " from credit_ledger where job_id = " + job(1));
+            "select count(*) filter (where type = 'usage') + count(*) filter (where note like 'Job "
+            "failed%')"
+            " from credit_ledger where job_id = " +
+            job(1));
         if (closings != "1") return "closed " + closings + " times";
         return broken(world.database);
       },
@@ -154,9 +163,13 @@ TEST_CASE("a webhook delivered by 20 at once is credited once") {
   shown(
       [](World& world) -> std::string {
         const auto answers = at_once(world.database, 20, [](int n) {
-          return n % 4 != 0 ? std::string("select add_credits(") + user + ", 50, 'purchase', 'n', 'pi_1')"
-                            : std::string("set role service_role; insert into credit_ledger (user_id, type, amount,"
-                                          " stripe_payment_id) values (") + user + ", 'purchase', 50, 'pi_1')";
+          return n % 4 != 0
+                     ? std::string("select add_credits(") + user + ", 50, 'purchase', 'n', 'pi_1')"
+                     : std::string(
+                           "set role service_role; insert into credit_ledger (user_id, type, "
+                           "amount,"
+                           " stripe_payment_id) values (") +
+                           user + ", 'purchase', 50, 'pi_1')";
         });
         Session session = world.database.session();
         const std::string times =
@@ -168,7 +181,8 @@ TEST_CASE("a webhook delivered by 20 at once is credited once") {
         without_account_lock(session);
         without_second_defences(session);
         session.ask("alter table tally.payments drop constraint payments_pkey");
-        change_function(session, "op_change_credits", "if v_adds and", std::string(wait_a_little) + "if v_adds and");
+        change_function(session, "op_change_credits", "if v_adds and",
+                        std::string(wait_a_little) + "if v_adds and");
         // The plain INSERTs, which are quicker, have a lock of their own.
         change_function(session, "entry_insert", "where a.user_id = new.user_id for update;",
                         std::string("where a.user_id = new.user_id;") + wait_a_little);
@@ -179,8 +193,10 @@ TEST_CASE("the same payment for two users is one user's") {
   shown(
       [](World& world) -> std::string {
         Session session = world.database.session();
-        session.ask("insert into auth.users (id, email) select ('00000000-0000-4000-8000-0000000000f' || n)::uuid,"
-                    " n || '@x' from generate_series(0, 9) n");
+        session.ask(
+            "insert into auth.users (id, email) select ('00000000-0000-4000-8000-0000000000f' || "
+            "n)::uuid,"
+            " n || '@x' from generate_series(0, 9) n");
         const auto answers = at_once(world.database, 10, [](int n) {
           return "select add_credits('00000000-0000-4000-8000-0000000000f" + std::to_string(n) +
                  "', 50, 'purchase', 'n', 'pi_2')";
@@ -191,7 +207,8 @@ TEST_CASE("the same payment for two users is one user's") {
       },
       [](Session& session) {
         session.ask("alter table tally.payments drop constraint payments_pkey");
-        change_function(session, "op_change_credits", "if v_adds and", std::string(wait_a_little) + "if v_adds and");
+        change_function(session, "op_change_credits", "if v_adds and",
+                        std::string(wait_a_little) + "if v_adds and");
       });
 }
 
@@ -200,16 +217,22 @@ TEST_CASE("one user who signs up many times at once gets one welcome grant") {
       [](World& world) -> std::string {
         at_once(world.database, 10, [](int n) {
           return n % 2 == 0
-                     ? std::string("select pg_sleep(random() * 0.4);"  // The others have more to plan.
-                                   "insert into auth.users (id) values ('00000000-0000-4000-8000-0000000000ee')"
-                                   " on conflict do nothing")
-                     : "select result from tally.apply_operations(array['{\"op\":\"create_user\",\"op_id\":"
-                       "\"00000000-0000-7000-8000-00000000000" + std::to_string(n) +
-                       "\",\"at\":\"2026-01-18T00:00:00.000000Z\",\"user_id\":\"00000000-0000-4000-8000-0000000000ee\"}'])";
+                     ? std::string(
+                           "select pg_sleep(random() * 0.4);"  // The others have more to plan.
+                           "insert into auth.users (id) values "
+                           "('00000000-0000-4000-8000-0000000000ee')"
+                           " on conflict do nothing")
+                     : "select result from "
+                       "tally.apply_operations(array['{\"op\":\"create_user\",\"op_id\":"
+                       "\"00000000-0000-7000-8000-00000000000" +
+                           std::to_string(n) +
+                           "\",\"at\":\"2026-01-18T00:00:00.000000Z\",\"user_id\":\"00000000-0000-"
+                           "4000-8000-0000000000ee\"}'])";
         });
         Session session = world.database.session();
         const std::string grants = session.ask_one(
-            "select count(*) from credit_ledger where user_id = '00000000-0000-4000-8000-0000000000ee'");
+            "select count(*) from credit_ledger where user_id = "
+            "'00000000-0000-4000-8000-0000000000ee'");
         return grants == "1" ? broken(world.database) : grants + " grants";
       },
       [](Session& session) {
@@ -224,13 +247,16 @@ TEST_CASE("one operation replayed by many at once is applied once") {
   shown(
       [](World& world) -> std::string {
         const auto answers = at_once(world.database, 10, [](int) {
-          return std::string("select result from tally.apply_operations(array['{\"op\":\"add_credits\",\"op_id\":"
-                             "\"00000000-0000-7000-8000-000000000077\",\"at\":\"2026-01-18T00:00:00.000000Z\","
-                             "\"user_id\":\"00000000-0000-4000-8000-0000000000a1\",\"amount\":5,\"type\":\"grant\"}'])");
+          return std::string(
+              "select result from tally.apply_operations(array['{\"op\":\"add_credits\",\"op_id\":"
+              "\"00000000-0000-7000-8000-000000000077\",\"at\":\"2026-01-18T00:00:00.000000Z\","
+              "\"user_id\":\"00000000-0000-4000-8000-0000000000a1\",\"amount\":5,\"type\":"
+              "\"grant\"}'])");
         });
         if (count(answers, "ok") != 10) return "not all were told ok: " + answers[0].text();
         Session session = world.database.session();
-        const std::string balance = session.ask_one(std::string("select get_credit_balance(") + user + ")");
+        const std::string balance =
+            session.ask_one(std::string("select get_credit_balance(") + user + ")");
         return balance == "15" ? broken(world.database) : "the balance is " + balance;
       },
       [](Session& session) {
@@ -256,13 +282,16 @@ TEST_CASE("plain updates of jobs and our functions do not wait for each other in
         case 2:
           return "select release_job_credits(" + job(n / 4 + 4) + ")";
         default:
-          return "update jobs set status_message = 'x', status = 'FAILED' where id = " + job(n / 4 + 4);
+          return "update jobs set status_message = 'x', status = 'FAILED' where id = " +
+                 job(n / 4 + 4);
       }
     });
     for (const Answer& answer : answers) deadlocks += answer.state == "40P01" ? 1 : 0;
-    session.ask("select result from tally.apply_operations(array(select json_build_object('op', 'retry_job', 'op_id',"
-                " gen_random_uuid(), 'at', '2026-01-18T00:00:00.000000Z', 'job_id', id, 'amount', 3)::text"
-                " from jobs where status = 'FAILED'))");
+    session.ask(
+        "select result from tally.apply_operations(array(select json_build_object('op', "
+        "'retry_job', 'op_id',"
+        " gen_random_uuid(), 'at', '2026-01-18T00:00:00.000000Z', 'job_id', id, 'amount', 3)::text"
+        " from jobs where status = 'FAILED'))");
   }
   CHECK(deadlocks == 0);
   CHECK(broken(world.database) == "");
@@ -280,20 +309,27 @@ TEST_CASE("all writers at once leave every invariant whole") {
                ", 'grant', 3), (" + user + ", 'usage', -2);";
         break;
       case 1:
-        body = std::string("perform reserve_credits(") + user + ", ('00000000-0000-4000-8000-0000000000c' ||"
-               " to_hex((i + " + std::to_string(n) + ") % 16))::uuid, 2);";
+        body = std::string("perform reserve_credits(") + user +
+               ", ('00000000-0000-4000-8000-0000000000c' ||"
+               " to_hex((i + " +
+               std::to_string(n) + ") % 16))::uuid, 2);";
         break;
       case 2:
-        body = "perform release_job_credits(('00000000-0000-4000-8000-0000000000c' || to_hex(i % 16))::uuid);";
+        body =
+            "perform release_job_credits(('00000000-0000-4000-8000-0000000000c' || to_hex(i % "
+            "16))::uuid);";
         break;
       default:
-        body = "insert into auth.users (email) values (" + std::to_string(n) + " || '-' || i || '@y');";
+        body = "insert into auth.users (email) values (" + std::to_string(n) +
+               " || '-' || i || '@y');";
     }
     // Each turn commits by itself, and what is refused is part of the game.
     return "do $$ begin for i in 1..150 loop begin " + body +
-           " exception when others then if sqlstate not like 'TA%' then raise; end if; end; commit; end loop; end $$";
+           " exception when others then if sqlstate not like 'TA%' then raise; end if; end; "
+           "commit; end loop; end $$";
   });
-  for (const Answer& answer : answers) CHECK_MESSAGE(answer.ok(), answer.state, " ", answer.message);
+  for (const Answer& answer : answers)
+    CHECK_MESSAGE(answer.ok(), answer.state, " ", answer.message);
   CHECK(broken(world.database) == "");
   CHECK(session.ask_one("select count(*) from auth.users") == "301");
   CHECK(session.ask_one("select count(*) from credit_ledger where note like 'Welcome%'") == "301");

@@ -24,7 +24,8 @@ TEST_CASE("a script is cut at the semicolons that end statements, and at no othe
   CHECK(sync::split_statements("select 1 as a$b;").front() == "select 1 as a$b");
 }
 
-TEST_CASE("texts are the same whatever their spaces and comments, and not where they say otherwise") {
+TEST_CASE(
+    "texts are the same whatever their spaces and comments, and not where they say otherwise") {
   const std::string essence = sync::essence("select a, 'b  c' from d;");
   CHECK(sync::essence("-- x\nSELECT") != sync::essence("select"));
   CHECK(sync::essence("select  a ,\n'b  c' /* y */ from d") == essence);
@@ -55,15 +56,17 @@ TEST_CASE("our files leave nothing of the usual schemas when they move") {
   for (const sql::EmbeddedFile& file : sql::canonical::files) {
     const std::string moved = sync::essence(sync::moved_to_schema(file.text, "cell_01"));
     // A word and its dot are two lines of the essence; within literals and bodies they are one.
-    for (const char* left : {"\npublic\n.", "\ntally\n.", "\ntally_sync\n.", "'tally'", "'public'", "'tally."})
+    for (const char* left :
+         {"\npublic\n.", "\ntally\n.", "\ntally_sync\n.", "'tally'", "'public'", "'tally."})
       CHECK_MESSAGE(moved.find(left) == std::string::npos, file.name, " still has ", left);
   }
 }
 
 TEST_CASE("names that a cell may have") {
-  for (const char* name : {"public", "cell_01", "_x", "a"}) CHECK_MESSAGE(sync::is_schema_name(name), name);
-  for (const char* name : {"", "Cell", "1a", "a-b", "a b", "a;drop", "tally", "tally_sync", "auth", "pg_x",
-                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})
+  for (const char* name : {"public", "cell_01", "_x", "a"})
+    CHECK_MESSAGE(sync::is_schema_name(name), name);
+  for (const char* name : {"", "Cell", "1a", "a-b", "a b", "a;drop", "tally", "tally_sync", "auth",
+                           "pg_x", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})
     CHECK_MESSAGE(!sync::is_schema_name(name), name);
 }
 
@@ -113,14 +116,19 @@ TEST_CASE("doctor names what is missing or drifted, one breakage at a time") {
       {"drop policy jobs_select on jobs", "policy jobs.jobs_select"},
       {"create policy more on jobs using (true)", "policy jobs.more"},
       {"alter table jobs alter progress set default 1", "column jobs.progress"},
-      {"alter table assets drop constraint assets_type_check", "constraint assets.assets_type_check"},
-      {"grant execute on function release_job_credits(uuid) to anon", "privilege release_job_credits"},
+      {"alter table assets drop constraint assets_type_check",
+       "constraint assets.assets_type_check"},
+      {"grant execute on function release_job_credits(uuid) to anon",
+       "privilege release_job_credits"},
       {"revoke select on credit_ledger from authenticated", "privilege credit_ledger SELECT"},
-      {"create or replace function tally.no_user() returns uuid language sql immutable as $$ select null::uuid $$",
+      {"create or replace function tally.no_user() returns uuid language sql immutable as $$ "
+       "select null::uuid $$",
        "function no_user"},
       {"drop trigger on_auth_user_created on auth.users", "on_auth_user_created"},
-      {"delete from supabase_migrations.schema_migrations where name = 'audit'", "20260201000005_audit"},
-      {"update supabase_migrations.schema_migrations set statements = array['select 1'] where name = 'jobs'",
+      {"delete from supabase_migrations.schema_migrations where name = 'audit'",
+       "20260201000005_audit"},
+      {"update supabase_migrations.schema_migrations set statements = array['select 1'] where name "
+       "= 'jobs'",
        "20260118000005_jobs"},
   };
   Database database;
@@ -138,7 +146,8 @@ TEST_CASE("doctor names what is missing or drifted, one breakage at a time") {
     const auto findings = canonical->doctor();
     REQUIRE(findings.has_value());
     bool named = false;
-    for (const auto& finding : *findings) named = named || finding.what.find(name) != std::string::npos;
+    for (const auto& finding : *findings)
+      named = named || finding.what.find(name) != std::string::npos;
     CHECK(named);
     CHECK(findings->size() > expected - (name.starts_with("2026") ? expected : 0));
     expected = findings->size();

@@ -110,8 +110,8 @@ std::string field_line(const F& field, int operation, int place) {
     line += " 1.." + std::to_string(text_max) + " " + joined(job_status_names);
   } else if (kind != "id" && kind != "ops") {
     const std::int64_t least = kind == "json" ? 0 : field.min;
-    line += " " + std::to_string(least) + ".." + std::to_string(field.max) + " " +
-            joined(field.words);
+    line +=
+        " " + std::to_string(least) + ".." + std::to_string(field.max) + " " + joined(field.words);
   } else {
     line += " .. ";
   }

@@ -115,23 +115,24 @@ class TALLY_API Canonical {
   /// (`supabase_migrations.schema_migrations`; a cell has a `schema_migrations` of its own). Two at
   /// once are safe: the second waits and finds the work done. After a failure those before it stay
   /// applied, and the next call goes on from there. Refusals: illegal_transition (a later migration
-  /// is recorded before an earlier one, or one with another text than ours). Failures: not_found (no
-  /// schema `auth`, and no shim asked for).
+  /// is recorded before an earlier one, or one with another text than ours). Failures: not_found
+  /// (no schema `auth`, and no shim asked for).
   Result<MigrationReport> migrate(const MigrateOptions& options) noexcept;
   /// What is recorded; changes nothing, and refuses nothing.
   Result<MigrationReport> migration_status() noexcept;
 
-  /// What is missing or drifted: the server, roles, the record, and every table, column, constraint,
-  /// index, trigger, policy, function and privilege that is not as the migrations make it. For that
-  /// it installs them once more beside the real ones, in a transaction that it rolls back, and
-  /// compares; sign-ups wait as long (about a second). Empty where all is well.
+  /// What is missing or drifted: the server, roles, the record, and every table, column,
+  /// constraint, index, trigger, policy, function and privilege that is not as the migrations make
+  /// it. For that it installs them once more beside the real ones, in a transaction that it rolls
+  /// back, and compares; sign-ups wait as long (about a second). Empty where all is well.
   Result<std::vector<DoctorFinding>> doctor() noexcept;
 
   /// What in the ledger is not as it should be, for all users: credits that the PRD's original
   /// functions gave or took twice, what old data left behind, and every invariant, computed anew.
   Result<std::vector<CanonicalFinding>> audit() noexcept;
-  /// Posts the entries that correct one user's findings, in one transaction; again, it posts nothing
-  /// more. History is never changed. Takes back at most the balance; the rest stays a finding.
+  /// Posts the entries that correct one user's findings, in one transaction; again, it posts
+  /// nothing more. History is never changed. Takes back at most the balance; the rest stays a
+  /// finding.
   Result<std::vector<Correction>> repair(const Uuid& user_id) noexcept;
 
  private:
