@@ -178,16 +178,24 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
   const std::uint64_t print = comparable ? fingerprint(command.operation) : 0;
   store.find_like(command.op_id, call.like);
+  // A job that was deleted takes its user with it: its operations, and batches of such, are known
+  // by their op_id alone.
   const bool job_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
                         named_job(command).has_value();
+  const bool of_any_user = job_gone || (batch != nullptr && call.u == 0 && comparable);
+  const auto is_same = [&](const AppliedOperation& seen) {
+    return comparable && seen.kind == row.number && seen.fingerprint == print;
+  };
+  const AppliedOperation* before = nullptr;
   for (const AppliedOperation& seen : call.like) {
     if (seen.id != folded(command.op_id)) continue;
-    const bool same = comparable && seen.kind == row.number && seen.fingerprint == print;
-    if (job_gone ? same : seen.u == call.u) {
-      call.remembered = false;
-      call.result = seen.result;
-      return same ? Code::ok : Code::operation_conflict;
-    }
+    if ((of_any_user && is_same(seen)) || (!job_gone && before == nullptr && seen.u == call.u))
+      before = &seen;
+  }
+  if (before != nullptr) {
+    call.remembered = false;
+    call.result = before->result;
+    return is_same(*before) ? Code::ok : Code::operation_conflict;
   }
   if (fields != Code::ok) return fields;
   if (!one_user) return Code::invalid_argument;

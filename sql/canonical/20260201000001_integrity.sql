@@ -4,6 +4,10 @@
 -- job, job moves checked. What the functions of the next file write is told apart by their owner,
 -- the role tally_owner: it cannot log in and nobody is a member of it once a migration is done.
 -- Re-runnable. Everything of ours is in the schema tally, which is not to be exposed.
+--
+-- Every function looks for names in pg_catalog, and pg_temp comes last because it is named last: left
+-- out, it would come first for types, and a caller's own pg_temp.text, with a CHECK of the caller's,
+-- would run with our rights.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -412,7 +416,7 @@ create or replace function tally.is_cell()
 returns boolean
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select 'public' <> 'pub' || 'lic';
 $$;
@@ -421,7 +425,7 @@ create or replace function tally.stage_names()
 returns text[]
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select array['SCRIPTING','VOICE_GEN','ALIGNMENT','VISUAL_PLAN','IMAGE_GEN','TIMELINE','RENDERING','PACKAGING'];
 $$;
@@ -550,7 +554,7 @@ on conflict (user_id) do nothing;
 create or replace function tally.refuse(code text)
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   raise exception using
@@ -567,7 +571,7 @@ returns setof uuid
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select u.id from auth.users u where u.id = any (ids) and not tally.is_cell();
 $$;
@@ -576,7 +580,7 @@ create or replace function tally.insert_user(p_user uuid, p_email text, p_meta j
 returns boolean
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into auth.users (id, email, raw_user_meta_data, created_at)
@@ -590,7 +594,7 @@ $$;
 create or replace function tally.lock_accounts(ids uuid[])
 returns setof tally.accounts
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   a tally.accounts;
@@ -616,7 +620,7 @@ $$;
 create or replace function tally.write_entries(p_entries tally.entry[])
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_written integer;
@@ -645,7 +649,7 @@ create or replace function tally.append_entries(
   held bigint default 0, stripe_payment_id text default null)
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   a tally.accounts;
@@ -673,7 +677,7 @@ create or replace function tally.entry_insert()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_seq bigint;
@@ -726,15 +730,20 @@ create or replace function tally.entries_inserted()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_payments bigint;
   v_recorded bigint;
 begin
+  -- From the ledger, not by adding: a function that the statement called may have moved the account on.
   update tally.accounts a
-     set balance = a.balance + i.amount, seq = i.seq
-    from (select user_id, sum(amount) as amount, max(seq) as seq from inserted group by user_id) i
+     set balance = e.balance_after, seq = e.seq
+    from (select distinct user_id from inserted) i
+   cross join lateral (
+     select l.balance_after, l.seq from public.credit_ledger l
+      where l.user_id = i.user_id and l.seq is not null
+      order by l.seq desc limit 1) e
    where a.user_id = i.user_id;
 
   select count(*) into v_payments from inserted where stripe_payment_id is not null;
@@ -759,7 +768,7 @@ create or replace function tally.entry_change()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if tg_op = 'UPDATE' and old.job_id is not null and new.job_id is null then
@@ -807,7 +816,7 @@ create or replace function public.handle_new_user()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into tally.accounts (user_id) values (new.id)
@@ -826,7 +835,7 @@ $$;
 create or replace function public.update_updated_at()
 returns trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if current_user <> 'tally_owner' then
@@ -843,7 +852,7 @@ returns integer
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if row_security_active('public.credit_ledger') and p_user_id is distinct from auth.uid() then
@@ -862,7 +871,7 @@ $$;
 create or replace function tally.make_steps(p_user uuid, p_job_id uuid)
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_made integer;
@@ -883,11 +892,45 @@ begin
 end;
 $$;
 
+-- A job's progress, from its steps; a plain writer may have added some.
+create or replace function tally.progress_of(p_job_id uuid)
+returns integer
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select least(coalesce(sum(s.progress_pct), 0) / 8, 100)::integer
+            from public.job_steps s where s.job_id = p_job_id);
+end;
+$$;
+
+-- Marks the started step failed, and answers with its name. Where a plain writer started several, the
+-- one of the job's stage is named.
+create or replace function tally.fail_step(p_user uuid, p_job_id uuid, p_stage text, p_at timestamptz, p_message text)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  with failed as (
+    update public.job_steps s
+       set state = 'failed', finished_at = p_at, error_message = p_message
+      from public.jobs b
+     where b.user_id = p_user and b.id = p_job_id and s.job_id = b.id and s.state = 'started'
+    returning s.step_name, s.step_order)
+  select f.step_name into v_name from failed f order by f.step_name <> p_stage, f.step_order limit 1;
+  return v_name;
+end;
+$$;
+
 -- Leaves one stage (succeeded) and enters the next (started); either may be none.
 create or replace function tally.move_steps(p_user uuid, p_job_id uuid, p_from text, p_to text, p_at timestamptz)
 returns integer
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   update public.job_steps s
@@ -897,7 +940,7 @@ begin
          finished_at  = case when s.step_name = p_to then s.finished_at else p_at end
     from public.jobs b
    where b.user_id = p_user and b.id = p_job_id and s.job_id = b.id and s.step_name in (p_from, p_to);
-  return (select (coalesce(sum(s.progress_pct), 0) / 8)::integer from public.job_steps s where s.job_id = p_job_id);
+  return tally.progress_of(p_job_id);
 end;
 $$;
 
@@ -906,7 +949,7 @@ create or replace function tally.first_stage(p_job_id uuid)
 returns text
 language sql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select g.name
     from unnest(tally.stage_names()) with ordinality g(name, n)
@@ -919,7 +962,7 @@ create or replace function tally.job_insert()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_user uuid;
@@ -944,7 +987,7 @@ create or replace function tally.job_update()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   s tally.job_state;
@@ -997,10 +1040,7 @@ begin
       perform tally.append_entries(old.user_id, gen_random_uuid(), v_at, old.id, array['refund'], array[s.hold],
                                    array['Job failed - credits released'], -s.hold);
     end if;
-    update public.job_steps t
-       set state = 'failed', finished_at = v_at, error_message = new.error_message
-     where t.job_id = old.id and t.state = 'started'
-    returning t.step_name into new.failed_step;
+    new.failed_step := tally.fail_step(old.user_id, old.id, v_from, v_at, new.error_message);
     new.finished_at := v_at;
   else
     if v_to <> 'QUEUED' then
@@ -1027,7 +1067,7 @@ create or replace function tally.job_delete()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_hold integer;
@@ -1066,7 +1106,7 @@ create or replace function tally.row_update()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_old jsonb := to_jsonb(old);
@@ -1088,7 +1128,7 @@ create or replace function tally.project_voice_profile()
 returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from public.voice_profiles v

@@ -62,7 +62,7 @@ create or replace function tally.nesting(t text)
 returns bigint
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(max(depth), 0)
     from (select sum(case when c in ('[', '{') then 1 else -1 end) over (order by n) as depth
@@ -77,7 +77,7 @@ $$;
 create or replace function tally.parse(line text, out doc json, out nul text)
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_escapes boolean := strpos(line, '\u') > 0;
@@ -93,7 +93,9 @@ begin
   begin
     if v_escapes and strpos(line, '\u0000') > 0 then
       nul := (select '\u' || to_hex(57344 + n) from generate_series(0, 6399) n
-               where strpos(lower(line), '\u' || to_hex(57344 + n)) = 0 limit 1);
+              except
+              select m[1] from regexp_matches(lower(line), '\\u(?:e[0-9a-f]{3}|f[0-8][0-9a-f]{2})', 'g') m
+              limit 1);
       line := regexp_replace(line, '(?<!\\)((\\\\)*)\\u0000', '\1\' || nul, 'g');
     end if;
     doc := line::json;
@@ -115,7 +117,7 @@ create or replace function tally.read_json(field json)
 returns jsonb
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_raw text := field::text;
@@ -160,7 +162,7 @@ $$;
 create or replace function tally.parse_all(lines text[], out docs json[], out nuls text[])
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from unnest(lines) l where l is null or length(l) > 1000 or strpos(l, '\u') > 0) then
@@ -188,7 +190,7 @@ create or replace function tally.decode_each(docs json[], nuls text[], given_at 
 returns tally.op[]
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return (
@@ -233,7 +235,8 @@ begin
     field as (
       select h.n, e.key, e.value, f.kind, f.presence,
              case when f.name is not null then 1 << f.place
-                  when e.key = 'reservation' then 1 << 20 else 0 end as bit,
+                  else case e.key when 'reservation' then 1 << 20 when 'op' then 1 << 21 when 'op_id' then 1 << 22
+                                  when 'at' then 1 << 23 else 0 end end as bit,
              case when f.name is null then
                     case when e.key in ('op', 'op_id', 'at') then 0
                          when e.key = 'reservation' and h.may_name_reservation
@@ -302,7 +305,7 @@ create or replace function tally.decode(docs json[], nuls text[], given_at times
 returns tally.op[]
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ops tally.op[] := tally.decode_each(docs, nuls, given_at, latest);
@@ -322,24 +325,30 @@ $$;
 
 -- Jobs as operations find them -------------------------------------------------------------------
 
--- Locks these jobs' rows, in the order of ids.
+-- Locks the rows of those of these jobs that exist, in the order of ids, and answers with their ids.
 create or replace function tally.lock_jobs(ids uuid[])
-returns void
+returns uuid[]
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_id uuid;
+  v_locked uuid[] := array[]::uuid[];
 begin
-  perform b.id from public.jobs b where b.id = any (ids) order by b.id for no key update;
+  for v_id in select b.id from public.jobs b where b.id = any (ids) order by b.id for no key update loop
+    v_locked := v_locked || v_id;
+  end loop;
+  return v_locked;
 end;
 $$;
 
--- These jobs in the order of ids, each with the place of its user in users; one that does not exist
--- is all null. The caller has locked their rows.
-create or replace function tally.load_jobs(ids uuid[], users uuid[])
+-- These jobs in the order of ids, each with the place of its user in users; one that is not among those
+-- locked (all three are sorted) is all null.
+create or replace function tally.load_jobs(ids uuid[], locked uuid[], users uuid[])
 returns tally.job[]
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -349,10 +358,10 @@ begin
            b.id, b.user_id, width_bucket(b.user_id, users), b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
            b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
            b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.claim_until,
-           coalesce(s.active_at, b.created_at))::tally.job
+           coalesce(s.active_at, least(b.created_at, now())))::tally.job
            order by i.n), '{}')
     from unnest(ids) with ordinality i(id, n)
-    left join public.jobs b on b.id = i.id
+    left join public.jobs b on b.id = i.id and locked[width_bucket(i.id, locked)] = i.id
     left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id);
 end;
 $$;
@@ -361,7 +370,7 @@ $$;
 create or replace function tally.write_jobs(p_jobs tally.job[])
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -391,7 +400,7 @@ create or replace function tally.is_stage(status text)
 returns boolean
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING');
 $$;
@@ -405,7 +414,7 @@ $$;
 create or replace function tally.op_create_user(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -437,7 +446,7 @@ $$;
 create or replace function tally.op_update_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -464,7 +473,7 @@ $$;
 create or replace function tally.op_change_credits(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -515,7 +524,7 @@ $$;
 create or replace function tally.op_create_draft(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -538,7 +547,7 @@ $$;
 create or replace function tally.op_update_draft(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -568,7 +577,7 @@ $$;
 create or replace function tally.op_claim_draft(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -596,7 +605,7 @@ $$;
 create or replace function tally.op_purge_expired_drafts(o tally.op)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -612,7 +621,7 @@ $$;
 create or replace function tally.op_create_project(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -621,7 +630,7 @@ begin
   if a.user_id is null then
     r.result := 'user_not_found';
   elsif v_voice_profile is not null and not exists (
-    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user) then
+    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user for key share) then
     r.result := 'voice_profile_not_found';
   else
     insert into public.projects (id, user_id, title, prompt_text, niche_preset, target_minutes, voice_profile_id,
@@ -639,7 +648,7 @@ $$;
 create or replace function tally.op_update_project(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -651,7 +660,7 @@ begin
   if not found then
     r.result := 'project_not_found';
   elsif v_voice_profile is not null and not exists (
-    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user) then
+    select from public.voice_profiles v where v.id = v_voice_profile and v.user_id = p_user for key share) then
     r.result := 'voice_profile_not_found';
   elsif v_owner <> p_user then
     r.result := 'not_owner';
@@ -673,11 +682,11 @@ begin
 end;
 $$;
 
--- run() has written what it kept of the project's jobs before, and looks at them again after.
+-- run() has written what it kept of the project's jobs before, and forgets them after.
 create or replace function tally.op_delete_project(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -703,7 +712,7 @@ $$;
 create or replace function tally.op_create_voice_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -724,7 +733,7 @@ $$;
 create or replace function tally.op_delete_voice_profile(p_user uuid, o tally.op, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -756,14 +765,14 @@ $$;
 create or replace function tally.op_create_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
   v_owner uuid;
   v_project uuid := (o.fields ->> 'project_id')::uuid;
 begin
-  select p.user_id into v_owner from public.projects p where p.id = v_project;
+  select p.user_id into v_owner from public.projects p where p.id = v_project for key share;
   if not found then
     r.result := 'project_not_found';
   elsif j.id is not null then
@@ -799,7 +808,7 @@ create or replace function tally.op_reserve_credits(p_user uuid, o tally.op, j t
 returns tally.outcome
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -830,7 +839,7 @@ $$;
 create or replace function tally.op_retry_job(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -860,7 +869,7 @@ begin
     j.cost_credits_reserved := v_amount;
     j.cost_credits_final := null;
     j.status := 'QUEUED';
-    j.progress := (select (coalesce(sum(t.progress_pct), 0) / 8)::integer from public.job_steps t where t.job_id = j.id);
+    j.progress := tally.progress_of(j.id);
     j.status_message := null;
     j.failed_step := null;
     j.error_code := null;
@@ -877,7 +886,7 @@ $$;
 create or replace function tally.op_advance_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -917,7 +926,7 @@ $$;
 create or replace function tally.op_report_progress(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -948,7 +957,7 @@ begin
          artifacts_json = coalesce(v_artifacts, x.artifacts_json)
    where x.id = t.id and j.user_id = p_user;
   if v_pct > coalesce(t.progress_pct, 0) then
-    j.progress := (select (sum(x.progress_pct) / 8)::integer from public.job_steps x where x.job_id = j.id);
+    j.progress := tally.progress_of(j.id);
   end if;
   r.job := j;
   return r;
@@ -958,7 +967,7 @@ $$;
 create or replace function tally.op_add_asset(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -988,7 +997,7 @@ $$;
 create or replace function tally.op_finalize(p_user uuid, o tally.op, j tally.job, a tally.accounts)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -1032,7 +1041,7 @@ create or replace function tally.op_release_job_credits(j tally.job)
 returns tally.outcome
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -1053,7 +1062,7 @@ $$;
 create or replace function tally.op_fail_job(p_user uuid, o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -1071,10 +1080,7 @@ begin
   end if;
   j.failed_step := null;
   if tally.is_stage(j.status) then
-    update public.job_steps t
-       set state = 'failed', finished_at = o.at, error_message = o.fields ->> 'error_message'
-     where t.job_id = j.id and j.user_id = p_user and t.state = 'started'
-    returning t.step_name into j.failed_step;
+    j.failed_step := tally.fail_step(p_user, j.id, j.status, o.at, o.fields ->> 'error_message');
   end if;
   j.status := 'FAILED';
   j.error_code := o.fields ->> 'error_code';
@@ -1091,7 +1097,7 @@ create or replace function tally.op_claim(o tally.op, j tally.job)
 returns tally.outcome
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
@@ -1117,30 +1123,30 @@ create or replace function tally.no_user()
 returns uuid
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select '00000000-0000-0000-0000-000000000000'::uuid;
 $$;
 
 -- What an operation that was applied before is answered now; null where it was not. The user is the
--- one it is for; a job's operation whose job is gone is looked up by its op_id alone.
+-- one it is for; a job's operation whose job is gone, or a batch of such, is looked up by its op_id alone.
 create or replace function tally.seen_before(p_user uuid, o tally.op)
 returns tally.outcome
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
   p tally.applied_operations;
+  v_job_is_gone boolean := p_user is null and o.error is null and o.has_job and o.job_id is not null;
+  v_any_user boolean := v_job_is_gone or (p_user is null and o.error is null and o.op = 'batch');
 begin
-  if p_user is null and o.has_job and o.job_id is not null and o.error is null then
-    select * into p from tally.applied_operations t
-     where t.op_id = o.op_id and t.operation = o.op and t.fingerprint = o.fingerprint limit 1;
-  else
-    select * into p from tally.applied_operations t
-     where t.op_id = o.op_id and t.user_id = coalesce(p_user, tally.no_user());
-  end if;
+  select * into p from tally.applied_operations t
+   where t.op_id = o.op_id
+     and ((not v_job_is_gone and t.user_id = coalesce(p_user, tally.no_user()))
+          or (v_any_user and t.operation = o.op and t.fingerprint = o.fingerprint))
+   order by t.fingerprint = o.fingerprint desc limit 1;
   if found then
     r.result := case when p.operation = o.op and p.fingerprint = o.fingerprint then 'ok' else 'operation_conflict' end;
     r.id := case when r.result = 'ok' then p.id end;
@@ -1154,7 +1160,7 @@ $$;
 create or replace function tally.batch_user(operations tally.op[], jobs tally.job[], out user_id uuid, out user_n integer, out agree boolean)
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   o tally.op;
@@ -1199,7 +1205,7 @@ create or replace function tally.sweep_op_id(sweep uuid, job uuid)
 returns uuid
 language sql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select overlay(overlay(h placing '4' from 13 for 1)
                  placing substr('89ab', (strpos('0123456789abcdef', substr(h, 17, 1)) - 1) % 4 + 1, 1) from 17 for 1)::uuid
@@ -1214,7 +1220,7 @@ create or replace function tally.swept(o tally.op, jobs tally.job[])
 returns tally.op[]
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ops tally.op[] := array[]::tally.op[];
@@ -1228,7 +1234,7 @@ begin
              cost_credits_final, failed_step, error_code, error_message, output_url, manifest_json, started_at,
              finished_at, hold, reservation, claim_until, active_at, n)
      where tally.is_stage(t.status) and (t.claim_until is null or t.claim_until <= o.at)
-       and o.at - greatest(t.active_at, t.claim_until) >= (o.fields ->> 'grace')::integer * interval '1 second'
+       and greatest(t.active_at, t.claim_until) <= o.at - (o.fields ->> 'grace')::integer * interval '1 second'
      order by t.id
   loop
     f := (tally.decode(array[json_build_object('op', 'fail_job', 'op_id', tally.sweep_op_id(o.op_id, j.id),
@@ -1245,8 +1251,10 @@ $$;
 create or replace function tally.write(p_jobs tally.job[], p_entries tally.entry[], p_applied tally.applied_operations[])
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_recorded integer;
 begin
   if cardinality(p_jobs) > 0 then
     perform tally.write_jobs(p_jobs);
@@ -1256,6 +1264,11 @@ begin
   end if;
   if cardinality(p_applied) > 0 then
     insert into tally.applied_operations select * from unnest(p_applied) on conflict do nothing;
+    get diagnostics v_recorded = row_count;
+    if v_recorded < cardinality(p_applied) then
+      -- Of no user, so under no lock: another call has just applied one of them. The same call again sees it.
+      raise exception using errcode = '40001', message = 'an operation was applied by another call at the same time';
+    end if;
   end if;
 end;
 $$;
@@ -1267,7 +1280,7 @@ create or replace function tally.run(
   operations tally.op[], inner_operations tally.op[], users uuid[], job_ids uuid[], whole boolean,
   inout jobs tally.job[], inout accounts tally.accounts[], out verdicts tally.verdict[])
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   o tally.op;
@@ -1371,7 +1384,14 @@ begin
           when 'delete_voice_profile' then r := tally.op_delete_voice_profile(v_user, o, a);
           when 'delete_project' then
             r := tally.op_delete_project(v_user, o);
-            jobs := tally.load_jobs(job_ids, users);
+            if r.result = 'ok' then
+              for k in 1 .. cardinality(jobs) loop
+                j := jobs[k];
+                if j.project_id = (o.fields ->> 'project_id')::uuid then
+                  jobs[k] := null;
+                end if;
+              end loop;
+            end if;
           when 'sweep' then
             select x.jobs, x.accounts into jobs, accounts
               from tally.run(tally.swept(o, jobs), null, users, job_ids, false, jobs, accounts) x;
@@ -1397,6 +1417,10 @@ begin
           r_before := tally.seen_before(v_user, o);
           if r_before.result is not null then
             r := r_before;
+          end if;
+          if o.op = 'create_user' then
+            select * into a from tally.lock_accounts(array[v_user]);
+            accounts[v_user_n] := a;
           end if;
         elsif r.result = 'ok' then
           if o.op = 'create_user' then
@@ -1471,7 +1495,7 @@ create or replace function tally.placed(operations tally.op[], users uuid[], job
 returns tally.op[]
 language plpgsql
 immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array(
@@ -1490,7 +1514,7 @@ $$;
 create or replace function tally.write_accounts(p_accounts tally.accounts[])
 returns void
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -1503,19 +1527,22 @@ begin
 end;
 $$;
 
--- Applies decoded operations, in one transaction with whatever the caller does. It first locks the jobs
--- that they concern, in the order of ids, then the accounts of all users concerned, in theirs: a plain
--- UPDATE of a job, too, holds the job's row when it comes to the account. p_user is the one user whom
+-- Applies decoded operations, in one transaction with whatever the caller does. It first locks the
+-- projects that get jobs, so that none is being deleted, then the jobs that they concern, then the accounts of
+-- all users concerned, each in the order of ids: a plain UPDATE of a job, too, holds the job's row when it
+-- comes to the account. p_user is the one user whom
 -- they concern, or null for a trace, which may be of many.
 create or replace function tally.apply(p_user uuid, operations tally.op[], inner_operations tally.op[])
 returns tally.verdict[]
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_all tally.op[] := operations || inner_operations;
   v_seen uuid[];
   v_job_ids uuid[];
+  v_projects uuid[];
+  v_locked uuid[];
   v_users uuid[];
   v_jobs tally.job[];
   v_accounts tally.accounts[];
@@ -1533,20 +1560,29 @@ begin
      where b.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
        and exists (select from unnest(v_all) o where o.op = 'sweep')
     order by 1);
-  perform tally.lock_jobs(v_job_ids);
-  v_users := array(
-    select p_user where p_user is not null
-    union
-    select o.user_id from unnest(v_all) o where o.user_id is not null
-    union
-    select b.user_id from public.jobs b where b.id = any (v_job_ids)
-    order by 1);
-  v_accounts := array_fill(null::tally.accounts, array[cardinality(v_users)]);
-  for a in select * from tally.lock_accounts(v_users) loop
-    v_accounts[width_bucket(a.user_id, v_users)] := a;
+  v_projects := array(
+    select (o.fields ->> 'project_id')::uuid from unnest(v_all) o where o.op = 'create_job' and o.error is null order by 1);
+  if cardinality(v_projects) > 0 then
+    perform from public.projects p where p.id = any (v_projects) order by p.id for key share;
+  end if;
+  loop
+    v_locked := tally.lock_jobs(v_job_ids);
+    v_users := array(
+      select p_user where p_user is not null
+      union
+      select o.user_id from unnest(v_all) o where o.user_id is not null
+      union
+      select b.user_id from public.jobs b where b.id = any (v_locked)
+      order by 1);
+    v_accounts := array_fill(null::tally.accounts, array[cardinality(v_users)]);
+    for a in select * from tally.lock_accounts(v_users) loop
+      v_accounts[width_bucket(a.user_id, v_users)] := a;
+    end loop;
+    -- Again where one of the jobs was made while this call waited: nothing of it is locked yet.
+    exit when cardinality(v_locked) = cardinality(v_job_ids) or not exists (
+      select from public.jobs b
+       where b.id = any (v_job_ids) and v_locked[width_bucket(b.id, v_locked)] is distinct from b.id);
   end loop;
-  -- Again, for one that was made while this call waited for its user.
-  perform tally.lock_jobs(v_job_ids);
 
   -- Applied before, or more than once here.
   v_seen := array(
@@ -1554,7 +1590,7 @@ begin
     union
     select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1
     order by 1);
-  v_jobs := tally.load_jobs(v_job_ids, v_users);
+  v_jobs := tally.load_jobs(v_job_ids, v_locked, v_users);
   select r.accounts, r.verdicts into v_accounts, v_verdicts
     from tally.run(tally.placed(operations, v_users, v_job_ids, v_seen),
                    tally.placed(inner_operations, v_users, v_job_ids, v_seen),
@@ -1570,7 +1606,7 @@ create or replace function tally.decode_batch(ops json, nul text, batch_op_id uu
 returns tally.op[]
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_docs json[];
@@ -1602,7 +1638,7 @@ create or replace function tally.apply_operations(operations text[])
 returns table (op_id uuid, result text, balance integer, id uuid, index integer, line integer)
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -1658,7 +1694,7 @@ create or replace function tally.owner_of(p_job_id uuid)
 returns uuid
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return (select j.user_id from public.jobs j where j.id = p_job_id);
@@ -1670,7 +1706,7 @@ $$;
 create or replace function tally.apply_alone(p_user uuid, p_op text, p_fields jsonb)
 returns tally.verdict
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_doc json := (jsonb_build_object('op', p_op, 'op_id', gen_random_uuid()) || p_fields)::json;
@@ -1683,7 +1719,7 @@ create or replace function public.reserve_credits(p_user_id uuid, p_job_id uuid,
 returns boolean
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -1702,7 +1738,7 @@ create or replace function public.finalize_job_credits(p_job_id uuid, p_final_co
 returns void
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -1722,7 +1758,7 @@ create or replace function public.release_job_credits(p_job_id uuid)
 returns void
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -1743,7 +1779,7 @@ returns boolean
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select exists (select from tally.accounts a where a.user_id = p_user)
       or exists (select from tally.known_users(array[p_user]));
@@ -1756,7 +1792,7 @@ create or replace function public.claim_draft_prompt(p_session_token text, p_use
 returns uuid
 language plpgsql
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_draft uuid;
@@ -1798,7 +1834,7 @@ create or replace function public.add_credits(
 returns void
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -1822,7 +1858,7 @@ create or replace function tally.time_text(t timestamptz)
 returns text
 language sql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select case when t is not null then
     to_char(least(greatest(t, timestamptz '0001-01-01 00:00:00Z'), timestamptz '9999-12-31 23:59:59.999999Z')
@@ -1836,7 +1872,7 @@ returns setof text[]
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -1891,7 +1927,7 @@ returns table (table_name text, rows bigint, digest numeric)
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select n.name, count(h.hash),
          coalesce(sum(get_byte(h.hash, 0) * 72057594037927936::numeric + get_byte(h.hash, 1) * 281474976710656

@@ -48,7 +48,7 @@ create or replace function tally.audit_jobs(p_user uuid)
 returns setof tally.finding
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
@@ -75,7 +75,7 @@ create or replace function tally.audit_payments(p_user uuid)
 returns setof tally.finding
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
@@ -117,7 +117,7 @@ create or replace function tally.audit_leftovers(p_user uuid)
 returns setof tally.finding
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
@@ -159,7 +159,7 @@ create or replace function tally.audit_invariants(p_user uuid)
 returns setof tally.finding
 language plpgsql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
@@ -207,7 +207,7 @@ returns setof tally.finding
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
@@ -229,7 +229,7 @@ create or replace function tally.repair(p_user uuid)
 returns setof tally.correction
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   a tally.accounts;

@@ -146,6 +146,23 @@ insert into attacks (role, who, statement, want) values
   ('service_role', null, 'do $x$ begin create temp table accounts (user_id uuid, balance integer, held bigint, seq bigint); insert into pg_temp.accounts values ($a1, 1000000, 0, 1); set local search_path = pg_temp, public; if reserve_credits($a1, $c1, 11) then raise division_by_zero; end if; end $x$', '0 rows'),
   ('service_role', null, 'do $x$ begin create function pg_temp.now() returns timestamptz language sql as $f$ select timestamptz ''1970-01-01'' $f$; set local search_path = pg_temp, public; perform add_credits($a1, 1, ''grant'', null); if exists (select from credit_ledger where created_at < ''2020-01-01'') then raise division_by_zero; end if; end $x$', '0 rows');
 
+-- A type of the caller's own in the way of a name in our functions: its CHECK would run with our rights.
+insert into attacks (role, who, statement, want)
+select a.role, a.who, format(
+         'do $x$ begin create function pg_temp.evil() returns boolean language plpgsql as $f$ begin '
+         'if current_user = ''tally_owner'' then raise exception ''it runs''; end if; return true; end $f$; '
+         'create domain pg_temp.%1$I as pg_catalog.%1$I check (pg_temp.evil()); '
+         'perform set_config(''app.session_token'', ''open'', true); %2$s; end $x$', t.name, a.statement),
+       '0 rows'
+  from unnest(array['text', 'uuid', 'jsonb', 'json', 'int4', 'int8', 'bool', 'bytea', 'timestamptz', 'interval', 'numeric']) t(name),
+       (values ('anon', null, 'update draft_prompts set id = id'),
+               ('authenticated', '$a1', 'update projects set user_id = user_id'),
+               ('authenticated', '$a1', 'delete from projects'),
+               ('service_role', null, 'perform reserve_credits($a1, $c1, 2)'),
+               ('service_role', null, 'perform tally.apply_operations(array[''{"op":"add_credits","op_id":"00000000-0000-7000-8000-000000000001","at":"2026-01-18T00:00:00.000000Z","user_id":"'' || $a1 || ''","amount":1,"type":"grant"}''])'),
+               ('service_role', null, 'insert into credit_ledger (user_id, type, amount) values ($a1, ''grant'', 1)'),
+               ('service_role', null, 'perform tally.repair($a1); perform tally.digest($a1)')) a(role, who, statement);
+
 select plan(count(*)::integer + 1) from attacks;
 select cmp_ok(count(*)::integer, '>', 200, 'there is something to try') from attacks;
 select is(pg_temp.attempt(a.role, regexp_replace(a.who, '\$([a-d][0-9])', '00000000-0000-4000-8000-0000000000\1')::uuid,

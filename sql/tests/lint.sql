@@ -51,7 +51,7 @@ select is_empty($$
       or (coalesce(p.with_check, '') like '%current\_setting(%)%' and lower(p.with_check) not like '%select current\_setting(%)%') $$,
   'policies ask who is calling once a statement, not once a row');
 select is_empty($$
-  select name from functions where not coalesce('search_path=""' = any (proconfig), false) $$,
+  select name from functions where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false) $$,
   'every function has a fixed search_path');
 select is_empty($$
   select name, r from functions, unnest(array['anon', 'authenticated', 'tally_device']) r

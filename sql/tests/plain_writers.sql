@@ -1,7 +1,5 @@
 begin;
 \ir include/begin.sql
-select plan(77 + 5);
-
 -- The PRD's functions, its sign-up trigger, and plain INSERTs, UPDATEs and DELETEs.
 
 -- Runs one statement; its value, or the refusal's SQLSTATE class and message.
@@ -97,7 +95,30 @@ insert into steps values
   (74, 'select claim_draft_prompt(''none'', $c3)', 'user_not_found'),
   (75, 'select claim_draft_prompt(''none'', $a2)', 'null'),
   (76, 'update draft_prompts set expires_at = ''infinity'' where prompt_text = ''a'' returning tally.time_text(expires_at)', '9999-12-31T23:59:59.999999Z'),
-  (77, 'select tally.repair(null)', 'user_not_found');
+  (77, 'select tally.repair(null)', 'user_not_found'),
+  -- what a plain writer left on a job stops neither its reports nor a sweep
+  (78, 'select reserve_credits($a1, $c3, 2)', 'true'),
+  (79, 'update jobs set created_at = ''infinity'', status = ''QUEUED'' where id = $c3 returning status', 'QUEUED'),
+  (80, 'update jobs set status = ''SCRIPTING'' where id = $c3 returning progress', '0'),
+  (81, 'with made as (insert into job_steps (job_id, step_name, step_order, progress_pct, state) select $c3, ''X'' || n, 20 + n, 100, ''started'' from generate_series(1, 9) n returning 1) select count(*) from made', '9'),
+  (82, 'select result from tally.apply_operations(array[''{"op":"report_progress","op_id":"00000000-0000-7000-8000-000000000082","at":"2026-01-18T00:00:00.000000Z","job_id":"'' || $c3 || ''","step_name":"SCRIPTING","progress_pct":40}''])', 'ok'),
+  (83, 'update jobs set status = ''VOICE_GEN'' where id = $c3 returning progress', '100'),
+  (84, 'select result from pg_sleep(1.1), tally.apply_operations(array[''{"op":"sweep","op_id":"00000000-0000-7000-8000-000000000084","at":"9999-01-18T00:00:00.000000Z","grace":1}''])', 'ok'),
+  (85, 'select status || '' '' || failed_step || '' '' || error_code from jobs where id = $c3', 'FAILED VOICE_GEN WORKER_LOST'),
+  -- a statement that calls a function that writes the same account
+  (86, 'with f as (insert into credit_ledger (user_id, type, amount) values ($a1, ''grant'', 5) returning pg_temp.again($a1, $c3)) select again from f', 'insufficient_credits'),
+  (87, 'select a.balance = l.balance_after and a.seq = l.seq from tally.accounts a join credit_ledger l on l.user_id = a.user_id where a.user_id = $a1 order by l.seq desc limit 1', 'true');
+
+-- Gives one credit more, and then reserves all that there is and one.
+create function pg_temp.again(p_user uuid, p_job uuid) returns text language plpgsql as $$
+begin
+  insert into credit_ledger (user_id, type, amount) values (p_user, 'grant', 1);
+  return (select result from tally.apply_operations(array[
+    format('{"op":"retry_job","op_id":"00000000-0000-7000-8000-000000000086","at":"2026-01-18T00:00:00.000000Z","job_id":"%s","amount":%s}',
+           p_job, get_credit_balance(p_user) + 1)]));
+end;
+$$;
+select plan(count(*)::integer + 5) from steps;
 
 select is(got, want, n || ' ' || left(statement, 90))
   from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-d][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got

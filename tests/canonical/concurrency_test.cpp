@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -263,6 +264,118 @@ TEST_CASE("one operation replayed by many at once is applied once") {
         without_account_lock(session);
         without_second_defences(session);
       });
+}
+
+/// Until some connection waits for a lock.
+void wait_for_a_waiter(Session& session) {
+  while (session.ask_one("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+                         " and datname = current_database()") == "0") {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+TEST_CASE("a job that another user makes and pays while a call waits is that user's") {
+  World world;
+  Session session = world.database.session();
+  const std::string bob = "'00000000-0000-4000-8000-0000000000a2'";
+  session.ask(
+      "insert into auth.users (id, email) values (" + bob +
+      ", 'bob@x'); insert into projects (id, user_id, title, prompt_text, niche_preset) values"
+      " ('00000000-0000-4000-8000-0000000000b2', " +
+      bob + ", 't', 'p', 'facts')");
+  Session holder = world.database.session();
+  holder.ask(std::string("begin; select add_credits(") + user + ", 1, 'grant', 'n')");
+  Answer answer;
+  std::thread caller([&] {
+    Session waiting = world.database.session();
+    answer = waiting.run(
+        "select string_agg(result, ' ') from tally.apply_operations(array["
+        "'{\"op\":\"update_profile\",\"op_id\":\"00000000-0000-7000-8000-000000000001\",\"at\":"
+        "\"2026-01-18T00:00:"
+        "00.000000Z\",\"user_id\":\"00000000-0000-4000-8000-0000000000a1\"}',"
+        "'{\"op\":\"release_job_credits\",\"op_id\":\"00000000-0000-7000-8000-000000000002\","
+        "\"at\":\"2026-01-18T00:"
+        "00:00.000000Z\",\"job_id\":\"00000000-0000-4000-8000-0000000000bb\"}'])");
+  });
+  wait_for_a_waiter(session);
+  session.ask(
+      "insert into jobs (id, project_id, user_id) values ('00000000-0000-4000-8000-0000000000bb',"
+      " '00000000-0000-4000-8000-0000000000b2', " +
+      bob + ")");
+  session.ask("select reserve_credits(" + bob + ", '00000000-0000-4000-8000-0000000000bb', 10)");
+  holder.ask("commit");
+  caller.join();
+  CHECK(answer.text() == "ok ok");
+  CHECK(broken(world.database) == "");
+  CHECK(session.ask_one("select get_credit_balance(" + bob + ")") == "10");
+}
+
+TEST_CASE("what another call has just made, or applied, is seen by the one that waited for it") {
+  World world;
+  Session session = world.database.session();
+  Session holder = world.database.session();
+  const std::string create =
+      "'{\"op\":\"create_user\",\"op_id\":\"00000000-0000-7000-8000-000000000001\",\"at\":\"2026-"
+      "01-18T00:00:00."
+      "000000Z\",\"user_id\":\"00000000-0000-4000-8000-0000000000cc\"}'";
+  const std::string add =
+      "'{\"op\":\"add_credits\",\"op_id\":\"00000000-0000-7000-8000-000000000002\",\"at\":\"2026-"
+      "01-18T00:00:00."
+      "000000Z\",\"user_id\":\"00000000-0000-4000-8000-0000000000cc\",\"amount\":5,\"type\":"
+      "\"grant\"}'";
+  const auto draft = [](char n) {
+    return std::string(
+               "'{\"op\":\"create_draft\",\"op_id\":\"00000000-0000-7000-8000-000000000003\","
+               "\"at\":\"2026-01-"
+               "18T00:00:00.000000Z\",\"draft_id\":\"00000000-0000-4000-8000-0000000000d") +
+           n + "\",\"session_token\":\"s\",\"prompt_text\":\"p\"}'";
+  };
+  const auto apply = [](const std::string& lines) {
+    return "select string_agg(result || coalesce(' ' || balance, ''), ', ') from "
+           "tally.apply_operations(array[" +
+           lines + "])";
+  };
+  const auto waited = [&](const std::string& first, const std::string& second) {
+    holder.ask("begin;" + apply(first));
+    Answer answer;
+    std::thread caller([&] {
+      Session waiting = world.database.session();
+      answer = waiting.run(apply(second));
+    });
+    wait_for_a_waiter(session);
+    holder.ask("commit");
+    caller.join();
+    return answer;
+  };
+  CHECK(waited(create, create + "," + add).text() == "ok 10, ok 15");
+  // Of no user, and so under no lock: the call fails as a whole, and the same call again is
+  // answered.
+  CHECK(waited(draft('1'), draft('2')).state == "40001");
+  CHECK(session.ask_one(apply(draft('2'))) == "operation_conflict");
+  CHECK(session.ask_one("select count(*) from draft_prompts") == "1");
+  CHECK(broken(world.database) == "");
+}
+
+TEST_CASE("a project that is being deleted gets no job, and the call is answered") {
+  World world;
+  Session holder = world.database.session();
+  Session session = world.database.session();
+  holder.ask("begin; delete from projects where id = '00000000-0000-4000-8000-0000000000b1'");
+  Answer answer;
+  std::thread caller([&] {
+    Session waiting = world.database.session();
+    answer = waiting.run(
+        "select result from tally.apply_operations(array['{\"op\":\"create_job\",\"op_id\":"
+        "\"00000000-0000-7000-8000-000000000001\",\"at\":\"2026-01-18T00:00:00.000000Z\",\"job_"
+        "id\":"
+        "\"00000000-0000-4000-8000-0000000000bb\",\"project_id\":\"00000000-0000-4000-8000-"
+        "0000000000b1\","
+        "\"user_id\":\"00000000-0000-4000-8000-0000000000a1\"}'])");
+  });
+  wait_for_a_waiter(session);
+  holder.ask("commit");
+  caller.join();
+  CHECK(answer.text() == "project_not_found");
 }
 
 TEST_CASE("plain updates of jobs and our functions do not wait for each other in a circle") {

@@ -167,6 +167,23 @@ TEST_CASE("I6: an operation on a job is known after the job was deleted") {
                     {"fail_job job_id=j1 error_code=E op_id=o2", "job_not_found -"}});
 }
 
+TEST_CASE("I6: so is a batch, with an operation in it that changed nothing") {
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(1) + job_to("SCRIPTING"));
+  const std::string job = R"("job_id":")" + id('j', 1).text() + "\"";
+  const auto batch = [&](const std::string& code) {
+    return R"({"op":"batch","op_id":")" + op_id(900).text() +
+           R"(","at":"2026-01-18T01:00:00.000000Z","ops":[{"op":"report_progress","op_id":")" +
+           op_id(901).text() + R"(",)" + job +
+           R"(,"step_name":"SCRIPTING","progress_pct":0},{"op":"fail_job","op_id":")" +
+           op_id(902).text() + R"(",)" + job + R"(,"error_code":")" + code + R"("}]})";
+  };
+  CHECK(short_answer(mirror.apply_line(batch("E"))).starts_with("ok"));
+  mirror.check({{"delete_project project_id=p1 user_id=u1", "ok 10"}});
+  CHECK(short_answer(mirror.apply_line(batch("E"))).starts_with("ok"));
+  CHECK(short_answer(mirror.apply_line(batch("F"))).starts_with("job_not_found"));
+}
+
 TEST_CASE("I6: an operation that was refused may be tried again under its op_id") {
   TemporaryMirror mirror;
   mirror.check(
