@@ -69,6 +69,8 @@ insert into tally.codes (number, name, class, sentence) values
   (40, 'payment_conflict', 'refusal', 'This payment id was used for another user, amount or type.'),
   (41, 'insufficient_credits', 'refusal', 'The balance does not cover it.'),
   (42, 'balance_overflow', 'refusal', 'Balance, holds and leases together would pass 2,147,483,647 credits.'),
+  (43, 'lease_reclaimed', 'refusal', 'The lease was ended before this came, and the balance does not cover it.'),
+  (50, 'internal_error', 'refusal', 'Canonical met a database error while it applied this operation alone; it is kept, and nothing of it happened.'),
   (100, 'busy', 'failure', 'Another process kept the mirror locked past the busy timeout; try again.'),
   (101, 'io', 'failure', 'The disk answered with an error.'),
   (102, 'full', 'failure', 'The disk is full; free space and try again.'),
@@ -78,7 +80,11 @@ insert into tally.codes (number, name, class, sentence) values
   (106, 'schema_too_new', 'failure', 'A newer Tallystick wrote this; update this one.'),
   (107, 'sqlite_unsafe', 'failure', 'This SQLite can lose a committed transaction (before 3.51.3, 3.50.7, 3.44.6).'),
   (108, 'unreachable', 'failure', 'The server cannot be reached.'),
-  (109, 'internal', 'failure', 'An invariant did not hold; nothing was written. Reopen the mirror and run an audit.')
+  (109, 'internal', 'failure', 'An invariant did not hold; nothing was written. Reopen the mirror and run an audit.'),
+  (110, 'unauthorized', 'failure', 'Canonical does not know this token, or the device was revoked.'),
+  (111, 'device_forked', 'failure', 'This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept.'),
+  (112, 'history_lost', 'failure', 'Canonical is behind what this device has confirmed (restored from a backup?); an operator decides.'),
+  (113, 'protocol', 'failure', 'Canonical and this program do not understand each other; update the older one.')
 on conflict (number) do update
   set name = excluded.name, class = excluded.class, sentence = excluded.sentence;
 
@@ -302,7 +308,7 @@ on conflict do nothing;
 
 -- Our own data --------------------------------------------------------------------------------
 
--- One row per user: the balance, what open holds have taken out of it, and the last entry's number.
+-- One row per user: the balance, what open holds and leases have taken out of it, and the last entry's number.
 -- It is the lock under which anything of the user's credits or jobs is decided. Entries up to
 -- old_seq are older than this migration: audit judges them by what the original functions did.
 create table if not exists tally.accounts (
@@ -313,14 +319,17 @@ create table if not exists tally.accounts (
   old_seq bigint  not null default 0
 ) with (fillfactor = 50);
 
--- What the PRD's jobs table has no column for. A job inserted plainly gets its row when needed.
+-- What the PRD's jobs table has no column for. A job inserted plainly gets its row when needed. lease: the
+-- one that the open hold was drawn on. claim_device: whose the live claim is, null for a trace's.
 create table if not exists tally.job_state (
-  user_id     uuid not null,
-  job_id      uuid not null,
-  hold        integer not null default 0,
-  reservation uuid,
-  claim_until timestamptz,
-  active_at   timestamptz,
+  user_id      uuid not null,
+  job_id       uuid not null,
+  hold         integer not null default 0,
+  reservation  uuid,
+  lease        uuid,
+  claim_until  timestamptz,
+  claim_device uuid,
+  active_at    timestamptz,
   primary key (user_id, job_id)
 ) with (fillfactor = 50);
 
@@ -565,7 +574,7 @@ end;
 $$;
 
 -- Which of these users exist though they may have no account yet. auth.users is another owner's on
--- Supabase, so this function and insert_user stay with the migration role; only tally_owner may call them.
+-- Supabase, so this function and the next two stay with the migration role; only tally_owner may call them.
 create or replace function tally.known_users(ids uuid[])
 returns setof uuid
 language sql
@@ -574,6 +583,15 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select u.id from auth.users u where u.id = any (ids) and not tally.is_cell();
+$$;
+
+create or replace function tally.user_text(p_user uuid, out email text, out meta text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.email, u.raw_user_meta_data::text from auth.users u where u.id = p_user;
 $$;
 
 create or replace function tally.insert_user(p_user uuid, p_email text, p_meta jsonb, p_at timestamptz)
@@ -995,6 +1013,7 @@ declare
   v_from text := old.status::text;
   v_to text := new.status::text;
   v_at timestamptz := now();
+  v_to_lease boolean;
 begin
   if new.id is distinct from old.id or new.project_id is distinct from old.project_id
      or new.user_id is distinct from old.user_id then
@@ -1037,8 +1056,16 @@ begin
 
   if v_move = 'releases' then
     if s.hold > 0 then
+      -- As tally.release_hold does: to the job, and from there back to the lease that it was drawn on.
+      update tally_sync.leases l set unspent = l.unspent + s.hold
+       where l.user_id = old.user_id and l.lease_id = s.lease and l.closed_at is null;
+      v_to_lease := found;
       perform tally.append_entries(old.user_id, gen_random_uuid(), v_at, old.id, array['refund'], array[s.hold],
                                    array['Job failed - credits released'], -s.hold);
+      if v_to_lease then
+        perform tally.append_entries(old.user_id, gen_random_uuid(), v_at, null, array['reserve'], array[-s.hold],
+                                     array['Back to lease'], s.hold);
+      end if;
     end if;
     new.failed_step := tally.fail_step(old.user_id, old.id, v_from, v_at, new.error_message);
     new.finished_at := v_at;
@@ -1176,7 +1203,7 @@ begin
      where p.pronamespace = 'tally'::regnamespace
         or p.oid in ('public.handle_new_user()'::regprocedure, 'public.get_credit_balance(uuid)'::regprocedure)
   loop
-    if f.proname in ('known_users', 'insert_user') then
+    if f.proname in ('known_users', 'insert_user', 'user_text') then
       execute format('grant execute on function %s to tally_owner', f.name);
     elsif f.proname <> 'update_updated_at' then  -- In a cell it is among ours.
       execute format('alter function %s owner to tally_owner', f.name);

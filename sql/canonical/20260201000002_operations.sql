@@ -32,23 +32,30 @@ begin
     -- the line names, of whatever use to this operation (has_user, has_job), and user_n and job_n
     -- their places in what run() keeps. A batch's operations are inner_count from inner_first on.
     -- seen: this op_id was applied before, or comes twice. op is null for a line that is no operation.
+    -- Of what a device pushed: the user whom its envelope names, and the lease that its mirror drew on.
+    -- late: what it is refused for once the rows that it names are found (its claim, its reservation).
     create type tally.op as (
       op text, op_id uuid, at timestamptz, fields jsonb, error text, fingerprint bytea, reservation uuid,
       has_user boolean, user_id uuid, user_n integer, has_job boolean, job_id uuid, job_n integer,
-      in_batch boolean, inner_first integer, inner_count integer, seen boolean
+      in_batch boolean, inner_first integer, inner_count integer, seen boolean,
+      capability text, envelope uuid, lease uuid, late text
     );
     -- A job with its state, and the place of its user's account. id is null where there is none.
     create type tally.job as (
       id uuid, user_id uuid, user_n integer, project_id uuid, status text, progress integer, status_message text,
       cost_credits_reserved integer, cost_credits_final integer, failed_step text, error_code text,
       error_message text, output_url text, manifest_json jsonb, started_at timestamptz, finished_at timestamptz,
-      hold integer, reservation uuid, claim_until timestamptz, active_at timestamptz
+      hold integer, reservation uuid, lease uuid, claim_until timestamptz, claim_device uuid, active_at timestamptz
     );
+    -- Who pushes: null for a trace and for the PRD's functions, which may do everything. now: canonical's
+    -- clock, by which claims of devices are judged.
+    create type tally.pusher as (device_id uuid, capabilities text[], now timestamptz);
+    -- An entry to append. of_job: it names the operation's job; what moves between account and lease does not.
+    create type tally.posting as (type text, amount integer, note text, of_job boolean);
     -- What an operation decided: its result, the job as it is then, the entries to append with what
-    -- they add to the user's holds, and whether it is to be remembered.
+    -- they add to the user's holds and leases, and whether it is to be remembered.
     create type tally.outcome as (
-      result text, id uuid, forget boolean, job tally.job, types text[], amounts integer[], notes text[],
-      held bigint, stripe_payment_id text
+      result text, id uuid, forget boolean, job tally.job, postings tally.posting[], held bigint, stripe_payment_id text
     );
     create type tally.verdict as (op_id uuid, result text, balance integer, id uuid, index integer);
   end if;
@@ -199,7 +206,7 @@ begin
     -- in one that is none.
     header as (
       select d.n, d.doc, d.nul, p.number, p.name, p.in_batch, p.required, p.defaults, p.has_user, p.has_job,
-             p.reservation as may_name_reservation,
+             p.capability, p.reservation as may_name_reservation,
              h.op_id, h.user_id, h.job_id, h.reservation,
              case when p.number is null or substr(h.op_id::text, 15, 1) not between '1' and '7' then null
                   when given_at is not null then
@@ -278,7 +285,8 @@ begin
     select array_agg(
              row(case when h.at is not null then h.name end, h.op_id, h.at, y.fields, x.error,
                  sha256(convert_to(h.name || y.fields::text, 'UTF8')), h.reservation, coalesce(h.has_user, false), h.user_id, null,
-                 coalesce(h.has_job, false), h.job_id, null, h.in_batch, null, null, false)::tally.op
+                 coalesce(h.has_job, false), h.job_id, null, h.in_batch, null, null, false,
+                 h.capability, null, null, null)::tally.op
              order by d.n)
       from generate_series(1, cardinality(docs)) d(n)
       left join header h on h.n = d.n
@@ -323,6 +331,16 @@ begin
 end;
 $$;
 
+-- The nil UUID: the user of an operation that concerns none, where a key needs one.
+create or replace function tally.no_user()
+returns uuid
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select '00000000-0000-0000-0000-000000000000'::uuid;
+$$;
+
 -- Jobs as operations find them -------------------------------------------------------------------
 
 -- Locks the rows of those of these jobs that exist, in the order of ids, and answers with their ids.
@@ -357,7 +375,7 @@ begin
   select coalesce(array_agg(row(
            b.id, b.user_id, width_bucket(b.user_id, users), b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
            b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
-           b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.claim_until,
+           b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.lease, s.claim_until, s.claim_device,
            coalesce(s.active_at, least(b.created_at, now())))::tally.job
            order by i.n), '{}')
     from unnest(ids) with ordinality i(id, n)
@@ -388,11 +406,11 @@ begin
          is distinct from
          (x.status, x.progress, x.status_message, x.cost_credits_reserved, x.cost_credits_final, x.failed_step,
           x.error_code, x.error_message, x.output_url, x.manifest_json::text, x.started_at, x.finished_at);
-  insert into tally.job_state as s (user_id, job_id, hold, reservation, claim_until, active_at)
-  select x.user_id, x.id, x.hold, x.reservation, x.claim_until, x.active_at from unnest(p_jobs) x
+  insert into tally.job_state as s (user_id, job_id, hold, reservation, lease, claim_until, claim_device, active_at)
+  select x.user_id, x.id, x.hold, x.reservation, x.lease, x.claim_until, x.claim_device, x.active_at from unnest(p_jobs) x
   on conflict (user_id, job_id) do update
-    set hold = excluded.hold, reservation = excluded.reservation, claim_until = excluded.claim_until,
-        active_at = excluded.active_at;
+    set hold = excluded.hold, reservation = excluded.reservation, lease = excluded.lease,
+        claim_until = excluded.claim_until, claim_device = excluded.claim_device, active_at = excluded.active_at;
 end;
 $$;
 
@@ -436,9 +454,7 @@ begin
   insert into public.profiles (id, display_name, created_at, updated_at)
   values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at);
   r.result := 'ok';
-  r.types := array['grant'];
-  r.amounts := array[10];
-  r.notes := array['Welcome bonus: 10 trial credits'];
+  r.postings := array[row('grant', 10, 'Welcome bonus: 10 trial credits', false)::tally.posting];
   return r;
 end;
 $$;
@@ -512,9 +528,7 @@ begin
     end if;
   end if;
   r.result := 'ok';
-  r.types := array[v_type];
-  r.amounts := array[case when v_adds then v_amount else -v_amount end];
-  r.notes := array[o.fields ->> 'note'];
+  r.postings := array[row(v_type, case when v_adds then v_amount else -v_amount end, o.fields ->> 'note', false)::tally.posting];
   return r;
 end;
 $$;
@@ -553,7 +567,9 @@ declare
   r tally.outcome;
   d public.draft_prompts;
 begin
-  select * into d from public.draft_prompts t where t.id = (o.fields ->> 'draft_id')::uuid for update;
+  select * into d from public.draft_prompts t
+   where t.id = (o.fields ->> 'draft_id')::uuid and (o.envelope is null or t.user_id is null or t.user_id = o.envelope)
+     for update;
   if not found then
     r.result := 'draft_not_found';
   elsif (d.user_id is not null and d.user_id is distinct from p_user)
@@ -656,7 +672,8 @@ declare
   v_project uuid := (o.fields ->> 'project_id')::uuid;
   v_voice_profile uuid := (o.fields ->> 'voice_profile_id')::uuid;
 begin
-  select p.user_id into v_owner from public.projects p where p.id = v_project for no key update;
+  select p.user_id into v_owner from public.projects p
+   where p.id = v_project and (o.envelope is null or p.user_id = o.envelope) for no key update;
   if not found then
     r.result := 'project_not_found';
   elsif v_voice_profile is not null and not exists (
@@ -693,7 +710,8 @@ declare
   v_owner uuid;
   v_project uuid := (o.fields ->> 'project_id')::uuid;
 begin
-  select p.user_id into v_owner from public.projects p where p.id = v_project for update;
+  select p.user_id into v_owner from public.projects p
+   where p.id = v_project and (o.envelope is null or p.user_id = o.envelope) for update;
   if not found then
     r.result := 'project_not_found';
   elsif v_owner <> p_user then
@@ -744,7 +762,8 @@ begin
     r.result := 'user_not_found';
     return r;
   end if;
-  select v.user_id into v_owner from public.voice_profiles v where v.id = v_voice_profile for update;
+  select v.user_id into v_owner from public.voice_profiles v
+   where v.id = v_voice_profile and (o.envelope is null or v.user_id = o.envelope) for update;
   if not found then
     r.result := 'voice_profile_not_found';
   elsif v_owner <> p_user then
@@ -772,7 +791,8 @@ declare
   v_owner uuid;
   v_project uuid := (o.fields ->> 'project_id')::uuid;
 begin
-  select p.user_id into v_owner from public.projects p where p.id = v_project for key share;
+  select p.user_id into v_owner from public.projects p
+   where p.id = v_project and (o.envelope is null or p.user_id = o.envelope) for key share;
   if not found then
     r.result := 'project_not_found';
   elsif j.id is not null then
@@ -804,79 +824,151 @@ begin
 end;
 $$;
 
-create or replace function tally.op_reserve_credits(p_user uuid, o tally.op, j tally.job, a tally.accounts)
+-- Takes the amount out of the lease that the operation names, where it is open, this device's and has it:
+-- all of it or nothing.
+create or replace function tally.draw(p_user uuid, p_device uuid, p_lease uuid, p_amount integer)
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_lease is null then
+    return false;
+  end if;
+  update tally_sync.leases l set unspent = l.unspent - p_amount
+   where l.user_id = p_user and l.lease_id = p_lease and l.device_id = p_device and l.closed_at is null
+     and l.unspent >= p_amount;
+  return found;
+end;
+$$;
+
+-- Why credits are short: an operation that drew on a lease which has ended is told so.
+create or replace function tally.short_of_credits(p_user uuid, p_device uuid, p_lease uuid)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_lease is not null and not exists (
+    select from tally_sync.leases l
+     where l.user_id = p_user and l.lease_id = p_lease and l.device_id = p_device and l.closed_at is null)
+    then 'lease_reclaimed' else 'insufficient_credits' end;
+end;
+$$;
+
+-- What a hold gives back: a refund of the job, and from there to the lease that it was drawn on, while that
+-- is open. Adds the entries to the outcome, with what they change of holds and leases.
+create or replace function tally.give_back(p_user uuid, r tally.outcome, p_amount integer, p_note text, p_lease uuid)
 returns tally.outcome
 language plpgsql
-immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  r.postings := r.postings || row('refund', p_amount, p_note, true)::tally.posting;
+  if p_lease is not null then
+    update tally_sync.leases l set unspent = l.unspent + p_amount
+     where l.user_id = p_user and l.lease_id = p_lease and l.closed_at is null;
+    if found then
+      r.postings := r.postings || row('reserve', -p_amount, 'Back to lease', false)::tally.posting;
+      r.held := r.held + p_amount;
+    end if;
+  end if;
+  return r;
+end;
+$$;
+
+-- A new hold, from the lease that the operation names or from the balance; r.result says whether there was
+-- enough.
+create or replace function tally.open_hold(
+  p_user uuid, o tally.op, r tally.outcome, p_amount integer, p_balance integer, w tally.pusher)
+returns tally.outcome
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  j tally.job := r.job;
+  v_drawn boolean := tally.draw(p_user, w.device_id, o.lease, p_amount);
+begin
+  if v_drawn then
+    r.postings := r.postings || row('refund', p_amount, 'Drawn from lease', false)::tally.posting;
+    r.held := coalesce(r.held, 0) - p_amount;
+  elsif p_balance < p_amount then
+    r.result := tally.short_of_credits(p_user, w.device_id, o.lease);
+    r.postings := null;
+    return r;
+  end if;
+  r.postings := r.postings || row('reserve', -p_amount, 'Reserved for job', true)::tally.posting;
+  r.held := coalesce(r.held, 0) + p_amount;
+  j.hold := p_amount;
+  j.reservation := o.op_id;
+  j.lease := case when v_drawn then o.lease end;
+  j.cost_credits_reserved := p_amount;
+  j.cost_credits_final := null;
+  r.job := j;
+  return r;
+end;
+$$;
+
+create or replace function tally.op_reserve_credits(p_user uuid, o tally.op, j tally.job, a tally.accounts, w tally.pusher)
+returns tally.outcome
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
-  v_amount integer := (o.fields ->> 'amount')::integer;
 begin
   r.result := case
     when j.id is null then 'job_not_found'
     when j.user_id <> p_user then 'not_owner'
     when j.status <> 'PENDING' then 'illegal_transition'
     when j.hold > 0 then 'already_reserved'
-    when a.balance < v_amount then 'insufficient_credits'
     else 'ok' end;
   if r.result = 'ok' then
-    j.hold := v_amount;
-    j.reservation := o.op_id;
-    j.cost_credits_reserved := v_amount;
-    j.cost_credits_final := null;
     r.job := j;
-    r.types := array['reserve'];
-    r.amounts := array[-v_amount];
-    r.notes := array['Reserved for job'];
-    r.held := v_amount::bigint;
+    r := tally.open_hold(p_user, o, r, (o.fields ->> 'amount')::integer, a.balance, w);
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_retry_job(p_user uuid, o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_retry_job(p_user uuid, o tally.op, j tally.job, a tally.accounts, w tally.pusher)
 returns tally.outcome
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
-  v_amount integer := (o.fields ->> 'amount')::integer;
 begin
-  r.result := case
-    when j.status <> 'FAILED' then 'illegal_transition'
-    when a.balance + j.hold < v_amount then 'insufficient_credits'
-    else 'ok' end;
-  if r.result = 'ok' then
-    update public.job_steps t
-       set state = 'pending', progress_pct = 0, status_message = null, error_message = null, logs_url = null,
-           artifacts_json = '{}', started_at = null, finished_at = null
-     where t.job_id = j.id and j.user_id = p_user and t.state = 'failed';
-    r.types := array['reserve'];
-    r.amounts := array[-v_amount];
-    r.notes := array['Reserved for job'];
-    r.held := (v_amount - j.hold)::bigint;
-    if j.hold > 0 then
-      -- A FAILED job has none, but one that old data left: it is released first.
-      r.types := array['refund'] || r.types;
-      r.amounts := array[j.hold] || r.amounts;
-      r.notes := array['Job failed - credits released'] || r.notes;
-    end if;
-    j.hold := v_amount;
-    j.reservation := o.op_id;
-    j.cost_credits_reserved := v_amount;
-    j.cost_credits_final := null;
-    j.status := 'QUEUED';
-    j.progress := tally.progress_of(j.id);
-    j.status_message := null;
-    j.failed_step := null;
-    j.error_code := null;
-    j.error_message := null;
-    j.finished_at := null;
-    r.job := j;
+  if j.status <> 'FAILED' then
+    r.result := 'illegal_transition';
+    return r;
   end if;
+  r.result := 'ok';
+  r.held := 0;
+  if j.hold > 0 then
+    -- A FAILED job has none, but one that old data left: it is released first.
+    r.postings := array[row('refund', j.hold, 'Job failed - credits released', true)::tally.posting];
+    r.held := (-j.hold)::bigint;
+  end if;
+  r.job := j;
+  r := tally.open_hold(p_user, o, r, (o.fields ->> 'amount')::integer, a.balance + j.hold, w);
+  if r.result <> 'ok' then
+    return r;
+  end if;
+  update public.job_steps t
+     set state = 'pending', progress_pct = 0, status_message = null, error_message = null, logs_url = null,
+         artifacts_json = '{}', started_at = null, finished_at = null
+   where t.job_id = j.id and j.user_id = p_user and t.state = 'failed';
+  j := r.job;
+  j.status := 'QUEUED';
+  j.progress := tally.progress_of(j.id);
+  j.status_message := null;
+  j.failed_step := null;
+  j.error_code := null;
+  j.error_message := null;
+  j.finished_at := null;
+  r.job := j;
   return r;
 end;
 $$;
@@ -937,7 +1029,7 @@ begin
   select * into t from public.job_steps x where x.job_id = j.id and x.step_name = o.fields ->> 'step_name';
   r.result := case
     when t.id is null then 'step_not_found'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
+    when o.late is not null then o.late
     when t.state is distinct from 'started' then 'illegal_transition'
     else 'ok' end;
   if r.result <> 'ok' then
@@ -975,7 +1067,7 @@ declare
 begin
   r.result := case
     when exists (select from public.assets x where x.id = v_asset) then 'already_exists'
-    when o.reservation is not null and o.reservation is distinct from j.reservation then 'stale_reservation'
+    when o.late is not null then o.late
     else 'ok' end;
   if r.result = 'ok' then
     insert into public.assets (id, job_id, type, url, storage_path, size_bytes, mime_type, metadata_json, created_at)
@@ -994,7 +1086,7 @@ end;
 $$;
 
 -- finalize_job_credits and complete_job, which is the same and READY.
-create or replace function tally.op_finalize(p_user uuid, o tally.op, j tally.job, a tally.accounts)
+create or replace function tally.op_finalize(p_user uuid, o tally.op, j tally.job, a tally.accounts, w tally.pusher)
 returns tally.outcome
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -1008,20 +1100,27 @@ begin
     when v_completes and j.status <> 'PACKAGING' then 'illegal_transition'
     when j.hold = 0 and j.cost_credits_final is not null then 'already_finalized'
     when j.hold = 0 then 'no_reservation'
-    when v_final > j.hold and a.balance < v_final - j.hold then 'insufficient_credits'
+    when v_final > j.hold and not (w.capabilities && array['author', 'service']) then 'not_permitted'
     else 'ok' end;
   if r.result <> 'ok' then
     return r;
   end if;
-  r.types := array['reserve', 'usage'];
-  r.amounts := array[least(j.hold, v_final), -v_final];
-  r.notes := array['Reservation converted to usage', 'Video generation'];
-  if j.hold > v_final then
-    r.types := r.types || text 'refund';
-    r.amounts := r.amounts || (j.hold - v_final);
-    r.notes := r.notes || text 'Unused credits refund';
-  end if;
   r.held := (-j.hold)::bigint;
+  if v_final > j.hold then
+    if tally.draw(p_user, w.device_id, o.lease, v_final - j.hold) then
+      r.postings := array[row('refund', v_final - j.hold, 'Drawn from lease', false)::tally.posting];
+      r.held := r.held - (v_final - j.hold);
+    elsif a.balance < v_final - j.hold then
+      r.result := tally.short_of_credits(p_user, w.device_id, o.lease);
+      return r;
+    end if;
+  end if;
+  r.postings := r.postings || array[
+    row('reserve', least(j.hold, v_final), 'Reservation converted to usage', true)::tally.posting,
+    row('usage', -v_final, 'Video generation', true)::tally.posting];
+  if j.hold > v_final then
+    r := tally.give_back(p_user, r, j.hold - v_final, 'Unused credits refund', j.lease);
+  end if;
   j.hold := 0;
   j.cost_credits_final := v_final;
   if v_completes then
@@ -1037,10 +1136,26 @@ begin
 end;
 $$;
 
-create or replace function tally.op_release_job_credits(j tally.job)
+-- What release_job_credits and fail_job do with the hold that there is.
+create or replace function tally.release_hold(p_user uuid, r tally.outcome)
 returns tally.outcome
 language plpgsql
-immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  j tally.job := r.job;
+begin
+  r.held := (-j.hold)::bigint;
+  r := tally.give_back(p_user, r, j.hold, 'Job failed - credits released', j.lease);
+  j.hold := 0;
+  r.job := j;
+  return r;
+end;
+$$;
+
+create or replace function tally.op_release_job_credits(p_user uuid, j tally.job)
+returns tally.outcome
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1048,18 +1163,14 @@ declare
 begin
   r.result := case when j.hold = 0 then 'no_reservation' else 'ok' end;
   if r.result = 'ok' then
-    r.types := array['refund'];
-    r.amounts := array[j.hold];
-    r.notes := array['Job failed - credits released'];
-    r.held := (-j.hold)::bigint;
-    j.hold := 0;
     r.job := j;
+    r := tally.release_hold(p_user, r);
   end if;
   return r;
 end;
 $$;
 
-create or replace function tally.op_fail_job(p_user uuid, o tally.op, j tally.job)
+create or replace function tally.op_fail_job(p_user uuid, o tally.op, j tally.job, w tally.pusher)
 returns tally.outcome
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -1067,16 +1178,18 @@ as $$
 declare
   r tally.outcome;
 begin
-  r.result := case when j.status in ('READY', 'FAILED') then 'illegal_transition' else 'ok' end;
+  r.result := case
+    when j.status in ('READY', 'FAILED') then 'illegal_transition'
+    -- An author cancels what has not begun.
+    when j.status not in ('PENDING', 'QUEUED') and not ('worker' = any (w.capabilities)) then 'illegal_transition'
+    else 'ok' end;
   if r.result <> 'ok' then
     return r;
   end if;
+  r.job := j;
   if j.hold > 0 then
-    r.types := array['refund'];
-    r.amounts := array[j.hold];
-    r.notes := array['Job failed - credits released'];
-    r.held := (-j.hold)::bigint;
-    j.hold := 0;
+    r := tally.release_hold(p_user, r);
+    j := r.job;
   end if;
   j.failed_step := null;
   if tally.is_stage(j.status) then
@@ -1092,8 +1205,20 @@ begin
 end;
 $$;
 
--- claim_job, renew_claim and drop_claim. A trace is one device, so a live claim is always its own.
-create or replace function tally.op_claim(o tally.op, j tally.job)
+-- Claims ------------------------------------------------------------------------------------------
+
+-- The time by which a claim is judged: canonical's clock for what a device pushed.
+create or replace function tally.claim_time(o tally.op, w tally.pusher)
+returns timestamptz
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(w.now, o.at);
+$$;
+
+-- claim_job, renew_claim and drop_claim. A trace is one device.
+create or replace function tally.op_claim(o tally.op, j tally.job, w tally.pusher)
 returns tally.outcome
 language plpgsql
 stable
@@ -1101,32 +1226,127 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
-  v_live boolean := coalesce(o.at < j.claim_until, false);
+  v_at timestamptz := tally.claim_time(o, w);
+  v_live boolean := coalesce(v_at < j.claim_until, false);
 begin
   r.result := case
     when o.op = 'claim_job' and v_live then 'already_claimed'
-    when o.op <> 'claim_job' and not v_live then 'not_claim_holder'
+    when o.op <> 'claim_job' and (not v_live or j.claim_device is distinct from w.device_id) then 'not_claim_holder'
     when o.op = 'claim_job' and j.status <> 'QUEUED' and not tally.is_stage(j.status) then 'illegal_transition'
     else 'ok' end;
   if r.result = 'ok' then
-    j.claim_until := case when o.op <> 'drop_claim' then o.at + (o.fields ->> 'ttl')::integer * interval '1 second' end;
+    j.claim_until := case when o.op <> 'drop_claim' then v_at + (o.fields ->> 'ttl')::integer * interval '1 second' end;
+    j.claim_device := case when o.op <> 'drop_claim' then w.device_id end;
     r.job := j;
   end if;
   return r;
 end;
 $$;
 
--- Operations, in turn ------------------------------------------------------------------------------
+-- Leases ------------------------------------------------------------------------------------------
 
--- The nil UUID: the user of an operation that concerns none, where a key needs one.
-create or replace function tally.no_user()
-returns uuid
+-- lease_credits: opens the device's lease for the user, or adds to it.
+create or replace function tally.op_lease_credits(p_user uuid, o tally.op, a tally.accounts, w tally.pusher)
+returns tally.outcome
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r tally.outcome;
+  v_lease uuid := (o.fields ->> 'lease_id')::uuid;
+  v_amount integer := (o.fields ->> 'amount')::integer;
+  v_mine boolean;
+begin
+  if a.user_id is null then
+    r.result := 'user_not_found';
+    return r;
+  end if;
+  select l.user_id = p_user and l.device_id = w.device_id and l.closed_at is null into v_mine
+    from tally_sync.leases l where l.lease_id = v_lease;
+  r.result := case
+    when not coalesce(v_mine, true) then 'already_exists'
+    when v_mine is null and exists (
+      select from tally_sync.leases l
+       where l.user_id = p_user and l.device_id = w.device_id and l.closed_at is null) then 'already_exists'
+    when a.balance < v_amount then 'insufficient_credits'
+    else 'ok' end;
+  if r.result <> 'ok' then
+    return r;
+  end if;
+  insert into tally_sync.leases as l (user_id, lease_id, device_id, unspent, expires_at)
+  values (p_user, v_lease, w.device_id, v_amount, w.now + (o.fields ->> 'ttl')::integer * interval '1 second')
+  on conflict (user_id, lease_id) do update
+    set unspent = l.unspent + excluded.unspent, expires_at = greatest(l.expires_at, excluded.expires_at);
+  r.postings := array[row('reserve', -v_amount, 'Leased to device', false)::tally.posting];
+  r.held := v_amount::bigint;
+  return r;
+end;
+$$;
+
+create or replace function tally.op_return_lease(p_user uuid, o tally.op, w tally.pusher)
+returns tally.outcome
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r tally.outcome;
+  v_unspent integer;
+begin
+  select l.unspent into v_unspent from tally_sync.leases l
+   where l.user_id = p_user and l.lease_id = (o.fields ->> 'lease_id')::uuid and l.device_id = w.device_id
+     and l.closed_at is null;
+  if not found then
+    r.result := 'lease_not_found';
+    return r;
+  end if;
+  update tally_sync.leases l set unspent = 0, closed_at = w.now, closed_by = 'return'
+   where l.user_id = p_user and l.lease_id = (o.fields ->> 'lease_id')::uuid;
+  r.result := 'ok';
+  if v_unspent > 0 then
+    r.postings := array[row('refund', v_unspent, 'Lease returned', false)::tally.posting];
+    r.held := (-v_unspent)::bigint;
+  end if;
+  return r;
+end;
+$$;
+
+-- What a device may not do, by its capabilities. A batch is judged op by op; a trace has all.
+create or replace function tally.lacks_capability(o tally.op, w tally.pusher)
+returns boolean
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select '00000000-0000-0000-0000-000000000000'::uuid;
+  select case
+    when w.device_id is null then o.op in ('lease_credits', 'return_lease')
+    when o.op = 'sweep' then true
+    when o.op = 'batch' then false
+    when o.op = 'advance_job' and o.fields is null then not (w.capabilities && array['author', 'worker'])
+    when o.op = 'advance_job' then not ((case when o.fields ->> 'to' = 'QUEUED' then 'author' else 'worker' end) = any (w.capabilities))
+    when o.op = 'fail_job' then not (w.capabilities && array['author', 'worker'])
+    when o.op = 'update_profile' and coalesce(o.fields ? 'stripe_customer_id', false) then not ('service' = any (w.capabilities))
+    else not (o.capability = any (w.capabilities)) end;
 $$;
+
+-- What a job's operation is refused for when the job is found: another device's live claim, for what a
+-- worker does; then a reservation that is not the job's latest.
+create or replace function tally.late_refusal(o tally.op, j tally.job, w tally.pusher)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when o.capability = 'worker' and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
+         and tally.claim_time(o, w) < j.claim_until and j.claim_device is distinct from w.device_id
+         and not (o.op = 'advance_job' and o.fields ->> 'to' = 'QUEUED')
+         and not (o.op = 'fail_job' and 'author' = any (w.capabilities) and j.status in ('PENDING', 'QUEUED'))
+      then 'not_claim_holder'
+    when o.reservation is not null and o.reservation is distinct from coalesce(j.reservation, tally.no_user())
+      then 'stale_reservation' end;
+$$;
+
+-- Operations, in turn ------------------------------------------------------------------------------
 
 -- What an operation that was applied before is answered now; null where it was not. The user is the
 -- one it is for; a job's operation whose job is gone, or a batch of such, is looked up by its op_id alone.
@@ -1232,7 +1452,7 @@ begin
       from unnest(jobs) with ordinality as t(
              id, user_id, user_n, project_id, status, progress, status_message, cost_credits_reserved,
              cost_credits_final, failed_step, error_code, error_message, output_url, manifest_json, started_at,
-             finished_at, hold, reservation, claim_until, active_at, n)
+             finished_at, hold, reservation, lease, claim_until, claim_device, active_at, n)
      where tally.is_stage(t.status) and (t.claim_until is null or t.claim_until <= o.at)
        and greatest(t.active_at, t.claim_until) <= o.at - (o.fields ->> 'grace')::integer * interval '1 second'
      order by t.id
@@ -1277,7 +1497,7 @@ $$;
 -- everything but the accounts. jobs[k] is that of job_ids[k], accounts[k] that of users[k], null where
 -- there is none. whole: a batch, which ends at the first refusal; the caller then rolls it back.
 create or replace function tally.run(
-  operations tally.op[], inner_operations tally.op[], users uuid[], job_ids uuid[], whole boolean,
+  w tally.pusher, operations tally.op[], inner_operations tally.op[], users uuid[], job_ids uuid[], whole boolean,
   inout jobs tally.job[], inout accounts tally.accounts[], out verdicts tally.verdict[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -1288,6 +1508,7 @@ declare
   a tally.accounts;
   r tally.outcome;
   r_before tally.outcome;
+  e tally.posting;
   v tally.verdict;
   v_batch tally.op[];
   v_jobs tally.job[];
@@ -1328,11 +1549,20 @@ begin
       v_user := j.user_id;
       v_user_n := j.user_n;
     end if;
+    if o.envelope is not null then
+      -- A row of another user does not exist for what a device pushed.
+      if v_user is distinct from o.envelope then
+        v_user_n := null;
+      end if;
+      if j.user_id is distinct from o.envelope then
+        j := null;
+      end if;
+    end if;
     a := accounts[v_user_n];
 
     -- Seen before? The fields by themselves? Is the job there, and the reservation the one that is meant?
     r := null;
-    if o.op in ('lease_credits', 'return_lease') then
+    if tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
     elsif o.seen then
       perform tally.write('{}', '{}', v_applied);
@@ -1345,9 +1575,13 @@ begin
         when o.error is not null then o.error
         when not o.has_job or o.op = 'create_job' then null
         when j.id is null then 'job_not_found'
-        when o.reservation is not null and o.reservation is distinct from j.reservation
-             and o.op not in ('report_progress', 'add_asset') then 'stale_reservation'
       end;
+      if r.result is null and o.has_job and j.id is not null then
+        o.late := tally.late_refusal(o, j, w);
+        if o.op not in ('create_job', 'reserve_credits', 'report_progress', 'add_asset', 'claim_job', 'renew_claim', 'drop_claim') then
+          r.result := o.late;
+        end if;
+      end if;
       if r.result is null then
         if o.op in ('delete_project', 'batch') then
           -- It looks at rows, or undoes what it wrote: nothing may be left to write.
@@ -1363,13 +1597,13 @@ begin
         case o.op
           when 'report_progress' then r := tally.op_report_progress(v_user, o, j);
           when 'advance_job' then r := tally.op_advance_job(v_user, o, j);
-          when 'reserve_credits' then r := tally.op_reserve_credits(v_user, o, j, a);
-          when 'finalize_job_credits', 'complete_job' then r := tally.op_finalize(v_user, o, j, a);
-          when 'release_job_credits' then r := tally.op_release_job_credits(j);
-          when 'fail_job' then r := tally.op_fail_job(v_user, o, j);
-          when 'retry_job' then r := tally.op_retry_job(v_user, o, j, a);
+          when 'reserve_credits' then r := tally.op_reserve_credits(v_user, o, j, a, w);
+          when 'finalize_job_credits', 'complete_job' then r := tally.op_finalize(v_user, o, j, a, w);
+          when 'release_job_credits' then r := tally.op_release_job_credits(v_user, j);
+          when 'fail_job' then r := tally.op_fail_job(v_user, o, j, w);
+          when 'retry_job' then r := tally.op_retry_job(v_user, o, j, a, w);
           when 'add_asset' then r := tally.op_add_asset(v_user, o, j);
-          when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(o, j);
+          when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(o, j, w);
           when 'create_job' then r := tally.op_create_job(v_user, o, j);
           when 'add_credits', 'expire_credits' then r := tally.op_change_credits(v_user, o, a);
           when 'create_user' then r := tally.op_create_user(v_user, o, a);
@@ -1382,6 +1616,8 @@ begin
           when 'update_project' then r := tally.op_update_project(v_user, o);
           when 'create_voice_profile' then r := tally.op_create_voice_profile(v_user, o, a);
           when 'delete_voice_profile' then r := tally.op_delete_voice_profile(v_user, o, a);
+          when 'lease_credits' then r := tally.op_lease_credits(v_user, o, a, w);
+          when 'return_lease' then r := tally.op_return_lease(v_user, o, w);
           when 'delete_project' then
             r := tally.op_delete_project(v_user, o);
             if r.result = 'ok' then
@@ -1394,12 +1630,12 @@ begin
             end if;
           when 'sweep' then
             select x.jobs, x.accounts into jobs, accounts
-              from tally.run(tally.swept(o, jobs), null, users, job_ids, false, jobs, accounts) x;
+              from tally.run(w, tally.swept(o, jobs), null, users, job_ids, false, jobs, accounts) x;
             r.result := 'ok';
           when 'batch' then
             begin
               select x.jobs, x.accounts, x.verdicts into v_jobs, v_accounts, v_verdicts
-                from tally.run(v_batch, null, users, job_ids, true, jobs, accounts) x;
+                from tally.run(w, v_batch, null, users, job_ids, true, jobs, accounts) x;
               v := v_verdicts[cardinality(v_verdicts)];
               if v.result <> 'ok' then
                 raise exception using errcode = 'TAB00', message = 'batch refused';
@@ -1426,13 +1662,14 @@ begin
           if o.op = 'create_user' then
             a := row(v_user, 0, 0::bigint, 0::bigint, 0::bigint)::tally.accounts;
           end if;
-          if r.types is not null then
-            for k in 1 .. cardinality(r.types) loop
+          if r.postings is not null then
+            for k in 1 .. cardinality(r.postings) loop
+              e := r.postings[k];
               a.seq := a.seq + 1;
-              a.balance := a.balance + r.amounts[k];
+              a.balance := a.balance + e.amount;
               v_entry_count := v_entry_count + 1;
-              v_entries[v_entry_count] := row(v_user, a.seq, o.op_id, k - 1, r.types[k], r.amounts[k], a.balance,
-                                              r.notes[k], o.at, case when o.has_job then o.job_id end,
+              v_entries[v_entry_count] := row(v_user, a.seq, o.op_id, k - 1, e.type, e.amount, a.balance,
+                                              e.note, o.at, case when e.of_job then o.job_id end,
                                               r.stripe_payment_id)::tally.entry;
             end loop;
             a.held := a.held + coalesce(r.held, 0);
@@ -1503,10 +1740,10 @@ begin
                o.has_user, o.user_id, width_bucket(o.user_id, users),
                o.has_job, o.job_id, width_bucket(o.job_id, job_ids),
                o.in_batch, o.inner_first, o.inner_count,
-               coalesce(known[width_bucket(o.op_id, known)] = o.op_id, false))::tally.op
+               coalesce(known[width_bucket(o.op_id, known)] = o.op_id, false), o.capability, o.envelope, o.lease, null)::tally.op
       from unnest(operations) with ordinality as o(
              op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
-             job_n, in_batch, inner_first, inner_count, seen, n)
+             job_n, in_batch, inner_first, inner_count, seen, capability, envelope, lease, late, n)
      order by o.n);
 end;
 $$;
@@ -1531,8 +1768,8 @@ $$;
 -- projects that get jobs, so that none is being deleted, then the jobs that they concern, then the accounts of
 -- all users concerned, each in the order of ids: a plain UPDATE of a job, too, holds the job's row when it
 -- comes to the account. p_user is the one user whom
--- they concern, or null for a trace, which may be of many.
-create or replace function tally.apply(p_user uuid, operations tally.op[], inner_operations tally.op[])
+-- they concern, or null for a trace, which may be of many. w: who pushes.
+create or replace function tally.apply(p_user uuid, w tally.pusher, operations tally.op[], inner_operations tally.op[])
 returns tally.verdict[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -1592,13 +1829,23 @@ begin
     order by 1);
   v_jobs := tally.load_jobs(v_job_ids, v_locked, v_users);
   select r.accounts, r.verdicts into v_accounts, v_verdicts
-    from tally.run(tally.placed(operations, v_users, v_job_ids, v_seen),
+    from tally.run(w, tally.placed(operations, v_users, v_job_ids, v_seen),
                    tally.placed(inner_operations, v_users, v_job_ids, v_seen),
                    v_users, v_job_ids, false, v_jobs, v_accounts) r;
 
   perform tally.write_accounts(v_accounts);
   return v_verdicts;
 end;
+$$;
+
+-- Who a trace and the PRD's functions are: no device, everything allowed.
+create or replace function tally.anybody()
+returns tally.pusher
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row(null, array['author', 'worker', 'service'], null)::tally.pusher;
 $$;
 
 -- The ops of a batch, decoded; an element that is no operation has a null op.
@@ -1632,6 +1879,42 @@ begin
 end;
 $$;
 
+-- Operations with their batches decoded: the ops of all batches in one list, and each batch's part of it.
+create or replace function tally.with_batches(
+  inout operations tally.op[], docs json[], nuls text[], out inner_operations tally.op[])
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_batch tally.op[];
+  o tally.op;
+  n integer;
+begin
+  inner_operations := array[]::tally.op[];
+  for n in select b.n::integer from unnest(operations) with ordinality as b(
+                    op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
+                    job_n, in_batch, inner_first, inner_count, seen, capability, envelope, lease, late, n)
+            where b.op = 'batch' order by b.n loop
+    o := operations[n];
+    v_batch := tally.decode_batch(docs[n] -> 'ops', nuls[n], o.op_id, o.at);
+    o.inner_first := cardinality(inner_operations) + 1;
+    o.inner_count := cardinality(v_batch);
+    if o.inner_count not between 1 and 1000
+       or exists (select from unnest(v_batch) x where x.op is null or not x.in_batch) then
+      o.error := 'invalid_argument';
+    end if;
+    if o.error is null then
+      o.fingerprint := sha256((
+        select string_agg(uuid_send(x.op_id) || coalesce(x.fingerprint, '') || convert_to(coalesce(x.error, ''), 'UTF8'), '')
+          from unnest(v_batch) x));
+    end if;
+    operations[n] := o;
+    inner_operations := inner_operations || v_batch;
+  end loop;
+end;
+$$;
+
 -- Applies the lines of a trace in their order and answers each; no line is an error. One row a line:
 -- op_id is null for a line that is no operation, index is that of a batch's failing op, line counts from 1.
 create or replace function tally.apply_operations(operations text[])
@@ -1648,10 +1931,7 @@ declare
   v_docs json[];
   v_nuls text[];
   v_ops tally.op[];
-  v_inner tally.op[] := array[]::tally.op[];
-  v_batch tally.op[];
-  o tally.op;
-  n integer;
+  v_inner tally.op[];
 begin
   if coalesce(cardinality(operations), 0) = 0 then
     return;
@@ -1659,30 +1939,10 @@ begin
   select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(operations) p;
   v_ops := tally.decode(v_docs, v_nuls, null, clock_timestamp());
 
-  for n in select b.n::integer from unnest(v_ops) with ordinality as b(
-                    op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
-                    job_n, in_batch, inner_first, inner_count, seen, n)
-            where b.op = 'batch' order by b.n loop
-    o := v_ops[n];
-    v_batch := tally.decode_batch(v_docs[n] -> 'ops', v_nuls[n], o.op_id, o.at);
-    o.inner_first := cardinality(v_inner) + 1;
-    o.inner_count := cardinality(v_batch);
-    if o.inner_count not between 1 and 1000
-       or exists (select from unnest(v_batch) x where x.op is null or not x.in_batch) then
-      o.error := 'invalid_argument';
-    end if;
-    if o.error is null then
-      o.fingerprint := sha256((
-        select string_agg(uuid_send(x.op_id) || coalesce(x.fingerprint, '') || convert_to(coalesce(x.error, ''), 'UTF8'), '')
-          from unnest(v_batch) x));
-    end if;
-    v_ops[n] := o;
-    v_inner := v_inner || v_batch;
-  end loop;
-
+  select l.operations, l.inner_operations into v_ops, v_inner from tally.with_batches(v_ops, v_docs, v_nuls) l;
   return query
     select v.op_id, v.result, v.balance, v.id, v.index, v.n::integer
-      from unnest(tally.apply(null, v_ops, v_inner)) with ordinality as v(op_id, result, balance, id, index, n)
+      from unnest(tally.apply(null, tally.anybody(), v_ops, v_inner)) with ordinality as v(op_id, result, balance, id, index, n)
      order by v.n;
 end;
 $$;
@@ -1711,7 +1971,7 @@ as $$
 declare
   v_doc json := (jsonb_build_object('op', p_op, 'op_id', gen_random_uuid()) || p_fields)::json;
 begin
-  return (tally.apply(p_user, tally.decode(array[v_doc], array[null::text], now(), now()), '{}'))[1];
+  return (tally.apply(p_user, tally.anybody(), tally.decode(array[v_doc], array[null::text], now(), now()), '{}'))[1];
 end;
 $$;
 
@@ -1865,8 +2125,94 @@ as $$
             at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
 $$;
 
--- A user's rows of one of the PRD's tables, by primary key, every column as the mirror's view shows
--- it. The digest is made of these texts, so what is compared is what is hashed.
+-- A row of one of the PRD's tables as the mirror's view shows it, every column as text. The digest is made
+-- of these texts, so what is compared is what is hashed.
+
+create or replace function tally.row_text(t public.profiles)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
+               t.stripe_customer_id, tally.time_text(t.updated_at)];
+$$;
+
+create or replace function tally.row_text(t public.credit_ledger)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
+               t.stripe_payment_id, t.balance_after::text, t.seq::text];
+$$;
+
+create or replace function tally.row_text(t public.draft_prompts)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
+               tally.time_text(t.created_at), tally.time_text(t.updated_at), tally.time_text(t.expires_at)];
+$$;
+
+create or replace function tally.row_text(t public.projects)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
+               t.voice_profile_id::text, t.transcript_mode, t.transcript_text, t.settings::text,
+               tally.time_text(t.created_at), tally.time_text(t.updated_at)];
+$$;
+
+create or replace function tally.row_text(t public.jobs)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
+               t.cost_credits_reserved::text, t.cost_credits_final::text, t.failed_step, t.error_code, t.error_message,
+               t.output_url, t.manifest_json::text, tally.time_text(t.created_at), tally.time_text(t.started_at),
+               tally.time_text(t.finished_at)];
+$$;
+
+create or replace function tally.row_text(t public.job_steps)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
+               t.status_message, t.error_message, t.logs_url, t.artifacts_json::text,
+               tally.time_text(t.started_at), tally.time_text(t.finished_at)];
+$$;
+
+create or replace function tally.row_text(t public.assets)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
+               t.metadata_json::text, tally.time_text(t.created_at)];
+$$;
+
+create or replace function tally.row_text(t public.voice_profiles)
+returns text[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
+               tally.time_text(t.created_at)];
+$$;
+
+-- A user's rows of one of the PRD's tables, by primary key.
 create or replace function tally.rows(table_name text, user_id uuid)
 returns setof text[]
 language plpgsql
@@ -1880,41 +2226,23 @@ declare
 begin
   case table_name
     when 'profiles' then return query
-      select array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
-                   t.stripe_customer_id, tally.time_text(t.updated_at)]
-        from public.profiles t where t.id = v_user order by t.id;
+      select tally.row_text(t) from public.profiles t where t.id = v_user order by t.id;
     when 'credit_ledger' then return query
-      select array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
-                   t.stripe_payment_id, t.balance_after::text, t.seq::text]
-        from public.credit_ledger t where t.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.credit_ledger t where t.user_id = v_user order by t.id;
     when 'draft_prompts' then return query
-      select array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
-                   tally.time_text(t.created_at), tally.time_text(t.updated_at), tally.time_text(t.expires_at)]
-        from public.draft_prompts t where t.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.draft_prompts t where t.user_id = v_user order by t.id;
     when 'projects' then return query
-      select array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
-                   t.voice_profile_id::text, t.transcript_mode, t.transcript_text, t.settings::text,
-                   tally.time_text(t.created_at), tally.time_text(t.updated_at)]
-        from public.projects t where t.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.projects t where t.user_id = v_user order by t.id;
     when 'jobs' then return query
-      select array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
-                   t.cost_credits_reserved::text, t.cost_credits_final::text, t.failed_step, t.error_code, t.error_message,
-                   t.output_url, t.manifest_json::text, tally.time_text(t.created_at), tally.time_text(t.started_at),
-                   tally.time_text(t.finished_at)]
-        from public.jobs t where t.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.jobs t where t.user_id = v_user order by t.id;
     when 'job_steps' then return query
-      select array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
-                   t.status_message, t.error_message, t.logs_url, t.artifacts_json::text,
-                   tally.time_text(t.started_at), tally.time_text(t.finished_at)]
-        from public.job_steps t join public.jobs j on j.id = t.job_id where j.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.job_steps t join public.jobs j on j.id = t.job_id
+       where j.user_id = v_user order by t.id;
     when 'assets' then return query
-      select array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
-                   t.metadata_json::text, tally.time_text(t.created_at)]
-        from public.assets t join public.jobs j on j.id = t.job_id where j.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.assets t join public.jobs j on j.id = t.job_id
+       where j.user_id = v_user order by t.id;
     when 'voice_profiles' then return query
-      select array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
-                   tally.time_text(t.created_at)]
-        from public.voice_profiles t where t.user_id = v_user order by t.id;
+      select tally.row_text(t) from public.voice_profiles t where t.user_id = v_user order by t.id;
     else
       perform tally.refuse('invalid_argument');
   end case;
@@ -1953,7 +2281,7 @@ declare
 begin
   for f in
     select p.oid::regprocedure as name, p.proname from pg_proc p
-     where (p.pronamespace = 'tally'::regnamespace and p.proname not in ('known_users', 'insert_user', 'update_updated_at'))
+     where (p.pronamespace = 'tally'::regnamespace and p.proname not in ('known_users', 'insert_user', 'user_text', 'update_updated_at'))
         or p.oid in ('public.reserve_credits(uuid,uuid,integer)'::regprocedure,
                      'public.finalize_job_credits(uuid,integer)'::regprocedure,
                      'public.release_job_credits(uuid)'::regprocedure,

@@ -1,7 +1,7 @@
 -- Migration: 20260201000004_sync.sql
--- What canonical knows of devices and of what it has told them. Every table is the user's first, so
--- that a user's rows stay together on a database of many nodes; times are set by the functions, and
--- nothing counts by a sequence. Re-runnable.
+-- Devices, and the one function that they call: it takes the operations that they push and says what has
+-- changed since they last asked. Every table is the user's first, so that a user's rows stay together on
+-- a database of many nodes; times are set by the functions, and nothing counts by a sequence. Re-runnable.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -22,51 +22,71 @@ create schema if not exists tally_sync;
 grant usage, create on schema tally_sync to tally_owner;
 grant usage on schema tally_sync to tally_device;
 
+-- Tables ------------------------------------------------------------------------------------------
+
 -- A device: who it says it is (a token, of which only the hash is here), what it may do, and how far
 -- its operations have come. scope_user is null for a device over all users. watermark is the number of
--- the last operation that canonical has judged, chain the hash over all up to it, confirmed the last
--- whose verdict the device has.
+-- the last operation that canonical has judged, confirmed the last whose verdict the device has, and each
+-- has the hash of the chain up to it.
 create table if not exists tally_sync.devices (
-  device_id     uuid primary key,
-  scope_user    uuid,
-  name          text not null,
-  token_sha256  bytea not null unique check (octet_length(token_sha256) = 32),
-  capabilities  text[] not null check (capabilities <@ array['author', 'worker', 'service']),
-  enrolled_from uuid references tally_sync.devices (device_id),
-  watermark     bigint not null default 0,
-  confirmed     bigint not null default 0,
-  chain         bytea not null default '\x',
-  created_at    timestamptz not null,
-  revoked_at    timestamptz,
+  device_id       uuid primary key,
+  scope_user      uuid,
+  name            text not null,
+  token_sha256    bytea not null unique check (octet_length(token_sha256) = 32),
+  capabilities    text[] not null check (capabilities <@ array['author', 'worker', 'service'] and cardinality(capabilities) > 0),
+  enrolled_from   uuid references tally_sync.devices (device_id),
+  watermark       bigint not null default 0,
+  chain           bytea not null default '\x',
+  confirmed       bigint not null default 0,
+  confirmed_chain bytea not null default '\x',
+  -- Its leases end by themselves so long after their expiry; null: never.
+  reclaim_after   interval,
+  created_at      timestamptz not null,
+  seen_at         timestamptz,
+  revoked_at      timestamptz,
   check (confirmed between 0 and watermark)
 );
 create index if not exists devices_enrolled_from on tally_sync.devices (enrolled_from) where enrolled_from is not null;
 
--- Where each user's rows have got to: counted up under the account's lock, so that commit order is
--- revision order. A device over many users finds here who changed.
+-- Where each user's rows have got to. It is counted up once a transaction, under its row's lock, which is
+-- held to the commit: so commit order is revision order. xid: the transaction that did it last.
 create table if not exists tally_sync.revisions (
-  user_id    uuid primary key,
-  revision   bigint not null,
-  changed_at timestamptz not null
-);
-create index if not exists revisions_changed_at on tally_sync.revisions (changed_at);
+  user_id  uuid primary key,
+  revision bigint not null,
+  xid      xid8 not null
+) with (fillfactor = 50);
 
--- Rows that are gone, for those that may still have them.
-create table if not exists tally_sync.tombstones (
-  user_id    uuid not null,
-  revision   bigint not null,
-  table_name text not null,
-  row_id     uuid not null,
-  primary key (user_id, revision, table_name, row_id)
+-- What a transaction found: the user's revision and number of entries before it. A device over many users
+-- finds here, by xid, who has changed and since when.
+create table if not exists tally_sync.marks (
+  user_id  uuid not null,
+  xid      xid8 not null,
+  revision bigint not null,
+  entries  bigint not null,
+  primary key (user_id, xid)
 );
+create index if not exists marks_xid on tally_sync.marks (xid);
 
--- The answers to a device's operations, kept until it confirms them; one that concerns no user is the
--- nil user's.
+-- The revision at which each row last changed, or went. Entries are told by their seq, and are here only
+-- when they lost their job; a job's steps are one, under the job's id.
+create table if not exists tally_sync.changes (
+  user_id  uuid not null,
+  kind     text not null,
+  row_id   uuid not null,
+  revision bigint not null,
+  gone     boolean not null,
+  primary key (user_id, kind, row_id)
+) with (fillfactor = 70);
+create index if not exists changes_revision on tally_sync.changes (user_id, revision);
+
+-- The answers to a device's operations, kept until it confirms them, each with the chain's hash up to it;
+-- one that concerns no user is the nil user's.
 create table if not exists tally_sync.verdicts (
   user_id   uuid not null,
   device_id uuid not null references tally_sync.devices (device_id),
   number    bigint not null,
-  op_id     uuid not null,
+  chain     bytea not null,
+  op_id     uuid,
   result    text not null,
   id        uuid,
   index     integer,
@@ -77,7 +97,7 @@ create index if not exists verdicts_device on tally_sync.verdicts (device_id, nu
 -- Credits set aside for one device and one user; a device has at most one open for a user.
 create table if not exists tally_sync.leases (
   user_id    uuid not null,
-  lease_id   uuid not null,
+  lease_id   uuid not null unique,
   device_id  uuid not null references tally_sync.devices (device_id),
   unspent    integer not null check (unspent >= 0),
   expires_at timestamptz not null,
@@ -85,30 +105,671 @@ create table if not exists tally_sync.leases (
   closed_by  text check (closed_by in ('return', 'write_off', 'reclaim')),
   primary key (user_id, lease_id),
   check ((closed_at is null) = (closed_by is null))
-);
+) with (fillfactor = 70);
 create unique index if not exists leases_open on tally_sync.leases (user_id, device_id) where closed_at is null;
 create index if not exists leases_device on tally_sync.leases (device_id);
-
--- Which device a job's live claim is of; until when is in tally.job_state.
-create table if not exists tally_sync.claims (
-  user_id   uuid not null,
-  job_id    uuid not null,
-  device_id uuid not null references tally_sync.devices (device_id),
-  primary key (user_id, job_id)
-);
-create index if not exists claims_device on tally_sync.claims (device_id);
 
 do $$
 declare
   t text;
 begin
-  foreach t in array array['devices', 'revisions', 'tombstones', 'verdicts', 'leases', 'claims'] loop
+  foreach t in array array['devices', 'revisions', 'marks', 'changes', 'verdicts', 'leases'] loop
     execute format('alter table tally_sync.%I owner to tally_owner', t);
     execute format('alter table tally_sync.%I enable row level security', t);
     execute format('revoke all on tally_sync.%I from public, anon, authenticated, service_role, tally_device', t);
   end loop;
 end;
 $$;
+
+-- What changed ------------------------------------------------------------------------------------
+
+-- Counts these users' revisions up, unless this transaction did before. Called before it writes their
+-- accounts, so that the account still has the number of entries from before.
+create or replace function tally_sync.bump(users uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with
+  bumped as (
+    insert into tally_sync.revisions as r (user_id, revision, xid)
+    select u, 1, pg_current_xact_id() from unnest(users) u order by u
+    on conflict (user_id) do update set revision = r.revision + 1, xid = excluded.xid where r.xid <> excluded.xid
+    returning r.user_id, r.revision, r.xid)
+  insert into tally_sync.marks (user_id, xid, revision, entries)
+  select b.user_id, b.xid, b.revision - 1, coalesce(a.seq, 0)
+    from bumped b left join tally.accounts a on a.user_id = b.user_id
+  on conflict do nothing;
+end;
+$$;
+
+-- Notes rows of users that changed or went, under their present revision.
+create or replace function tally_sync.note(p_kind text, p_users uuid[], p_rows uuid[], p_gone boolean)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(p_users) = 0 then
+    return;
+  end if;
+  perform tally_sync.bump(array(select distinct u from unnest(p_users) u));
+  insert into tally_sync.changes as c (user_id, kind, row_id, revision, gone)
+  select distinct x.user_id, p_kind, x.row_id, r.revision, p_gone
+    from unnest(p_users, p_rows) x(user_id, row_id)
+    join tally_sync.revisions r on r.user_id = x.user_id
+   order by 1, 3
+  on conflict (user_id, kind, row_id) do update
+    set revision = excluded.revision, gone = excluded.gone
+    where (c.revision, c.gone) <> (excluded.revision, excluded.gone);
+end;
+$$;
+
+-- Two trigger functions a table: its rows changed (inserted or updated), or went. Whose they are is in
+-- a column, or, for steps and assets, with their job; where the job went with them, that says it all.
+do $$
+declare
+  t record;
+begin
+  for t in
+    select * from (values
+      ('public', 'profiles', 'profiles', 'x.id', 'x.id', ''),
+      ('public', 'draft_prompts', 'draft_prompts', 'x.user_id', 'x.id', ' where x.user_id is not null'),
+      ('public', 'projects', 'projects', 'x.user_id', 'x.id', ''),
+      ('public', 'voice_profiles', 'voice_profiles', 'x.user_id', 'x.id', ''),
+      ('public', 'jobs', 'jobs', 'x.user_id', 'x.id', ''),
+      ('public', 'job_steps', 'job_steps', 'j.user_id', 'x.job_id', ' join public.jobs j on j.id = x.job_id'),
+      ('public', 'assets', 'assets', 'j.user_id', 'x.id', ' join public.jobs j on j.id = x.job_id'),
+      ('tally', 'job_state', 'jobs', 'x.user_id', 'x.job_id', ''),
+      ('public', 'credit_ledger', 'credit_ledger', 'x.user_id', 'x.id', ' where x.user_id is not null'))
+      as v(space, name, kind, user_column, id_column, rest)
+  loop
+    execute format($f$
+      create or replace function tally_sync.%1$s_changed()
+      returns trigger
+      language plpgsql
+      security definer
+      set search_path = pg_catalog, pg_temp
+      as $body$
+      declare
+        v_users uuid[];
+        v_ids uuid[];
+      begin
+        select array_agg(%3$s), array_agg(%4$s) into v_users, v_ids from new_rows x%5$s;
+        perform tally_sync.note(%2$L, v_users, v_ids, false);
+        return null;
+      end;
+      $body$ $f$, t.name, t.kind, t.user_column, t.id_column, t.rest);
+    execute format('drop trigger if exists tally_changed_update on %I.%I', t.space, t.name);
+    execute format('create trigger tally_changed_update after update on %I.%I referencing new table as new_rows '
+                   'for each statement execute function tally_sync.%s_changed()', t.space, t.name, t.name);
+    continue when t.name = 'credit_ledger';
+    execute format('drop trigger if exists tally_changed_insert on %I.%I', t.space, t.name);
+    execute format('create trigger tally_changed_insert after insert on %I.%I referencing new table as new_rows '
+                   'for each statement execute function tally_sync.%s_changed()', t.space, t.name, t.name);
+    continue when t.name = 'job_state';  -- It goes with its job.
+    execute format($f$
+      create or replace function tally_sync.%1$s_gone()
+      returns trigger
+      language plpgsql
+      security definer
+      set search_path = pg_catalog, pg_temp
+      as $body$
+      declare
+        v_users uuid[];
+        v_ids uuid[];
+      begin
+        select array_agg(%3$s), array_agg(%4$s) into v_users, v_ids from old_rows x%5$s;
+        perform tally_sync.note(%2$L, v_users, v_ids, %6$s);
+        return null;
+      end;
+      $body$ $f$, t.name, t.kind, t.user_column, t.id_column, t.rest,
+      -- A job's steps are one: some of them went, and it has changed.
+      (t.kind <> 'job_steps')::text);
+    execute format('drop trigger if exists tally_changed_delete on %I.%I', t.space, t.name);
+    execute format('create trigger tally_changed_delete after delete on %I.%I referencing old table as old_rows '
+                   'for each statement execute function tally_sync.%s_gone()', t.space, t.name, t.name);
+  end loop;
+end;
+$$;
+
+-- Entries only count the revision up: their seq says the rest.
+create or replace function tally_sync.entries_appended()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tally_sync.bump(array(select distinct n.user_id from new_rows n where n.user_id is not null));
+  return null;
+end;
+$$;
+
+-- Named so as to come before the trigger that writes the account: bump() wants it as it was.
+drop trigger if exists tally_appended on public.credit_ledger;
+create trigger tally_appended
+  after insert on public.credit_ledger
+  referencing new table as new_rows
+  for each statement execute function tally_sync.entries_appended();
+
+-- What was there before there were revisions is revision 1.
+do $$
+begin
+  if exists (select from tally_sync.revisions) then
+    return;
+  end if;
+  insert into tally_sync.revisions (user_id, revision, xid) select a.user_id, 1, pg_current_xact_id() from tally.accounts a;
+  insert into tally_sync.marks (user_id, xid, revision, entries) select r.user_id, r.xid, 0, 0 from tally_sync.revisions r;
+  insert into tally_sync.changes (user_id, kind, row_id, revision, gone)
+  select t.id, 'profiles', t.id, 1, false from public.profiles t
+  union all
+  select t.user_id, 'draft_prompts', t.id, 1, false from public.draft_prompts t where t.user_id is not null
+  union all
+  select t.user_id, 'projects', t.id, 1, false from public.projects t
+  union all
+  select t.user_id, 'voice_profiles', t.id, 1, false from public.voice_profiles t
+  union all
+  select t.user_id, 'jobs', t.id, 1, false from public.jobs t
+  union all
+  select j.user_id, 'job_steps', j.id, 1, false from public.jobs j where exists (select from public.job_steps s where s.job_id = j.id)
+  union all
+  select j.user_id, 'assets', t.id, 1, false from public.assets t join public.jobs j on j.id = t.job_id;
+end;
+$$;
+
+-- Leases ------------------------------------------------------------------------------------------
+
+-- Ends an open lease: what is unspent goes back to the user. The caller says why.
+create or replace function tally_sync.close_lease(p_user uuid, p_lease uuid, p_by text)
+returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unspent integer;
+begin
+  perform tally.lock_accounts(array[p_user]);
+  select l.unspent into v_unspent from tally_sync.leases l
+   where l.user_id = p_user and l.lease_id = p_lease and l.closed_at is null for update;
+  if not found then
+    return null;
+  end if;
+  update tally_sync.leases l set unspent = 0, closed_at = clock_timestamp(), closed_by = p_by
+   where l.user_id = p_user and l.lease_id = p_lease;
+  if v_unspent > 0 then
+    perform tally.append_entries(p_user, gen_random_uuid(), now(), null, array['refund'], array[v_unspent],
+                                 array['Lease returned'], (-v_unspent)::bigint);
+  end if;
+  return v_unspent;
+end;
+$$;
+
+-- An operator writes a lease off.
+create or replace function tally_sync.write_off(p_lease uuid)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user uuid;
+  v_unspent integer;
+begin
+  select l.user_id into v_user from tally_sync.leases l where l.lease_id = p_lease;
+  v_unspent := tally_sync.close_lease(v_user, p_lease, 'write_off');
+  if v_unspent is null then
+    perform tally.refuse('lease_not_found');
+  end if;
+  return v_unspent;
+end;
+$$;
+
+-- Devices -----------------------------------------------------------------------------------------
+
+-- A new device and its token, which is nowhere else. scope: one user, or null for all. from: the device
+-- whose mirror is enrolled anew.
+create or replace function tally_sync.add_device(
+  p_name text, p_capabilities text[], p_user uuid default null, p_reclaim_after interval default null, p_from uuid default null)
+returns table (device_id uuid, token text)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_id uuid := gen_random_uuid();
+  -- 244 random bits.
+  v_token text := 'tally_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+  if coalesce(octet_length(p_name), 0) not between 1 and 255 or coalesce(cardinality(p_capabilities), 0) = 0
+     or not p_capabilities <@ array['author', 'worker', 'service'] then
+    perform tally.refuse('invalid_argument');
+  elsif p_user is not null and not tally.is_user(p_user) then
+    perform tally.refuse('user_not_found');
+  end if;
+  insert into tally_sync.devices (device_id, scope_user, name, token_sha256, capabilities, enrolled_from, reclaim_after, created_at)
+  values (v_id, p_user, p_name, sha256(convert_to(v_token, 'UTF8')), array(select distinct unnest(p_capabilities) order by 1),
+          p_from, p_reclaim_after, clock_timestamp());
+  return query select v_id, v_token;
+end;
+$$;
+
+-- Keeps the device, with a new token.
+create or replace function tally_sync.rotate_token(p_device uuid)
+returns text
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_token text := 'tally_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+  update tally_sync.devices d set token_sha256 = sha256(convert_to(v_token, 'UTF8'))
+   where d.device_id = p_device and d.revoked_at is null;
+  if not found then
+    perform tally.refuse('unauthorized');
+  end if;
+  return v_token;
+end;
+$$;
+
+-- Ends a device: its token, its claims and its leases.
+create or replace function tally_sync.revoke_device(p_device uuid)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  l record;
+begin
+  update tally_sync.devices d set revoked_at = clock_timestamp() where d.device_id = p_device and d.revoked_at is null;
+  if not found then
+    perform tally.refuse('unauthorized');
+  end if;
+  for l in select x.user_id, x.lease_id from tally_sync.leases x
+            where x.device_id = p_device and x.closed_at is null order by x.user_id loop
+    perform tally_sync.close_lease(l.user_id, l.lease_id, 'write_off');
+  end loop;
+  update tally.job_state s set claim_until = null, claim_device = null
+   where s.claim_device = p_device and s.claim_until > clock_timestamp();
+end;
+$$;
+
+create or replace function tally_sync.list_devices()
+returns table (device_id uuid, name text, scope_user uuid, capabilities text[], watermark bigint, leased bigint,
+               created_at timestamptz, seen_at timestamptz, revoked_at timestamptz)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select d.device_id, d.name, d.scope_user, d.capabilities, d.watermark,
+         (select coalesce(sum(l.unspent), 0) from tally_sync.leases l where l.device_id = d.device_id and l.closed_at is null),
+         d.created_at, d.seen_at, d.revoked_at
+    from tally_sync.devices d order by d.created_at, d.device_id;
+$$;
+
+-- One step of a device -----------------------------------------------------------------------------
+
+-- Applies what is new of a push. A database error that one of them brings about is that one's verdict; any
+-- other ends the call.
+create or replace function tally_sync.judge(w tally.pusher, operations tally.op[], inner_operations tally.op[])
+returns tally.verdict[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_verdicts tally.verdict[] := array[]::tally.verdict[];
+  o tally.op;
+begin
+  begin
+    return tally.apply(null, w, operations, inner_operations);
+  exception when others then
+    if left(sqlstate, 2) not in ('21', '22', '23', '44', '54', 'P0') then
+      raise;
+    end if;
+  end;
+  -- One after another, to find it.
+  for n in 1 .. cardinality(operations) loop
+    o := operations[n];
+    begin
+      v_verdicts := v_verdicts || tally.apply(null, w, array[o], inner_operations);
+    exception when others then
+      if left(sqlstate, 2) not in ('21', '22', '23', '44', '54', 'P0') then
+        raise;
+      end if;
+      v_verdicts := v_verdicts || row(o.op_id, 'internal_error', null, null, null)::tally.verdict;
+    end;
+  end loop;
+  return v_verdicts;
+end;
+$$;
+
+-- The operations of a push, decoded, each with its envelope and the leases that it drew on: a lease's id,
+-- or, for a batch, place:id of each of its ops that drew, with commas between.
+create or replace function tally_sync.decode(
+  p_lines text[], p_users uuid[], p_leases text[], out operations tally.op[], out inner_operations tally.op[])
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_docs json[];
+  v_nuls text[];
+  o tally.op;
+  i tally.op;
+  v_place text;
+begin
+  select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(p_lines) p;
+  operations := tally.decode(v_docs, v_nuls, null, clock_timestamp());
+  select l.operations, l.inner_operations into operations, inner_operations
+    from tally.with_batches(operations, v_docs, v_nuls) l;
+  for n in 1 .. cardinality(operations) loop
+    o := operations[n];
+    o.envelope := coalesce(p_users[n], tally.no_user());
+    if o.op = 'return_lease' then
+      o.has_user := true;
+      o.user_id := o.envelope;
+    elsif o.op = 'batch' then
+      for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
+        i := inner_operations[k];
+        i.envelope := o.envelope;
+        v_place := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':([0-9a-f-]{36})');
+        i.lease := v_place::uuid;
+        inner_operations[k] := i;
+      end loop;
+    elsif p_leases[n] <> '' then
+      o.lease := p_leases[n]::uuid;
+    end if;
+    operations[n] := o;
+  end loop;
+end;
+$$;
+
+-- The next job for a worker, claimed: a QUEUED one or one in a stage, without a live claim, the oldest that
+-- nobody else is just about to take.
+create or replace function tally_sync.claim_next(w tally.pusher, p_user uuid, p_ttl integer)
+returns uuid
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_job uuid;
+  v_ops tally.op[];
+begin
+  select b.id into v_job
+    from public.jobs b left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
+   where b.status in ('QUEUED', 'SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
+     and (s.claim_until is null or s.claim_until <= w.now)
+     and (p_user is null or b.user_id = p_user)
+   order by b.created_at, b.id limit 1
+   for no key update of b skip locked;
+  if not found then
+    return null;
+  end if;
+  v_ops := tally.decode(
+    array[json_build_object('op', 'claim_job', 'op_id', gen_random_uuid(), 'job_id', v_job, 'ttl', p_ttl)],
+    array[null::text], w.now, w.now);
+  return case when (tally.apply(null, w, v_ops, '{}'))[1].result = 'ok' then v_job end;
+end;
+$$;
+
+-- Of which users a device is told in this call, since which revision and number of entries, and the cursor
+-- that it has then.
+create or replace function tally_sync.plan(
+  d tally_sync.devices, p_cursor jsonb, p_pushed uuid[], p_users_max integer,
+  out users uuid[], out revisions bigint[], out entries bigint[], out cursor jsonb, out more boolean)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_xmin xid8 := pg_snapshot_xmin(pg_current_snapshot());
+  v_since xid8 := (p_cursor ->> 'x')::xid8;
+  v_after uuid := (p_cursor ->> 'after')::uuid;
+  v_next xid8;
+begin
+  more := false;
+  if d.scope_user is not null then
+    -- Its one user: the revision and entries are put into the cursor by the statement that reads them.
+    users := array[d.scope_user];
+    revisions := array[coalesce((p_cursor ->> 'r')::bigint, 0)];
+    entries := array[coalesce((p_cursor ->> 'e')::bigint, 0)];
+  elsif p_cursor is null or v_after is not null then
+    -- From the start: all users, in the order of their ids.
+    select array_agg(a.user_id order by a.user_id) into users
+      from (select x.user_id from tally.accounts x
+             where x.user_id > coalesce(v_after, tally.no_user()) order by x.user_id limit p_users_max) a;
+    more := coalesce(cardinality(users), 0) = p_users_max;
+    cursor := jsonb_build_object('x', coalesce(v_since, v_xmin)::text);
+    if more then
+      cursor := cursor || jsonb_build_object('after', users[p_users_max]);
+    end if;
+    users := array(select u from unnest(users) u union select p from unnest(p_pushed) p
+                    where p is not null and p <> tally.no_user() order by 1);
+    revisions := array_fill(0::bigint, array[cardinality(users)]);
+    entries := revisions;
+  else
+    with
+    changed as (
+      select m.user_id, min(m.revision) as revision, min(m.entries) as entries, min(m.xid) as xid
+        from tally_sync.marks m where m.xid >= v_since group by m.user_id),
+    chosen as (
+      select c.*, row_number() over (order by c.xid, c.user_id) as place from changed c)
+    select array_agg(c.user_id order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
+           array_agg(c.revision order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
+           array_agg(c.entries order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
+           min(c.xid) filter (where c.place > p_users_max)
+      into users, revisions, entries, v_next from chosen c;
+    more := v_next is not null;
+    cursor := jsonb_build_object('x', coalesce(v_next, v_xmin)::text);
+  end if;
+  users := coalesce(users, '{}');
+end;
+$$;
+
+-- One call, one round trip. In go the number of the last operation whose verdict the device has, with the
+-- hash of its chain up to it; the operations behind it, each with its user and leases; and the cursor.
+-- Out come a row 'state', or 'refused' alone; a 'verdict' for every operation behind the acknowledged one;
+-- the device's open leases; and for every user told of the rows that changed or went, with, last, where
+-- the user has got to. All of that is read by one statement after the effects.
+create or replace function tally_sync.sync(
+  p_protocol integer, p_token text, p_acked bigint, p_chain bytea, p_users uuid[], p_operations text[], p_leases text[],
+  p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null)
+returns table (part text, user_id uuid, fields text[])
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  d tally_sync.devices;
+  w tally.pusher;
+  v_refusal text;
+  v_number integer;
+  v_chain bytea := p_chain;
+  v_chains bytea[] := array[]::bytea[];
+  v_known bytea[];
+  v_new integer;
+  v_ops tally.op[];
+  v_inner tally.op[];
+  v_verdicts tally.verdict[];
+  v_claimed uuid;
+  l record;
+  -- Who has neither is told no addresses, profiles and drafts.
+  v_full boolean;
+  v_plan record;
+  v_now timestamptz;
+begin
+  select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
+  if not found or d.revoked_at is not null then
+    v_refusal := 'unauthorized';
+  elsif p_protocol is distinct from 1 or p_acked is null or p_chain is null
+        or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_users), 0)
+        or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_leases), 0) then
+    v_refusal := 'protocol';
+  elsif p_acked < d.confirmed then
+    v_refusal := 'device_forked';
+  elsif p_acked > d.watermark then
+    v_refusal := 'history_lost';
+  elsif p_chain is distinct from (case when p_acked = d.confirmed then d.confirmed_chain
+                                       else (select v.chain from tally_sync.verdicts v
+                                              where v.device_id = d.device_id and v.number = p_acked) end) then
+    v_refusal := 'device_forked';
+  else
+    -- What canonical has judged must be what it had been sent.
+    v_known := array(select v.chain from tally_sync.verdicts v
+                      where v.device_id = d.device_id and v.number > p_acked order by v.number);
+    for n in 1 .. coalesce(cardinality(p_operations), 0) loop
+      v_chain := sha256(v_chain || convert_to(coalesce(p_users[n]::text, '-') || ' ' || p_leases[n] || ' ' || p_operations[n], 'UTF8'));
+      v_chains[n] := v_chain;
+      if n <= cardinality(v_known) and v_known[n] <> v_chain then
+        v_refusal := 'device_forked';
+        exit;
+      end if;
+    end loop;
+  end if;
+  if v_refusal is not null then
+    return query select 'refused', null::uuid, array[v_refusal, (select c.sentence from tally.codes c where c.name = v_refusal)];
+    return;
+  end if;
+
+  v_now := clock_timestamp();
+  w := row(d.device_id, d.capabilities, v_now)::tally.pusher;
+  v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
+  if v_new > 0 then
+    v_number := cardinality(v_known);
+    select x.operations, x.inner_operations into v_ops, v_inner
+      from tally_sync.decode(
+        p_operations[v_number + 1 :],
+        -- Outside its scope nobody exists.
+        array(select case when d.scope_user is null or u is null or u = d.scope_user then u else tally.no_user() end
+                from unnest(p_users[v_number + 1 :]) with ordinality x(u, n) order by x.n),
+        p_leases[v_number + 1 :]) x;
+    v_verdicts := tally_sync.judge(w, v_ops, v_inner);
+    insert into tally_sync.verdicts (user_id, device_id, number, chain, op_id, result, id, index)
+    select coalesce(p_users[v_number + n], tally.no_user()), d.device_id, p_acked + v_number + n, v_chains[v_number + n],
+           v.op_id, v.result, v.id, v.index
+      from unnest(v_verdicts) with ordinality v(op_id, result, balance, id, index, n);
+    d.watermark := p_acked + v_number + v_new;
+    d.chain := v_chain;
+  end if;
+
+  if p_claim_ttl is not null and 'worker' = any (d.capabilities) then
+    v_claimed := tally_sync.claim_next(w, d.scope_user, p_claim_ttl);
+  end if;
+  for l in select x.user_id, x.lease_id from tally_sync.leases x
+            where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
+            order by x.user_id loop
+    perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
+  end loop;
+
+  if p_acked > d.confirmed then
+    delete from tally_sync.verdicts v where v.device_id = d.device_id and v.number <= p_acked;
+  end if;
+  update tally_sync.devices x
+     set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, seen_at = v_now
+   where x.device_id = d.device_id;
+
+  v_full := d.capabilities && array['author', 'service'];
+  select x.* into v_plan from tally_sync.plan(d, p_cursor, p_users, p_users_max) x;
+  return query
+  with
+  here as (
+    select p.user_id, p.revision as since, p.entries as since_entries, coalesce(r.revision, 0) as revision, a.seq, a.balance, a.held
+      from unnest(v_plan.users, v_plan.revisions, v_plan.entries) p(user_id, revision, entries)
+      join tally.accounts a on a.user_id = p.user_id
+      left join tally_sync.revisions r on r.user_id = p.user_id),
+  change as (
+    select h.user_id, c.kind, c.row_id, c.gone
+      from here h join tally_sync.changes c on c.user_id = h.user_id and c.revision > h.since
+     where v_full or c.kind not in ('profiles', 'draft_prompts')),
+  told (place, part, user_id, kind, sub, fields) as (
+    select 0, 'state', null::uuid, 0, 0::bigint,
+           array[d.watermark::text, tally.time_text(v_now), v_plan.more::text, v_claimed::text,
+                 case when d.scope_user is not null
+                      then (select jsonb_build_object('r', h.revision, 'e', h.seq)::text from here h)
+                      else v_plan.cursor::text end]
+    union all
+    select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
+      from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked
+    union all
+    select 2, 'lease', l.user_id, 0, 0, array[l.lease_id::text, l.unspent::text, tally.time_text(l.expires_at)]
+      from tally_sync.leases l where l.device_id = d.device_id and l.closed_at is null
+    union all
+    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
+    union all
+    select 3, 'row', c.user_id, 2, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.profiles t on t.id = c.row_id where c.kind = 'profiles' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 3, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.voice_profiles t on t.id = c.row_id where c.kind = 'voice_profiles' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 4, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.projects t on t.id = c.row_id where c.kind = 'projects' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 5, 0,
+           array[c.kind] || tally.row_text(t)
+           || array[coalesce(s.hold, 0)::text, s.reservation::text, s.lease::text, tally.time_text(s.claim_until),
+                    s.claim_device::text, tally.time_text(coalesce(s.active_at, least(t.created_at, now())))]
+      from change c join public.jobs t on t.id = c.row_id
+      left join tally.job_state s on s.user_id = t.user_id and s.job_id = t.id
+     where c.kind = 'jobs' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
+      from change c join public.job_steps t on t.job_id = c.row_id where c.kind = 'job_steps' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.assets t on t.id = c.row_id where c.kind = 'assets' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 8, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.draft_prompts t on t.id = c.row_id where c.kind = 'draft_prompts' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 9, t.seq, array[c.kind] || tally.row_text(t)
+      from change c join public.credit_ledger t on t.id = c.row_id
+      join here h on h.user_id = c.user_id and t.seq <= h.since_entries
+     where c.kind = 'credit_ledger' and not c.gone
+    union all
+    select 3, 'row', h.user_id, 10, t.seq, array['credit_ledger'] || tally.row_text(t)
+      from here h join public.credit_ledger t on t.user_id = h.user_id and t.seq > h.since_entries
+    union all
+    select 3, 'user', h.user_id, 11, 0,
+           array[h.since::text, h.since_entries::text, h.revision::text, h.seq::text, h.balance::text, h.held::text]
+           || case when v_full then array[m.email, m.meta] end
+      from here h left join lateral tally.user_text(h.user_id) m(email, meta) on v_full)
+  select t.part, t.user_id, t.fields from told t order by t.place, t.user_id, t.kind, t.sub;
+end;
+$$;
+
+-- Owners and grants -------------------------------------------------------------------------------
+
+do $$
+declare
+  f regprocedure;
+begin
+  for f in select p.oid::regprocedure from pg_proc p where p.pronamespace = 'tally_sync'::regnamespace loop
+    execute format('alter function %s owner to tally_owner', f);
+    execute format('revoke all on function %s from public, anon, authenticated, service_role, tally_device', f);
+  end loop;
+end;
+$$;
+
+grant usage on schema tally_sync to service_role, current_user;
+-- Devices, and a gateway that calls for them: the token says who it is.
+grant execute on function
+  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer)
+  to tally_device, service_role, current_user;
+-- Operators.
+grant execute on function
+  tally_sync.add_device(text, text[], uuid, interval, uuid), tally_sync.rotate_token(uuid),
+  tally_sync.revoke_device(uuid), tally_sync.list_devices(), tally_sync.write_off(uuid)
+  to service_role, current_user;
 
 revoke create on schema tally_sync from tally_owner;
 revoke tally_owner from current_user;

@@ -194,9 +194,13 @@ begin
    where s.hold <> x.hold and (p_user is null or s.user_id = p_user)
   union all
   select a.user_id, 'account', null, 'invariant', coalesce(h.held, 0)::bigint, a.held, 0, false,
-         format('The account says that holds come to %s; they come to %s.', a.held, coalesce(h.held, 0))
+         format('The account says that holds and leases come to %s; they come to %s.', a.held, coalesce(h.held, 0))
     from tally.accounts a
-    left join (select s.user_id, sum(s.hold) as held from tally.job_state s group by s.user_id) h on h.user_id = a.user_id
+    left join (select x.user_id, sum(x.held) as held
+                 from (select s.user_id, s.hold::bigint as held from tally.job_state s
+                       union all
+                       select l.user_id, l.unspent from tally_sync.leases l where l.closed_at is null) x
+                group by x.user_id) h on h.user_id = a.user_id
    where a.held <> coalesce(h.held, 0) and (p_user is null or a.user_id = p_user);
 end;
 $$;

@@ -70,7 +70,8 @@ select r, '$a1', format('select %s(%s)', p.oid::regproc,
  where p.prokind = 'f'
    and (p.pronamespace in ('tally'::regnamespace, 'tally_sync'::regnamespace)
         or (p.pronamespace = 'public'::regnamespace
-            and not (r = 'authenticated' and p.proname in ('get_credit_balance', 'claim_draft_prompt'))));
+            and not (r = 'authenticated' and p.proname in ('get_credit_balance', 'claim_draft_prompt'))))
+   and not (r = 'tally_device' and p.proname = 'sync');
 
 insert into attacks (role, who, statement, want) values
   -- minting

@@ -49,13 +49,21 @@ insert into functions_allowed values
   ('tally.digest(uuid)',                        'service_role'),
   ('tally.is_user(uuid)',                       'service_role'),
   ('tally.audit(uuid)',                         'service_role'),
-  ('tally.repair(uuid)',                        'service_role');
+  ('tally.repair(uuid)',                        'service_role'),
+  ('tally_sync.sync(integer,text,bigint,bytea,uuid[],text[],text[],jsonb,integer,integer)', 'service_role'),
+  ('tally_sync.sync(integer,text,bigint,bytea,uuid[],text[],text[],jsonb,integer,integer)', 'tally_device'),
+  ('tally_sync.add_device(text,text[],uuid,interval,uuid)', 'service_role'),
+  ('tally_sync.rotate_token(uuid)',             'service_role'),
+  ('tally_sync.revoke_device(uuid)',            'service_role'),
+  ('tally_sync.list_devices()',                 'service_role'),
+  ('tally_sync.write_off(uuid)',                'service_role');
 
 create temp table schemas_allowed (name text, role text, allowed text);
 insert into schemas_allowed values
   ('public', 'public', 'U'), ('public', 'anon', 'U'), ('public', 'authenticated', 'U'), ('public', 'service_role', 'U'),
   ('public', 'tally_device', 'U'),
   ('tally', 'service_role', 'U'),
+  ('tally_sync', 'service_role', 'U'),
   ('tally_sync', 'tally_device', 'U');
 
 create temp view tables_found as
@@ -105,7 +113,8 @@ select is_empty($$
   select p.oid::regprocedure from pg_proc p
    where p.pronamespace in ('public'::regnamespace, 'tally'::regnamespace, 'tally_sync'::regnamespace)
      and p.prosecdef and p.proowner <> 'tally_owner'::regrole
-     and p.oid not in ('tally.known_users(uuid[])'::regprocedure, 'tally.insert_user(uuid,text,jsonb,timestamptz)'::regprocedure) $$,
+     and p.oid not in ('tally.known_users(uuid[])'::regprocedure, 'tally.insert_user(uuid,text,jsonb,timestamptz)'::regprocedure,
+                       'tally.user_text(uuid)'::regprocedure) $$,
   'functions that run with their owner''s rights are tally_owner''s');
 select is_empty($$
   select r.rolname from pg_roles r

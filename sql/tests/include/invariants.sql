@@ -23,5 +23,6 @@ select is_empty($$
   'holds are what the entries say');
 select is_empty($$
   select a.user_id from tally.accounts a
-   where a.held <> (select coalesce(sum(s.hold), 0) from tally.job_state s where s.user_id = a.user_id) $$,
-  'an account''s held is the sum of its open holds');
+   where a.held <> (select coalesce(sum(s.hold), 0) from tally.job_state s where s.user_id = a.user_id)
+                 + (select coalesce(sum(l.unspent), 0) from tally_sync.leases l where l.user_id = a.user_id and l.closed_at is null) $$,
+  'an account''s held is the sum of its open holds and leases');
