@@ -15,6 +15,12 @@ Timestamp last_alive(const JobRow& job) {
   return job.claim_until ? std::max(job.active_at, *job.claim_until) : job.active_at;
 }
 
+/// Whether the job's claim, if any, is another device's.
+bool is_elsewhere(Work& work) {
+  const JobLinkRow* link = work.store.job_links.find(work.j());
+  return link != nullptr && link->claimed_elsewhere != 0;
+}
+
 /// The op_id of the fail_job that a sweep makes for a job: the same wherever the sweep is applied.
 Uuid swept_op_id(const Uuid& sweep, const Uuid& job) {
   Uuid id;
@@ -35,13 +41,15 @@ Code apply(Work& work, const ClaimJob& op) {
   if (!can_be_worked_on(now.status)) return Code::illegal_transition;
   JobRow& job = work.store.jobs.edit(work.j());
   job.claim_until = work.at().plus_seconds(op.ttl_s);
+  if (is_elsewhere(work)) work.store.job_links.edit(work.j()).claimed_elsewhere = 0;
   touch(job, work.at());
   return Code::ok;
 }
 
 Code apply(Work& work, const RenewClaim& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (!live(work.store.jobs.get(work.j()), work.at())) return Code::not_claim_holder;
+  if (!live(work.store.jobs.get(work.j()), work.at()) || is_elsewhere(work))
+    return Code::not_claim_holder;
   JobRow& job = work.store.jobs.edit(work.j());
   job.claim_until = work.at().plus_seconds(op.ttl_s);
   touch(job, work.at());
@@ -50,7 +58,8 @@ Code apply(Work& work, const RenewClaim& op) {
 
 Code apply(Work& work, const DropClaim&) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (!live(work.store.jobs.get(work.j()), work.at())) return Code::not_claim_holder;
+  if (!live(work.store.jobs.get(work.j()), work.at()) || is_elsewhere(work))
+    return Code::not_claim_holder;
   JobRow& job = work.store.jobs.edit(work.j());
   job.claim_until.reset();
   touch(job, work.at());

@@ -60,6 +60,7 @@ class Decoder {
  public:
   explicit Decoder(std::string_view bytes) noexcept : bytes_(bytes) {}
   bool at_end() const noexcept { return bytes_.empty(); }
+  std::size_t remaining() const noexcept { return bytes_.size(); }
 
   std::uint64_t get_varint() {
     std::uint64_t v = 0;

@@ -37,9 +37,32 @@ EntryKind kind_added(std::string_view type) noexcept {
                                 (at - entry_types_added.begin()));
 }
 
-/// The account takes `amount` out of (or, below zero, into) what its open holds keep.
+/// The account takes `amount` out of (or, below zero, into) what its open holds and leases keep.
 void change_held(Work& work, std::int64_t u, std::int64_t amount) {
   work.store.accounts.edit(u).held += amount;
+}
+
+/// The lease's credits come back to the account, for the operation to spend.
+void take_from_lease(Work& work, std::int64_t u, Credits amount) {
+  work.append(u, std::nullopt, EntryKind::drawn, amount);
+  change_held(work, u, -amount.value);
+}
+
+void set_lease(Work& work, std::int64_t j, const std::optional<Uuid>& lease) {
+  const JobLinkRow* link = work.store.job_links.find(j);
+  if (link == nullptr ? !lease : link->lease == lease) return;
+  work.store.job_links.edit_or_insert(j).lease = lease;
+}
+
+/// What a hold drawn on the open lease gave back goes back to it. It is not drawn on again before
+/// canonical has shown it there.
+void give_back(Work& work, std::int64_t j, Credits amount, EntryKind kind) {
+  const std::int64_t u = work.store.jobs.get(j).u;
+  const JobLinkRow* link = work.store.job_links.find(j);
+  const LeaseRow* lease = work.store.leases.find(u);
+  if (link == nullptr || !link->lease || lease == nullptr || lease->lease_id != *link->lease) return;
+  work.append(u, std::nullopt, kind, -amount);
+  change_held(work, u, amount.value);
 }
 
 }  // namespace
@@ -52,7 +75,7 @@ Code apply(Work& work, const AddCredits& op) {
   if (work.would_overflow(work.u(), op.amount)) return Code::balance_overflow;
   record_payment(work, op, op.type);
   work.append(work.u(), std::nullopt, kind_added(op.type), op.amount,
-              EntryText{std::nullopt, op.note, op.stripe_payment_id});
+              EntryText{.note = op.note, .stripe_payment_id = op.stripe_payment_id});
   return Code::ok;
 }
 
@@ -65,7 +88,7 @@ Code apply(Work& work, const ExpireCredits& op) {
     return Code::insufficient_credits;
   record_payment(work, op, "expire");
   work.append(work.u(), std::nullopt, EntryKind::expire, -op.amount,
-              EntryText{std::nullopt, op.note, op.stripe_payment_id});
+              EntryText{.note = op.note, .stripe_payment_id = op.stripe_payment_id});
   return Code::ok;
 }
 
@@ -75,14 +98,14 @@ Code apply(Work& work, const ReserveCredits& op) {
   if (job.u != work.u()) return Code::not_owner;
   if (job.status != JobStatus::PENDING) return Code::illegal_transition;
   if (job.hold > 0) return Code::already_reserved;
-  if (work.store.accounts.get(job.u).balance < op.amount.value) return Code::insufficient_credits;
-  open_hold(work, work.j(), op.amount);
+  if (const Code code = work.check_credits(job.u, op.amount); code != Code::ok) return code;
+  open_hold(work, work.j(), op.amount, work.draw(job.u, op.amount));
   return Code::ok;
 }
 
 Code apply(Work& work, const FinalizeJobCredits& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   if (const Code code = check_settle(work, work.j(), op.final_cost); code != Code::ok) return code;
   settle(work, work.j(), op.final_cost);
   return Code::ok;
@@ -90,7 +113,7 @@ Code apply(Work& work, const FinalizeJobCredits& op) {
 
 Code apply(Work& work, const ReleaseJobCredits&) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   if (work.store.jobs.get(work.j()).hold == 0) return Code::no_reservation;
   release(work, work.j());
   return Code::ok;
@@ -98,10 +121,12 @@ Code apply(Work& work, const ReleaseJobCredits&) {
 
 // ---- the ledger's moves -----------------------------------------------------------------------
 
-void open_hold(Work& work, std::int64_t j, Credits amount) {
+void open_hold(Work& work, std::int64_t j, Credits amount, bool drawn, bool second) {
   JobRow& job = work.store.jobs.edit(j);
   assert(job.hold == 0);
-  work.append(job.u, j, EntryKind::reserve, -amount);
+  if (drawn) take_from_lease(work, job.u, amount);
+  set_lease(work, j, drawn ? work.command().lease : std::nullopt);
+  work.append(job.u, j, drawn || second ? EntryKind::reserve_second : EntryKind::reserve, -amount);
   change_held(work, job.u, amount.value);
   job.hold = amount.value;
   job.cost_credits_reserved = amount.value;
@@ -114,18 +139,25 @@ Code check_settle(Work& work, std::int64_t j, Credits final_cost) {
   const JobRow& job = work.store.jobs.get(j);
   if (job.hold == 0) return job.cost_credits_final ? Code::already_finalized : Code::no_reservation;
   const std::int64_t more = final_cost.value - job.hold;
-  if (more > 0 && work.store.accounts.get(job.u).balance < more) return Code::insufficient_credits;
-  return Code::ok;
+  if (more <= 0) return Code::ok;
+  if (!work.may_exceed_hold()) return Code::not_permitted;
+  return work.check_credits(job.u, Credits{more});
 }
 
 void settle(Work& work, std::int64_t j, Credits final_cost) {
   JobRow& job = work.store.jobs.edit(j);
   const Credits held{job.hold};
   assert(held.value > 0);
-  work.append(job.u, j, EntryKind::converted, std::min(held, final_cost));
-  work.append(job.u, j, EntryKind::usage, -final_cost);
-  if (held > final_cost) work.append(job.u, j, EntryKind::unused, held - final_cost);
+  const bool drawn = final_cost > held && work.draw(job.u, final_cost - held);
+  if (drawn) take_from_lease(work, job.u, final_cost - held);
+  work.append(job.u, j, drawn ? EntryKind::converted_second : EntryKind::converted,
+              std::min(held, final_cost));
+  work.append(job.u, j, drawn ? EntryKind::usage_third : EntryKind::usage, -final_cost);
   change_held(work, job.u, -held.value);
+  if (held > final_cost) {
+    work.append(job.u, j, EntryKind::unused, held - final_cost);
+    give_back(work, j, held - final_cost, EntryKind::back_fourth);
+  }
   job.hold = 0;
   job.cost_credits_final = final_cost.value;
   touch(job, work.at());
@@ -134,8 +166,10 @@ void settle(Work& work, std::int64_t j, Credits final_cost) {
 void release(Work& work, std::int64_t j) {
   JobRow& job = work.store.jobs.edit(j);
   assert(job.hold > 0);
-  work.append(job.u, j, EntryKind::released, Credits{job.hold});
-  change_held(work, job.u, -job.hold);
+  const Credits held{job.hold};
+  work.append(job.u, j, EntryKind::released, held);
+  change_held(work, job.u, -held.value);
+  give_back(work, j, held, EntryKind::back_second);
   job.hold = 0;
   touch(job, work.at());
 }

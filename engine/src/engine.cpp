@@ -56,11 +56,14 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
               " (select value from tally_meta where name = 'epoch')"),
       balances_(count_accounts(loader_)),
       work_(store_, *this, random_uuid_v4, options_.low_credits),
+      link_(writer_, "select device_id, capabilities, scope from tally_link"),
       change_word_(loader_),
       seen_word_(change_word_.load()),
       own_counter_(no_counter) {
   // Nothing is in memory yet, so memory is as current as the file was a moment ago.
   refresh(nullptr);
+  work_.set_device(&device_);
+  work_.set_spend_policy(options_.spend_policy);
 }
 
 // ---- memory -----------------------------------------------------------------------------------
@@ -143,7 +146,8 @@ void Engine::Impl::refresh(const Uuid* user_id) {
       balances_.put(find_account_.column<std::int64_t>(0), *user_id, read(find_account_, 1));
     }
   }
-  seen_operation_ = std::max(operation, seen_operation_);
+  // With the epoch numbers may have been given back.
+  seen_operation_ = epoch != seen_epoch_ ? operation : std::max(operation, seen_operation_);
   seen_epoch_ = epoch;
   seen_word_.store(word, std::memory_order_release);
 }
@@ -155,6 +159,31 @@ void Engine::Impl::refresh(const Uuid* user_id) {
 void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts,
                           Error& failure) noexcept {
   Request request{commands, verdicts, failure};
+  enqueue(request);
+}
+
+void Engine::Impl::run(const Task& task, bool synced) {
+  std::vector<Command> no_commands;
+  std::vector<Verdict> no_verdicts;
+  Error failure{Code::ok, {}};
+  Request request{no_commands, no_verdicts, failure};
+  request.task = &task;
+  request.synced = synced;
+  enqueue(request);
+  if (failure.code != Code::ok) throw Failure{failure.code, failure.detail};
+}
+
+void Engine::Impl::load_device() {
+  const Rewind rewind(link_);
+  device_.reset();
+  if (!link_.step()) return;
+  device_.emplace();
+  device_->device_id = link_.column<Uuid>(0);
+  device_->capabilities = link_.column<unsigned>(1);
+  device_->scope = link_.column<std::optional<Uuid>>(2);
+}
+
+void Engine::Impl::enqueue(Request& request) noexcept {
   std::unique_lock lock(queue_mutex_);
   const bool leads = queue_first_ == nullptr;
   (leads ? queue_first_ : queue_last_->next) = &request;
@@ -192,8 +221,10 @@ Engine::Impl::Group Engine::Impl::take_group() noexcept {
   std::size_t operations = 0;
   for (const Request* request = queue_first_; request != nullptr; request = request->next) {
     operations += request->commands.size();
-    if (group.count > 0 && operations > commit_operations_max) break;
+    const bool alone = request->task != nullptr;
+    if (group.count > 0 && (alone || operations > commit_operations_max)) break;
     ++group.count;
+    if (alone) break;
   }
   return group;
 }
@@ -205,13 +236,23 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
   }
   bool begun = false;
   std::uint64_t word = 0;
+  const bool syncs = group.first->synced && options_.durability != Durability::full;
+  struct Relax {  // What comes after is as durable as the host chose.
+    Impl& impl;
+    bool syncs;
+    ~Relax() {
+      if (syncs) (void)impl.writer_.tryExec("pragma synchronous = normal");
+    }
+  } const relax{*this, syncs};
   try {
+    if (syncs) writer_.exec("pragma synchronous = full");
     begin_.run();
     begun = true;
     word = change_word_.load();  // Ours until we commit: we hold the write lock.
     const bool foreign = !written_before_ || word != written_word_;
     if (foreign) refresh(nullptr);
     store_.begin(foreign);
+    if (foreign) load_device();
     if (!apply_group(group)) {
       rollback_.run();
       written_word_ = word;
@@ -254,6 +295,11 @@ void Engine::Impl::abandon(bool begun) noexcept {
 
 /// False where nothing is to be written.
 bool Engine::Impl::apply_group(const Group& group) {
+  if (const Task* task = group.first->task) {
+    (*task)(store_, work_, writer_);
+    load_device();
+    return true;
+  }
   const std::int64_t before = store_.next_number();
   group.for_each([&](Request& request) {
     request.verdicts.resize(request.commands.size());

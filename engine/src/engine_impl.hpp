@@ -22,6 +22,13 @@ class Engine::Impl final : private AccountMemory {
   void submit(std::vector<Command>& commands, std::vector<Verdict>& verdicts,
               Error& failure) noexcept;
 
+  /// What a transaction of the engine's own does, alone in its commit; it throws to undo it all.
+  using Task = std::function<void(Store&, Work&, SQLite::Database&)>;
+  /// Runs it, blocks until it is committed, and, where `synced`, on disk in either durability.
+  void run(const Task& task, bool synced);
+  /// The identity of the mirror has changed: read it anew.
+  void load_device();
+
   std::optional<AccountRow> check(const Uuid& user_id);
   std::optional<std::int64_t> balance(const Uuid& user_id);
 
@@ -48,6 +55,8 @@ class Engine::Impl final : private AccountMemory {
     std::vector<Command>& commands;
     std::vector<Verdict>& verdicts;
     Error& failure;
+    const Task* task = nullptr;  ///< Instead of commands.
+    bool synced = false;
     Request* next = nullptr;  ///< Who waits behind.
     std::atomic<Turn> turn{Turn::wait};
     void give(Turn given) noexcept {
@@ -77,6 +86,7 @@ class Engine::Impl final : private AccountMemory {
   /// What went wrong, for the log; it is told once the lead is handed over.
   std::optional<Error> commit_for(const Group& group) noexcept;
   bool apply_group(const Group& group);
+  void enqueue(Request& request) noexcept;
   void fail_group(const Group& group, const Error& error) noexcept;
   /// The commit is in the file: memory follows.
   void publish(std::uint64_t word_before);
@@ -110,11 +120,13 @@ class Engine::Impl final : private AccountMemory {
   mutable std::mutex memory_mutex_;
   Balances balances_;
   Work work_;
+  Query link_;
   ChangeWord change_word_;
   std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
   std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
   std::int64_t seen_operation_ = 0;         ///< Under memory_mutex_, as the next.
   std::int64_t seen_epoch_ = 0;
+  std::optional<Device> device_;  ///< The writer's.
   std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.
   bool written_before_ = false;
   std::atomic<bool> broken_{false};

@@ -42,6 +42,12 @@ void leave_stage(Work& work, std::int64_t j, JobRow& job) {
   step.finished_at = work.at();
 }
 
+/// A job that canonical fed may lack steps until it enters its first stage.
+bool has_step(Work& work, std::int64_t j, int order) {
+  const JobLinkRow* link = work.store.job_links.find(j);
+  return link == nullptr || (link->steps >> (order - 1) & 1) != 0;
+}
+
 /// READY and FAILED are the ends of a run: of its claim, too.
 void finish(Work& work, JobRow& job, JobStatus status) {
   job.status = status;
@@ -85,7 +91,7 @@ Code apply(Work& work, const CreateJob& op) {
 
 Code apply(Work& work, const AdvanceJob& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   const std::int64_t j = work.j();
   const JobRow& now = work.store.jobs.get(j);
   const JobMove* move = find_job_move(now.status, op.to, AdvanceJob::row.name);
@@ -98,6 +104,8 @@ Code apply(Work& work, const AdvanceJob& op) {
   }
 
   JobRow& job = work.store.jobs.edit(j);
+  if (job.status == JobStatus::QUEUED && work.store.job_links.find(j) != nullptr)
+    work.store.job_links.edit(j).steps = JobLinkRow::all_steps;  // It gets those it lacks.
   if (is_stage(job.status)) leave_stage(work, j, job);
   if (is_stage(op.to)) enter_stage(work, j, job, op.to);
   job.status = op.to;
@@ -113,8 +121,8 @@ Code apply(Work& work, const AdvanceJob& op) {
 Code apply(Work& work, const ReportProgress& op) {
   if (!work.job_exists()) return Code::job_not_found;
   const auto order = step_order_named(op.step_name);
-  if (!order) return Code::step_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (!order || !has_step(work, work.j(), *order)) return Code::step_not_found;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   const std::int64_t j = work.j();
   const JobRow& now = work.store.jobs.get(j);
   if (!is_stage(now.status) || step_order_of(now.status) != *order) return Code::illegal_transition;
@@ -142,7 +150,7 @@ Code apply(Work& work, const AddAsset& op) {
   Store& store = work.store;
   if (!work.job_exists()) return Code::job_not_found;
   if (store.assets.find_id(op.asset_id)) return Code::already_exists;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   AssetRow asset;
   asset.id = op.asset_id;
   asset.j = work.j();
@@ -160,7 +168,7 @@ Code apply(Work& work, const AddAsset& op) {
 
 Code apply(Work& work, const CompleteJob& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   const std::int64_t j = work.j();
   const JobStatus status = work.store.jobs.get(j).status;
   if (find_job_move(status, JobStatus::READY, CompleteJob::row.name) == nullptr) {
@@ -183,11 +191,16 @@ Code apply(Work& work, const CompleteJob& op) {
 
 Code apply(Work& work, const FailJob& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   Store& store = work.store;
   const std::int64_t j = work.j();
   const JobStatus status = store.jobs.get(j).status;
   if (find_job_move(status, JobStatus::FAILED, FailJob::row.name) == nullptr) {
+    return Code::illegal_transition;
+  }
+  // An author cancels what has not begun.
+  const Device* device = work.device();
+  if (status > JobStatus::QUEUED && device != nullptr && !device->has(Capability::worker)) {
     return Code::illegal_transition;
   }
 
@@ -212,19 +225,20 @@ Code apply(Work& work, const FailJob& op) {
 
 Code apply(Work& work, const RetryJob& op) {
   if (!work.job_exists()) return Code::job_not_found;
-  if (const Code code = work.check_reservation(); code != Code::ok) return code;
+  if (const Code code = work.check_claim_and_reservation(); code != Code::ok) return code;
   Store& store = work.store;
   const std::int64_t j = work.j();
   const JobRow& now = store.jobs.get(j);
   if (find_job_move(now.status, JobStatus::QUEUED, RetryJob::row.name) == nullptr) {
     return Code::illegal_transition;
   }
-  if (store.accounts.get(now.u).balance + now.hold < op.amount.value)
-    return Code::insufficient_credits;
+  if (const Code code = work.check_credits(now.u, op.amount, Credits{now.hold}); code != Code::ok)
+    return code;
 
   // A FAILED job has no hold, but one that old data left on canonical: it is released first.
-  if (now.hold > 0) release(work, j);
-  open_hold(work, j, op.amount);
+  const bool releases = now.hold > 0;
+  if (releases) release(work, j);
+  open_hold(work, j, op.amount, !releases && work.draw(now.u, op.amount), releases);
   JobRow& job = store.jobs.edit(j);
   job.status = JobStatus::QUEUED;
   job.finished_at.reset();

@@ -1,7 +1,7 @@
 // create_project, update_project, delete_project, create_voice_profile, delete_voice_profile.
 #include <algorithm>
 
-#include "work.hpp"
+#include "ledger.hpp"
 
 namespace tally {
 namespace {
@@ -13,15 +13,16 @@ std::optional<std::int64_t> find_voice(Work& work, const Uuid& id) {
   return v;
 }
 
+}  // namespace
+
 void delete_job(Store& store, std::int64_t j) {
   for (const std::int64_t a : store.assets_of_job(j)) store.assets.erase(a);
   for (int order = 1; order <= step_count; ++order) store.steps.erase(step_key(j, order));
   store.job_texts.erase(j);
+  store.job_links.erase(j);
   store.jobs.erase(j);
   store.retire_job_key(j);  // The job's entries keep its number and so belong to no job.
 }
-
-}  // namespace
 
 Code apply(Work& work, const CreateProject& op) {
   Store& store = work.store;

@@ -419,7 +419,9 @@ Result<AuditReport> Engine::audit() const noexcept {
 Result<std::int64_t> Engine::pending_operations() const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    Query query(reader.db(), "select coalesce(sum(operations), 0) from tally_outbox");
+    Query query(reader.db(),
+                "select coalesce((select n + operations - 1 from tally_outbox order by n desc limit 1)"
+                " - coalesce((select acked from tally_link), 0), 0)");
     query.step();
     return query.column<std::int64_t>(0);
   } catch (...) {

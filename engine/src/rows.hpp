@@ -280,6 +280,38 @@ struct StepRow {
 };
 constexpr std::int64_t step_key(std::int64_t j, int order) noexcept { return j * 8 + order - 1; }
 
+/// What only some jobs have.
+struct JobLinkRow {
+  std::optional<Uuid> lease{};          ///< That the hold was drawn on.
+  std::int64_t claimed_elsewhere = 0;   ///< The claim is another device's.
+  std::int64_t steps = all_steps;       ///< Which of the eight there are, a bit each.
+  bool operator==(const JobLinkRow&) const = default;
+
+  static constexpr std::int64_t all_steps = 255;
+  static constexpr std::string_view table = "tally_job_link", key = "j";
+  static constexpr auto columns() {
+    return std::tuple{column("lease", &JobLinkRow::lease),
+                      column("claimed_elsewhere", &JobLinkRow::claimed_elsewhere),
+                      column("steps", &JobLinkRow::steps)};
+  }
+};
+
+/// The device's open lease for a user, less what pending operations drew.
+struct LeaseRow {
+  Uuid lease_id{};
+  std::int64_t unspent = 0;
+  Timestamp expires_at{};
+  std::int64_t returning = 0;
+  bool operator==(const LeaseRow&) const = default;
+
+  static constexpr std::string_view table = "tally_lease", key = "u";
+  static constexpr auto columns() {
+    return std::tuple{column("id", &LeaseRow::lease_id), column("unspent", &LeaseRow::unspent),
+                      column("expires_at", &LeaseRow::expires_at),
+                      column("returning", &LeaseRow::returning)};
+  }
+};
+
 struct AssetRow {
   Uuid id{};
   std::int64_t j = 0;

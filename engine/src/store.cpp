@@ -25,9 +25,11 @@ Store::Store(SQLite::Database& db)
       job_texts(db),
       steps(db),
       assets(db),
+      job_links(db),
+      leases(db),
       insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
       insert_entry_text_(
-          db, "insert into tally_entry_text (e, id, note, stripe_payment_id) values (?, ?, ?, ?)"),
+          db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
       insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
       insert_outbox_(db, "insert into tally_outbox values (?, ?, ?)"),
       like_operations_(db,
@@ -58,7 +60,15 @@ Store::Store(SQLite::Database& db)
       set_meta_(db, "insert or replace into tally_meta values (?, ?)"),
       erase_entries_(db, "delete from tally_entry where e >= ?"),
       erase_entry_texts_(db, "delete from tally_entry_text where e >= ?"),
-      erase_operations_(db, "delete from tally_operation where o >= ?") {}
+      erase_operations_(db, "delete from tally_operation where o >= ?"),
+      erase_entry_range_(db, "delete from tally_entry where e >= ? and e < ?"),
+      erase_entry_text_range_(db, "delete from tally_entry_text where e >= ? and e < ?"),
+      erase_operation_range_(db, "delete from tally_operation where o >= ? and o < ?"),
+      insert_rebased_(db, "insert or replace into tally_rebased values (?, ?, ?)"),
+      lease_(db, "select u from tally_lease where id = ?"),
+      entry_kind_(db,
+                  "select kind from tally_entry_kind where type = ?1 and (note is ?2 or note is null)"
+                  " order by note is null, kind limit 1") {}
 
 void Store::begin(bool reload_numbers) {
   for_each_table([](int, auto& table) { table.clear(); });
@@ -91,7 +101,7 @@ void Store::flush_entries() {
   }
   for (; flushed_entry_texts_ < entry_texts_.size(); ++flushed_entry_texts_) {
     const auto& [e, text] = entry_texts_[flushed_entry_texts_];
-    insert_entry_text_.bind(e, text.id, text.note, text.stripe_payment_id).run();
+    insert_entry_text_.bind(e, text.id, text.created_at, text.note, text.stripe_payment_id).run();
   }
   for (; flushed_operations_ < operations_.size(); ++flushed_operations_) {
     const AppliedOperation& operation = operations_[flushed_operations_];
@@ -110,6 +120,12 @@ void Store::flush() {
   for_each_table([](int, auto& table) { table.flush(); });
   flush_entries();
   flush_outbox();
+}
+
+void Store::put_rebased(std::int64_t n, Code code, const std::string& record) {
+  insert_rebased_.bind(n, static_cast<int>(code));
+  insert_rebased_.bind_blob(3, record);
+  insert_rebased_.run();
 }
 
 void Store::flush_large_outbox() {
@@ -181,6 +197,27 @@ void Store::append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optio
   }
 }
 
+void Store::append_fed_entry(std::int64_t u, std::optional<std::int64_t> j, const std::string& type,
+                             std::int64_t amount, EntryText text) {
+  int kind = 0;
+  {
+    // The kind that has these words, or the one without any.
+    const Rewind rewind(entry_kind_);
+    if (!entry_kind_.bind(std::string_view(type), text.note).step())
+      throw SQLite::Exception("an entry of a type that there is not", SQLITE_CONSTRAINT);
+    kind = entry_kind_.column<int>(0);
+  }
+  const std::int64_t e = next_number_++;
+  AccountRow& account = accounts.edit(u);
+  account.balance += amount;
+  account.seq += 1;
+  entries_.push_back(Entry{e, u, account.seq, account.head == 0 ? 0 : e - account.head, j,
+                           static_cast<EntryKind>(kind), amount, account.balance});
+  account.head = e;
+  has_stored_entry_ids_ = true;
+  entry_texts_.push_back(TextOfEntry{e, std::move(text)});
+}
+
 bool Store::entry_id_taken(const Uuid& id, const std::vector<AppliedOperation>& like, int ordinal) {
   if (like.empty() && !has_stored_entry_ids_) return false;
   flush_entries();
@@ -239,6 +276,13 @@ std::vector<std::int64_t> Store::working_jobs() {
   return keys(working_jobs_);
 }
 
+std::optional<std::int64_t> Store::find_lease(const Uuid& lease_id) {
+  leases.flush();
+  const Rewind rewind(lease_);
+  return lease_.bind(lease_id).step() ? std::optional(lease_.column<std::int64_t>(0))
+                                      : std::nullopt;
+}
+
 bool Store::step_ids_taken(const Uuid& job_id) {
   jobs.flush();
   const Uuid id = folded(job_id);
@@ -254,7 +298,8 @@ Store::Mark Store::mark() noexcept {
   Mark mark;
   mark.tables = {users.mark(),          profiles.mark(), accounts.mark(), payments.mark(),
                  voice_profiles.mark(), projects.mark(), drafts.mark(),   jobs.mark(),
-                 job_texts.mark(),      steps.mark(),    assets.mark()};
+                 job_texts.mark(),      steps.mark(),    assets.mark(),   job_links.mark(),
+                 leases.mark()};
   mark.entries = entries_.size();
   mark.entry_texts = entry_texts_.size();
   mark.operations = operations_.size();
@@ -309,10 +354,33 @@ void Store::restore_images(Decoder& in) {
   }
 }
 
+void Store::skip_images(Decoder& in) {
+  const std::uint64_t count = in.get_varint();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t number = in.get_varint();
+    for_each_table([&](int n, auto& table) {
+      if (static_cast<std::uint64_t>(n) == number) table.skip_image(in);
+    });
+  }
+}
+
 void Store::erase_operations_from(std::int64_t o) {
   erase_entries_.bind(o).run();
   erase_entry_texts_.bind(o).run();
   erase_operations_.bind(o).run();
+}
+
+void Store::erase_operations(std::int64_t o, std::int64_t count) {
+  flush_entries();
+  erase_entry_range_.bind(o, o + count).run();
+  erase_entry_text_range_.bind(o, o + count).run();
+  erase_operation_range_.bind(o, o + count).run();
+}
+
+void Store::erase_entry(std::int64_t e) {
+  flush_entries();
+  erase_entry_range_.bind(e, e + 1).run();
+  erase_entry_text_range_.bind(e, e + 1).run();
 }
 
 }  // namespace tally

@@ -25,11 +25,22 @@ enum class EntryKind : std::uint8_t {
   usage = 9,
   unused = 10,
   released = 11,
+  // Fed by canonical, with words of their own.
+  other_usage = 12,
+  other_reserve = 13,
+  // With leases.
+  drawn = 14,
+  reserve_second = 15,  ///< Behind an entry that gives back.
+  converted_second = 16,
+  usage_third = 17,
+  back_second = 18,
+  back_fourth = 19,
 };
 
 /// What an entry has of its own, beyond its kind.
 struct EntryText {
   std::optional<Uuid> id{};
+  std::optional<Timestamp> created_at{};  ///< Where it is not its operation's.
   std::optional<std::string> note{};
   std::optional<std::string> stripe_payment_id{};
 };
@@ -66,6 +77,8 @@ class Store {
   Table<JobTextRow> job_texts;
   Table<StepRow> steps;
   Table<AssetRow> assets;
+  Table<JobLinkRow> job_links;
+  Table<LeaseRow> leases;
 
   // ---- operations ----
   /// Every applied operation whose folded id shares its first 15 bytes: the same op_id, or one
@@ -80,6 +93,9 @@ class Store {
   /// Appends entry number `ordinal` of operation `o`; the account's balance, seq and head follow.
   void append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optional<std::int64_t> j,
                     EntryKind kind, std::int64_t amount, const EntryText& text);
+  /// Appends an entry that canonical made: with an id and a time of its own.
+  void append_fed_entry(std::int64_t u, std::optional<std::int64_t> j, const std::string& type,
+                        std::int64_t amount, EntryText text);
   /// Whether some other row has taken that derived id.
   bool entry_id_taken(const Uuid& id, const std::vector<AppliedOperation>& like, int ordinal);
 
@@ -87,6 +103,8 @@ class Store {
   /// The largest record: only a batch of hundreds of very long texts is larger.
   static constexpr std::size_t outbox_record_max = 512U << 20U;
   Encoder& outbox() noexcept { return outbox_; }
+  /// A pending operation that was applied again: this record stands for the one under its number.
+  void put_rebased(std::int64_t n, Code code, const std::string& record);
   /// Writes the segment when it has grown large; between operations only.
   void flush_large_outbox();
   void count_outbox_record() noexcept { ++outbox_records_; }
@@ -99,6 +117,7 @@ class Store {
   std::vector<std::int64_t> projects_with_voice(std::int64_t v);
   std::vector<std::int64_t> jobs_of_project(std::int64_t p);
   std::vector<std::int64_t> assets_of_job(std::int64_t j);
+  std::optional<std::int64_t> find_lease(const Uuid& lease_id);
   /// Jobs in a stage.
   std::vector<std::int64_t> working_jobs();
   /// Whether another job's steps have taken this job's derived step ids.
@@ -108,7 +127,7 @@ class Store {
   void retire_job_key(std::int64_t j);
 
   // ---- journal ----
-  static constexpr std::size_t table_count = 11;
+  static constexpr std::size_t table_count = 13;
   struct Mark {
     std::array<std::size_t, table_count> tables{};
     std::size_t entries = 0;
@@ -127,8 +146,14 @@ class Store {
   void put_images(Encoder& out, const Mark& mark);
   /// Takes before-images back, last first.
   void restore_images(Decoder& in);
+  /// Reads over them.
+  void skip_images(Decoder& in);
   /// Removes the entries and the memory of the operations from o on.
   void erase_operations_from(std::int64_t o);
+  /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite then.
+  void erase_operations(std::int64_t o, std::int64_t count);
+  void erase_entry(std::int64_t e);
+  void flush_entries();
 
  private:
   struct Entry {
@@ -159,8 +184,9 @@ class Store {
     visit(n++, job_texts);
     visit(n++, steps);
     visit(n++, assets);
+    visit(n++, job_links);
+    visit(n++, leases);
   }
-  void flush_entries();
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
 
@@ -185,6 +211,12 @@ class Store {
   Query erase_entries_;
   Query erase_entry_texts_;
   Query erase_operations_;
+  Query erase_entry_range_;
+  Query erase_entry_text_range_;
+  Query erase_operation_range_;
+  Query insert_rebased_;
+  Query lease_;
+  Query entry_kind_;
 
   std::vector<Entry> entries_;
   std::vector<TextOfEntry> entry_texts_;

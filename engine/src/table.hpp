@@ -275,6 +275,15 @@ class Table {
     }
     return journal_.size() - mark;
   }
+  /// Reads over one image.
+  static void skip_image(Decoder& in) {
+    std::int64_t key = 0;
+    in.get(key);
+    if (in.get_byte(1) == 0) return;
+    Row row;
+    std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); },
+               Row::columns());
+  }
   /// Takes one image back: the row becomes what it was.
   void restore_image(Decoder& in) {
     std::int64_t key = 0;

@@ -48,7 +48,10 @@ void put_command(Encoder& out, const Command& command) {
   out.put_varint(row_of(command.operation).number);
   out.put(command.op_id);
   out.put(command.at);
-  out.put(command.reservation);
+  // One byte says which of the two there are.
+  out.bytes() += static_cast<char>((command.reservation ? 1 : 0) | (command.lease ? 2 : 0));
+  if (command.reservation) out.put(*command.reservation);
+  if (command.lease) out.put(*command.lease);
   std::visit(
       [&](const auto& fields) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
@@ -66,7 +69,9 @@ Command get_command(Decoder& in) {
   emplace_operation(in.get_varint(), command.operation);
   in.get(command.op_id);
   in.get(command.at);
-  in.get(command.reservation);
+  const int names = in.get_byte(3);
+  if ((names & 1) != 0) in.get(command.reservation.emplace());
+  if ((names & 2) != 0) in.get(command.lease.emplace());
   std::visit(
       [&](auto& fields) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
@@ -88,7 +93,29 @@ Verdict Work::apply(Command& command) { return apply_call(command, true); }
 
 Code Work::apply_own(Command command) { return apply_call(command, true).code; }
 
-Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
+void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
+  const std::size_t happenings = happenings_.size();
+  const std::int64_t number = store.next_number();
+  const Verdict verdict = apply_call(command, true, n);
+  happenings_.resize(happenings, Happening{});  // The host was told the first time.
+  if (verdict.code == Code::ok && store.next_number() != number) return;
+  // It has no effect: refused, or known already, or a report that changes nothing now.
+  Encoder record;
+  record.put(u);
+  record.put(std::int64_t{0});
+  put_command(record, command);
+  record.put_varint(0);
+  record.put_varint(0);
+  store.put_rebased(n, verdict.code, record.bytes());
+}
+
+void Work::apply_settled(Command command) {
+  const std::size_t happenings = happenings_.size();
+  apply_call(command, false);
+  happenings_.resize(happenings, Happening{});
+}
+
+Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t again) {
   Verdict verdict;
   verdict.op_id = command.op_id;
   Call call;
@@ -98,6 +125,7 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself) {
   }
   call.command = &command;
   call.pushed_by_itself = pushed_by_itself;
+  call.again = again;
   call.o = store.next_number();
   Call* const outer = call_;
   call_ = &call;
@@ -157,8 +185,7 @@ void Work::find_named(const Command& command, Call& call) {
 Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   Command& command = *call.command;
   const OperationRow& row = row_of(command.operation);
-  // A mirror without a device has every capability, but none of a device's.
-  if (row.needs_device) return Code::not_permitted;
+  if (lacks_capability(command)) return Code::not_permitted;
 
   auto* batch = std::get_if<Batch>(&command.operation);
   bool one_user = true;
@@ -212,7 +239,7 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
     code = std::visit(
         [&](const auto& operation) {
           using T = std::remove_cvref_t<decltype(operation)>;
-          if constexpr (std::is_same_v<T, Batch> || T::row.needs_device) {
+          if constexpr (std::is_same_v<T, Batch>) {
             return Code::internal;  // Answered above.
           } else {
             return tally::apply(*this, operation);
@@ -288,7 +315,12 @@ bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
   record.put(mark.next_number);
   put_command(record, *call.command);
   store.put_images(record, mark);
+  record.put_varint(static_cast<std::uint64_t>(store.next_number() - mark.next_number));
   if (record.bytes().size() > Store::outbox_record_max) return false;
+  if (call.again > 0) {
+    store.put_rebased(call.again, Code::ok, record.bytes());
+    return true;
+  }
   out.put_varint(record.bytes().size());
   out.bytes() += record.bytes();
   store.count_outbox_record();
@@ -310,10 +342,67 @@ void Work::append(std::int64_t u, std::optional<std::int64_t> j, EntryKind kind,
   ++call_->entries;
 }
 
-Code Work::check_reservation() {
+bool Work::lacks_capability(const Command& command) const {
+  const OperationRow& row = row_of(command.operation);
+  const Device* here = device();
+  // A mirror without a device has every capability, but none of a device's.
+  if (here == nullptr) return row.needs_device;
+  const bool author = here->has(Capability::author);
+  const bool worker = here->has(Capability::worker);
+  if (std::holds_alternative<Sweep>(command.operation)) return true;
+  if (std::holds_alternative<FailJob>(command.operation)) return !author && !worker;
+  if (const auto* advance = std::get_if<AdvanceJob>(&command.operation)) {
+    if (command.malformed != Code::ok) return !author && !worker;
+    return advance->to == JobStatus::QUEUED ? !author : !worker;
+  }
+  if (const auto* update = std::get_if<UpdateProfile>(&command.operation);
+      update != nullptr && update->stripe_customer_id.present()) {
+    return !here->has(Capability::service);
+  }
+  return row.capability != Capability::each && !here->has(row.capability);
+}
+
+Code Work::check_claim_and_reservation() {
+  const JobRow& job = store.jobs.get(j());
+  const Operation& operation = command().operation;
+  if (const JobLinkRow* link = store.job_links.find(j());
+      link != nullptr && link->claimed_elsewhere != 0 && job.claim_until && at() < *job.claim_until &&
+      row_of(operation).capability == Capability::worker) {
+    const auto* advance = std::get_if<AdvanceJob>(&operation);
+    const bool queues = advance != nullptr && advance->to == JobStatus::QUEUED;
+    const bool cancels = std::holds_alternative<FailJob>(operation) && device() != nullptr &&
+                         device()->has(Capability::author) && job.status <= JobStatus::QUEUED;
+    if (!queues && !cancels) return Code::not_claim_holder;
+  }
   if (!command().reservation) return Code::ok;
-  return store.jobs.get(j()).reservation == command().reservation ? Code::ok
-                                                                  : Code::stale_reservation;
+  return job.reservation.value_or(Uuid{}) == *command().reservation ? Code::ok
+                                                                    : Code::stale_reservation;
+}
+
+const LeaseRow* Work::drawable(std::int64_t u, Credits amount) {
+  if (device() == nullptr) return nullptr;
+  const LeaseRow* lease = store.leases.find(u);
+  if (lease == nullptr || lease->unspent < amount.value) return nullptr;
+  if (command().lease) return *command().lease == lease->lease_id ? lease : nullptr;
+  // The first time: what the policy says. Afterwards the operation names the lease that it drew on.
+  const bool first = call_->again == 0 && spend_policy_ == SpendPolicy::leased;
+  return first && lease->returning == 0 && at() < lease->expires_at ? lease : nullptr;
+}
+
+Code Work::check_credits(std::int64_t u, Credits amount, Credits more) {
+  if (drawable(u, amount) != nullptr) return Code::ok;
+  if (device() != nullptr && spend_policy_ == SpendPolicy::leased && call_->again == 0)
+    return Code::insufficient_credits;
+  return store.accounts.get(u).balance + more.value < amount.value ? Code::insufficient_credits
+                                                                   : Code::ok;
+}
+
+bool Work::draw(std::int64_t u, Credits amount) {
+  const LeaseRow* lease = drawable(u, amount);
+  if (lease == nullptr) return false;
+  call_->command->lease = lease->lease_id;
+  store.leases.edit(u).unspent -= amount.value;
+  return true;
 }
 
 void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j) {

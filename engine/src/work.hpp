@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "store.hpp"
+#include "tally/engine.hpp"
 #include "tally/operations.hpp"
 #include "tally/trace.hpp"
 
@@ -20,6 +21,17 @@ struct Happening {
   Uuid user_id;
   Uuid job_id;      ///< Zero for low_credits.
   Credits balance;  ///< After the operation.
+};
+
+/// Who this mirror is at canonical; a mirror without a device has every capability.
+struct Device {
+  Uuid device_id{};
+  unsigned capabilities = 0;  ///< A bit for each Capability.
+  std::optional<Uuid> scope{};
+
+  bool has(Capability capability) const noexcept {
+    return (capabilities >> static_cast<unsigned>(capability) & 1U) != 0;
+  }
 };
 
 /// What memory knows of accounts, as of the begin of the transaction.
@@ -43,6 +55,19 @@ class Work {
   /// Applies one operation or batch whole, or changes nothing.
   Verdict apply(Command& command);
 
+  /// Applies a pending operation once more, on rows that canonical has changed, and keeps its record
+  /// under its number. Where it does not apply any more it has no effect here, and that is kept.
+  void apply_again(std::int64_t n, std::int64_t u, Command command);
+  /// The same for one that canonical has judged ok already: its record is gone.
+  void apply_settled(Command command);
+
+  /// Null for a mirror that is enrolled nowhere. Must outlive its use here.
+  void set_device(const std::optional<Device>* device) noexcept { device_ = device; }
+  const Device* device() const noexcept {
+    return device_ != nullptr && device_->has_value() ? &**device_ : nullptr;
+  }
+  void set_spend_policy(SpendPolicy policy) noexcept { spend_policy_ = policy; }
+
   /// What happened since it was last asked.
   std::vector<Happening> take_happenings() noexcept { return std::exchange(happenings_, {}); }
 
@@ -59,8 +84,17 @@ class Work {
   bool job_exists() const noexcept { return call_->j > 0; }
   /// The user whose account the operation concerns.
   void concerns(std::int64_t u) noexcept { call_->u = u; }
-  /// `stale_reservation` where the operation names another one than the job's latest, else ok.
-  Code check_reservation();
+  /// What the operation on the job is refused for beyond its state: `not_claim_holder` where another
+  /// device has a live claim on it, `stale_reservation` where it names another one than the latest.
+  Code check_claim_and_reservation();
+  /// Whether there is as much to take: on the lease that is drawn on, or in the balance and `more`.
+  Code check_credits(std::int64_t u, Credits amount, Credits more = {});
+  /// Takes it from the lease where check_credits found it there; false where the balance is to pay.
+  bool draw(std::int64_t u, Credits amount);
+  bool may_exceed_hold() const noexcept {
+    return device() == nullptr || device()->has(Capability::author) ||
+           device()->has(Capability::service);
+  }
   /// Whether so many credits more would take balance and holds past the bound.
   bool would_overflow(std::int64_t u, Credits amount);
   void append(std::int64_t u, std::optional<std::int64_t> j, EntryKind kind, Credits amount,
@@ -86,10 +120,14 @@ class Work {
     bool remembered = true;
     bool pushed_by_itself = true;     ///< Not as a part of its batch.
     std::optional<Uuid> reservation;  ///< The job's latest before the call; nil where it had none.
+    std::int64_t again = 0;           ///< The number under which it is applied once more.
     std::vector<AppliedOperation> like;
   };
 
-  Verdict apply_call(Command& command, bool pushed_by_itself);
+  Verdict apply_call(Command& command, bool pushed_by_itself, std::int64_t again = 0);
+  bool lacks_capability(const Command& command) const;
+  /// The lease from which so much can be drawn for that user, if any.
+  const LeaseRow* drawable(std::int64_t u, Credits amount);
   Code check_and_apply(Call& call, std::optional<std::uint32_t>& index);
   Code apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index);
   /// The user of a batch: nothing where its operations are not all of one.
@@ -105,6 +143,8 @@ class Work {
   bool wants(std::int64_t u, std::string_view preference);
 
   const AccountMemory& memory_;
+  const std::optional<Device>* device_ = nullptr;
+  SpendPolicy spend_policy_ = SpendPolicy::optimistic;
   std::function<Uuid()> random_id_;
   Credits low_credits_;
   Call* call_ = nullptr;
@@ -140,6 +180,8 @@ Code apply(Work&, const RetryJob&);
 Code apply(Work&, const ClaimJob&);
 Code apply(Work&, const RenewClaim&);
 Code apply(Work&, const DropClaim&);
+Code apply(Work&, const LeaseCredits&);
+Code apply(Work&, const ReturnLease&);
 Code apply(Work&, const Sweep&);
 
 /// Appends a command to the outbox's bytes; reads it back.

@@ -46,6 +46,8 @@ enum class Code : std::uint16_t {
   payment_conflict = 40,
   insufficient_credits = 41,
   balance_overflow = 42,
+  lease_reclaimed = 43,
+  internal_error = 50,
   // Failures.
   busy = 100,
   io = 101,
@@ -57,6 +59,10 @@ enum class Code : std::uint16_t {
   sqlite_unsafe = 107,
   unreachable = 108,
   internal = 109,
+  unauthorized = 110,
+  device_forked = 111,
+  history_lost = 112,
+  protocol = 113,
 };
 
 struct CodeRow {
@@ -120,6 +126,11 @@ inline constexpr std::array codes{
             "The balance does not cover it."},
     CodeRow{Code::balance_overflow, "balance_overflow", CodeClass::refusal,
             "Balance, holds and leases together would pass 2,147,483,647 credits."},
+    CodeRow{Code::lease_reclaimed, "lease_reclaimed", CodeClass::refusal,
+            "The lease was ended before this came, and the balance does not cover it."},
+    CodeRow{Code::internal_error, "internal_error", CodeClass::refusal,
+            "Canonical met a database error while it applied this operation alone; it is kept, and "
+            "nothing of it happened."},
     CodeRow{Code::busy, "busy", CodeClass::failure,
             "Another process kept the mirror locked past the busy timeout; try again."},
     CodeRow{Code::io, "io", CodeClass::failure, "The disk answered with an error."},
@@ -137,6 +148,15 @@ inline constexpr std::array codes{
     CodeRow{Code::unreachable, "unreachable", CodeClass::failure, "The server cannot be reached."},
     CodeRow{Code::internal, "internal", CodeClass::failure,
             "An invariant did not hold; nothing was written. Reopen the mirror and run an audit."},
+    CodeRow{Code::unauthorized, "unauthorized", CodeClass::failure,
+            "Canonical does not know this token, or the device was revoked."},
+    CodeRow{Code::device_forked, "device_forked", CodeClass::failure,
+            "This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept."},
+    CodeRow{Code::history_lost, "history_lost", CodeClass::failure,
+            "Canonical is behind what this device has confirmed (restored from a backup?); an operator "
+            "decides."},
+    CodeRow{Code::protocol, "protocol", CodeClass::failure,
+            "Canonical and this program do not understand each other; update the older one."},
 };
 
 constexpr const CodeRow& row_of(Code code) noexcept {

@@ -31,6 +31,12 @@ enum class Durability : std::uint8_t {
   normal,  ///< It survives the end of the process, not a power cut.
 };
 
+/// From what a mirror that is enrolled as a device lets its operations spend.
+enum class SpendPolicy : std::uint8_t {
+  optimistic,  ///< What the balance here shows; canonical may reject it later.
+  leased,      ///< The device's lease alone: what is ok here is never rejected for lack of credits.
+};
+
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
 /// The host's ears. Called from the thread whose call made the commit, after it, with no lock of
@@ -48,6 +54,7 @@ struct Options {
   bool create = true;
   /// How long a call waits for another process' transaction before it fails with `busy`.
   std::chrono::milliseconds busy_timeout{10'000};
+  SpendPolicy spend_policy = SpendPolicy::optimistic;
   /// low_credits is told when a balance falls below this.
   Credits low_credits{5};
   /// SQLite's page cache, in KiB, for the writing connection.
@@ -205,6 +212,7 @@ class TALLY_API Engine {
 
  private:
   class Impl;
+  friend class Replica;
   Result<Receipt> apply_operation(Operation operation, CallId call) noexcept;
   explicit Engine(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;

@@ -683,6 +683,8 @@ struct Command {
   /// The reservation that a job operation means, as the op_id that opened it; not checked when
   /// absent.
   std::optional<Uuid> reservation{};
+  /// The lease that the mirror drew on for it, if any; the engine fills it in.
+  std::optional<Uuid> lease{};
   /// The code of what was wrong with the fields where they did not even parse; ok otherwise.
   Code malformed = Code::ok;
   /// Which of the fields below were readable in a malformed command, so that its user can be told.

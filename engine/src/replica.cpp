@@ -1,0 +1,1067 @@
+// The seam for sync. A rebase goes user by user, whose rows are nobody else's: pending operations are
+// undone with their before-images, canonical's rows are taken, and what is still pending is applied again.
+#include "tally/replica.hpp"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <set>
+
+#include "engine_impl.hpp"
+#include "ids.hpp"
+#include "ledger.hpp"
+
+namespace tally {
+namespace {
+
+[[noreturn]] void refuse(Code code, std::string detail) { throw Failure{code, std::move(detail)}; }
+
+// ---- canonical's texts --------------------------------------------------------------------------
+
+/// The columns of a fed row, read in order.
+class Columns {
+ public:
+  explicit Columns(const PulledUser::Row& row) : row_(row) {}
+
+  std::optional<std::string> text() {
+    if (next_ >= row_.texts.size()) refuse(Code::invalid_argument, "a fed row of " + row_.table + " is too short");
+    return row_.texts[next_++];
+  }
+  std::string required() { return or_refuse(text()); }
+  std::optional<Timestamp> time() {
+    const auto value = text();
+    if (!value) return std::nullopt;
+    return or_refuse(Timestamp::parse(*value));
+  }
+  std::optional<Uuid> id() {
+    const auto value = text();
+    if (!value) return std::nullopt;
+    return or_refuse(Uuid::parse(*value));
+  }
+  Uuid required_id() { return or_refuse(id()); }
+  std::optional<std::int64_t> number() {
+    const auto value = text();
+    if (!value) return std::nullopt;
+    std::int64_t parsed = 0;
+    const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), parsed);
+    if (error != std::errc{} || end != value->data() + value->size()) or_refuse(std::optional<int>{});
+    return parsed;
+  }
+  std::int64_t required_number() { return or_refuse(number()); }
+  template <class T>
+  T or_refuse(std::optional<T> value) {
+    if (!value) refuse(Code::invalid_argument, "canonical fed a row of " + row_.table + " that is none");
+    return std::move(*value);
+  }
+
+ private:
+  const PulledUser::Row& row_;
+  std::size_t next_ = 0;
+};
+
+// ---- the outbox ---------------------------------------------------------------------------------
+
+/// A pending operation with what undoes it.
+struct Record {
+  std::int64_t n = 0;
+  std::int64_t u = 0;
+  std::int64_t o = 0;      ///< The numbers that it took, and how many.
+  std::int64_t count = 0;
+  Command command;
+  std::string images;
+  Code code = Code::ok;  ///< Its verdict, once there is one.
+};
+
+Record decode(std::int64_t n, std::string_view bytes) {
+  Decoder in(bytes);
+  Record record;
+  record.n = n;
+  in.get(record.u);
+  in.get(record.o);
+  record.command = get_command(in);
+  record.images = in.take(in.remaining());
+  return record;
+}
+
+/// Calls visit(n, bytes) for the pending records behind number `after`, in order, each as it was first
+/// written; until it answers false.
+template <class Visit>
+void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
+  Query segments(db, "select n, body from tally_outbox where n + operations - 1 > ? order by n");
+  segments.bind(after);
+  while (segments.step()) {
+    auto n = segments.column<std::int64_t>(0);
+    const auto body = segments.column<std::string>(1);
+    for (Decoder segment(body); !segment.at_end(); ++n) {
+      const std::string_view bytes = segment.take(segment.get_varint());
+      if (n > after && !visit(n, bytes)) return;
+    }
+  }
+}
+
+std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise) {
+  Query last(db, "select n + operations - 1 from tally_outbox order by n desc limit 1");
+  return last.step() ? last.column<std::int64_t>(0) : otherwise;
+}
+
+std::string leases_of(const Command& command) {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    std::string out;
+    for (std::size_t i = 0; i < batch->operations.size(); ++i) {
+      if (!batch->operations[i].lease) continue;
+      out += (out.empty() ? "" : ",") + std::to_string(i) + ":" + batch->operations[i].lease->text();
+    }
+    return out;
+  }
+  return command.lease ? command.lease->text() : "";
+}
+
+/// The chain's next hash: what was sent of the operation, after the hash before it.
+std::string chained(const std::string& chain, const PushedOperation& operation) {
+  const std::string bytes = chain + (operation.user_id ? operation.user_id->text() : "-") + " " +
+                            operation.leases + " " + operation.line;
+  std::string hash(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         reinterpret_cast<unsigned char*>(hash.data()));
+  return hash;
+}
+
+// ---- the link -----------------------------------------------------------------------------------
+
+struct Link {
+  Uuid device_id{};
+  std::int64_t base = 0;
+  std::int64_t acked = 0;
+  std::string chain;
+  std::int64_t sent = 0;
+  std::optional<std::string> cursor{};
+};
+
+std::optional<Link> read_link(SQLite::Database& db) {
+  Query query(db, "select device_id, base, acked, chain, sent, cursor from tally_link");
+  if (!query.step()) return std::nullopt;
+  return Link{query.column<Uuid>(0),         query.column<std::int64_t>(1),
+              query.column<std::int64_t>(2), query.column<std::string>(3),
+              query.column<std::int64_t>(4), query.column<std::optional<std::string>>(5)};
+}
+
+Link require_link(SQLite::Database& db) {
+  auto link = read_link(db);
+  if (!link) refuse(Code::not_found, "this mirror is enrolled as no device yet");
+  return std::move(*link);
+}
+
+void execute(SQLite::Database& db, std::string_view sql) {
+  Query query(db, sql);
+  query.run();
+}
+
+void insert_rejected(SQLite::Database& db, const Record& record, Code code,
+                     std::optional<std::uint32_t> index, Timestamp at) {
+  Encoder command;
+  put_command(command, record.command);
+  Query query(db, "insert or replace into tally_rejected values (?, ?, ?, ?, ?, ?)");
+  query.bind(record.n, record.u, static_cast<int>(code));
+  query.bind_one(4, index ? std::optional<std::int64_t>(*index) : std::nullopt);
+  query.bind_blob(5, command.bytes());
+  query.bind_one(6, at);
+  query.run();
+}
+
+RejectedOperation read_rejected(const Query& query) {
+  RejectedOperation rejected;
+  rejected.number = query.column<std::int64_t>(0);
+  rejected.code = static_cast<Code>(query.column<int>(1));
+  if (!query.is_null(2)) rejected.index = query.column<unsigned>(2);
+  const auto bytes = query.column<std::string>(3);
+  Decoder in(bytes);
+  rejected.command = get_command(in);
+  rejected.rejected_at = query.column<Timestamp>(4);
+  return rejected;
+}
+
+constexpr const char* rejected_columns = "select n, code, place, command, rejected_at from tally_rejected";
+
+unsigned bits_of(const std::vector<Capability>& capabilities) {
+  unsigned bits = 0;
+  for (const Capability capability : capabilities) bits |= 1U << static_cast<unsigned>(capability);
+  return bits;
+}
+
+// ---- taking an answer ---------------------------------------------------------------------------
+
+/// One reply, taken within one transaction.
+class Intake {
+ public:
+  Intake(Store& store, Work& work, SQLite::Database& db, const Reply& reply, Timestamp now)
+      : store_(store), work_(work), db_(db), reply_(reply), now_(now), link_(require_link(db)) {}
+
+  Taken run() {
+    check();
+    read_records();
+    judge();
+    for (auto& [u, user] : users_) undo(u, user);
+    for (auto& [u, user] : users_) take_rows(u, user);
+    take_leases();
+    for (auto& [u, user] : users_) apply_again(u, user);
+    settle_link();
+    return std::move(taken_);
+  }
+
+ private:
+  struct LocalEntry {
+    std::int64_t e;
+    std::vector<std::optional<std::string>> texts;
+  };
+  struct User {
+    const PulledUser* pulled = nullptr;
+    std::vector<Record> records{};
+    std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
+    std::map<std::pair<std::string, Uuid>, std::int64_t> keys{};  ///< Of the rows fed that are here.
+  };
+
+  void check() {
+    if (reply_.acked != link_.acked - link_.base)
+      refuse(Code::invalid_argument, "this is not the answer to the latest push");
+    last_ = last_number(db_, link_.acked);
+    watermark_ = reply_.watermark + link_.base;
+    if (watermark_ > last_) {
+      refuse(Code::device_forked,
+             "canonical has judged operation " + std::to_string(reply_.watermark) +
+                 " of this device; this file holds none after " + std::to_string(last_ - link_.base));
+    }
+    for (std::size_t i = 0; i < reply_.verdicts.size(); ++i) {
+      if (reply_.verdicts[i].number != reply_.acked + 1 + static_cast<std::int64_t>(i))
+        refuse(Code::invalid_argument, "the verdicts have a gap");
+    }
+    if (reply_.acked + static_cast<std::int64_t>(reply_.verdicts.size()) != reply_.watermark)
+      refuse(Code::invalid_argument, "a verdict is missing");
+  }
+
+  /// The key of a user; makes the user where canonical knows one who is not here.
+  std::int64_t key_of(const PulledUser& pulled) {
+    if (const auto u = store_.users.find_id(pulled.user_id)) return *u;
+    if (!pulled.state) return 0;
+    const std::int64_t u = store_.users.new_key();
+    store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
+    store_.accounts.insert(u, AccountRow{});
+    return u;
+  }
+
+  void read_records() {
+    for (const PulledUser& pulled : reply_.users) {
+      if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
+    }
+    std::map<std::int64_t, std::pair<Code, std::string>> rebased;
+    Query query(db_, "select n, code, body from tally_rebased where n > ?");
+    query.bind(link_.acked);
+    while (query.step()) {
+      rebased[query.column<std::int64_t>(0)] = {static_cast<Code>(query.column<int>(1)),
+                                                query.column<std::string>(2)};
+    }
+    for_each_pending(db_, link_.acked, [&](std::int64_t n, std::string_view bytes) {
+      Decoder header(bytes);
+      std::int64_t u = 0;
+      header.get(u);
+      const bool judged = n <= watermark_;
+      const bool rejected = judged && verdict(n).code != Code::ok;
+      if (judged) link_operation(n, bytes);
+      if (users_.count(u) == 0 && !rejected) {
+        later_.emplace_back(n, u);
+        return true;
+      }
+      const auto found = rebased.find(n);
+      users_[u].records.push_back(decode(n, found == rebased.end() ? bytes : found->second.second));
+      return true;
+    });
+    // One rejection makes its user one of those that are rebased, from the first of its records on.
+    std::set<std::int64_t> missing;
+    for (const auto& [n, u] : later_) {
+      if (users_.count(u) != 0) missing.insert(n);
+    }
+    if (missing.empty()) return;
+    for_each_pending(db_, link_.acked, [&](std::int64_t n, std::string_view bytes) {
+      if (missing.count(n) == 0) return true;
+      const auto found = rebased.find(n);
+      Record record = decode(n, found == rebased.end() ? bytes : found->second.second);
+      users_[record.u].records.push_back(std::move(record));
+      return true;
+    });
+    for (auto& [u, user] : users_) {
+      std::sort(user.records.begin(), user.records.end(),
+                [](const Record& a, const Record& b) { return a.n < b.n; });
+    }
+  }
+
+  const PulledVerdict& verdict(std::int64_t n) const {
+    return reply_.verdicts[static_cast<std::size_t>(n - link_.acked - 1)];
+  }
+
+  /// The chain goes on with what was sent of it.
+  void link_operation(std::int64_t n, std::string_view bytes) {
+    const Record record = decode(n, bytes);
+    PushedOperation sent{n, user_id_of(record.u), trace_line(record.command), leases_of(record.command)};
+    link_.chain = chained(link_.chain, sent);
+  }
+
+  std::optional<Uuid> user_id_of(std::int64_t u) {
+    if (u <= 0) return std::nullopt;
+    return store_.users.get(u).id;
+  }
+
+  void judge() {
+    for (auto& [u, user] : users_) {
+      for (Record& record : user.records) {
+        if (record.n > watermark_) continue;
+        record.code = verdict(record.n).code;
+        if (record.code == Code::ok) continue;
+        insert_rejected(db_, record, record.code, verdict(record.n).index, now_);
+        taken_.rejected.push_back({record.n, record.command, record.code, verdict(record.n).index, now_});
+      }
+    }
+    std::sort(taken_.rejected.begin(), taken_.rejected.end(),
+              [](const auto& a, const auto& b) { return a.number < b.number; });
+  }
+
+  bool is_settled(const Record& record) const {
+    return record.n <= watermark_ && record.code == Code::ok;
+  }
+
+  // ---- undo ----
+
+  void undo(std::int64_t u, User& user) {
+    if (u > 0 && user.pulled != nullptr) {
+      find_keys(user);
+      for (const Record& record : user.records) {
+        if (is_settled(record)) collect_entries(record, user.entries);
+      }
+    }
+    // Nobody's rows are not fed: what canonical took of them stays, up to the first that it did not.
+    const bool nobody = u == 0;
+    std::size_t first = 0;
+    if (nobody) {
+      while (first < user.records.size() && is_settled(user.records[first])) ++first;
+    }
+    for (std::size_t i = user.records.size(); i-- > first;) {
+      Record& record = user.records[i];
+      Decoder images(record.images);
+      store_.restore_images(images);
+      if (!images.at_end()) record.count = static_cast<std::int64_t>(images.get_varint());
+      if (record.count > 0 && (nobody || !is_settled(record)))
+        store_.erase_operations(record.o, record.count);
+    }
+    first_undone_[u] = first;
+  }
+
+  void find_keys(User& user) {
+    const auto remember = [&](const std::string& table, const Uuid& id) {
+      std::optional<std::int64_t> key;
+      if (table == "projects") key = store_.projects.find_id(id);
+      if (table == "voice_profiles") key = store_.voice_profiles.find_id(id);
+      if (table == "draft_prompts") key = store_.drafts.find_id(id);
+      if (table == "assets") key = store_.assets.find_id(id);
+      if (table == "jobs") key = store_.jobs.find_id(folded(id));
+      if (key) user.keys[{table, id}] = *key;
+    };
+    for (const PulledUser::Row& row : user.pulled->rows) {
+      if (row.texts.empty() || !row.texts.front()) continue;
+      if (const auto id = Uuid::parse(*row.texts.front())) remember(row.table, *id);
+    }
+    for (const auto& [table, id] : user.pulled->gone) remember(table, id);
+  }
+
+  /// The entries that an operation appended, as canonical would show them.
+  void collect_entries(const Record& record, std::vector<LocalEntry>& out) {
+    std::int64_t count = record.count;
+    {
+      // Behind the images; they are read here only to find it.
+      Decoder images(record.images);
+      skip_images(images);
+      if (!images.at_end()) count = static_cast<std::int64_t>(images.get_varint());
+    }
+    if (count == 0) return;
+    store_.flush_entries();
+    store_.jobs.flush();
+    Query entries(db_,
+                  "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
+                  " coalesce(t.note, k.note), coalesce(t.created_at, o.at), y.id, t.stripe_payment_id,"
+                  " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                  " left join tally_operation o on o.o = n.e - k.ordinal"
+                  " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
+                  " where n.e >= ? and n.e < ? order by n.e");
+    entries.bind(record.o, record.o + count);
+    while (entries.step()) {
+      const bool derived = entries.column<int>(2) != 0;
+      const Uuid id = entries.column<Uuid>(1);
+      const auto text = [&](int i) { return entries.column<std::optional<std::string>>(i); };
+      const auto job = entries.column<std::optional<Uuid>>(8);
+      out.push_back(
+          {entries.column<std::int64_t>(0),
+           {derived ? unfolded(id).derived(entries.column<unsigned>(3)).text() : id.text(), text(4),
+            text(5), text(6), entries.column<Timestamp>(7).text(),
+            job ? std::optional(unfolded(*job).text()) : std::nullopt, text(9), text(10), text(11)}});
+    }
+  }
+
+  void skip_images(Decoder& in) { store_.skip_images(in); }
+
+  // ---- rows ----
+
+  void take_rows(std::int64_t u, User& user) {
+    if (u <= 0 || user.pulled == nullptr) return;
+    const PulledUser& pulled = *user.pulled;
+    if (!pulled.state) return;
+    if (store_.users.find(u) == nullptr) store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
+    if (store_.accounts.find(u) == nullptr) store_.accounts.insert(u, AccountRow{});
+    if (pulled.state->with_email) {
+      UserRow& row = store_.users.edit(u);
+      row.email = pulled.state->email;
+      row.raw_user_meta_data = pulled.state->meta;
+    }
+    if (pulled.state->since == 0 && pulled.state->since_entries == 0) wipe(u, user);
+    for (const auto& [table, id] : pulled.gone) erase(user, table, id);
+    std::set<std::int64_t> jobs;
+    std::set<std::int64_t> with_steps;
+    for (const PulledUser::Row& row : pulled.rows) {
+      Columns columns(row);
+      if (row.table == "profiles") take_profile(u, columns);
+      if (row.table == "voice_profiles") take_voice_profile(u, user, columns);
+      if (row.table == "projects") take_project(u, user, columns);
+      if (row.table == "jobs") jobs.insert(take_job(u, user, columns));
+      if (row.table == "job_steps") take_step(columns, with_steps);
+      if (row.table == "assets") take_asset(user, columns);
+      if (row.table == "draft_prompts") take_draft(u, user, columns);
+    }
+    jobs.insert(with_steps.begin(), with_steps.end());
+    for (const std::int64_t j : jobs) sum_steps(j);
+    take_entries(u, user);
+    AccountRow& account = store_.accounts.edit(u);
+    account.held = pulled.state->held;
+    if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
+      taken_.diverged.push_back(pulled.user_id);
+    taken_.changed.push_back(pulled.user_id);
+  }
+
+  /// A feed from the start has everything: what else the user has here is not canonical's.
+  void wipe(std::int64_t u, User& user) {
+    store_.flush();
+    const auto keys = [&](const char* sql) {
+      Query query(db_, sql);
+      query.bind(u);
+      std::vector<std::int64_t> out;
+      while (query.step()) out.push_back(query.column<std::int64_t>(0));
+      return out;
+    };
+    std::set<std::int64_t> fed_jobs;
+    for (const auto& [id, key] : user.keys) {
+      if (id.first == "jobs") fed_jobs.insert(key);
+    }
+    for (const auto j : keys("select j from tally_job where u = ?")) {
+      if (fed_jobs.count(j) == 0) {
+        delete_job(store_, j);
+      } else {
+        for (const auto a : store_.assets_of_job(j)) store_.assets.erase(a);
+      }
+    }
+    for (const auto p : keys("select p from tally_project where u = ?")) store_.projects.erase(p);
+    for (const auto v : keys("select v from tally_voice_profile where u = ?")) store_.voice_profiles.erase(v);
+    for (const auto d : keys("select d from tally_draft where u = ?")) store_.drafts.erase(d);
+    store_.profiles.erase(u);
+    std::set<std::int64_t> kept;
+    for (const LocalEntry& entry : user.entries) kept.insert(entry.e);
+    for (const auto e : keys("select e from tally_entry where u = ?")) {
+      if (kept.count(e) == 0) store_.erase_entry(e);
+    }
+    AccountRow& account = store_.accounts.edit(u);
+    account = AccountRow{};
+  }
+
+  template <class Row>
+  Row& put(Table<Row>& table, std::int64_t key, Row row) {
+    if (table.find(key) == nullptr) return table.insert(key, std::move(row));
+    return table.edit(key) = std::move(row);
+  }
+  template <class Row>
+  std::int64_t key_for(Table<Row>& table, User& user, const char* name, const Uuid& id) {
+    const auto found = user.keys.find({name, id});
+    if (found != user.keys.end()) return found->second;
+    std::int64_t key = 0;
+    if constexpr (std::is_same_v<Row, JobRow>) {
+      key = store_.new_job_key();
+    } else {
+      key = table.new_key();
+    }
+    user.keys[{name, id}] = key;
+    return key;
+  }
+
+  void erase(User& user, const std::string& table, const Uuid& id) {
+    const auto found = user.keys.find({table, id});
+    if (found == user.keys.end()) return;
+    if (table == "projects") store_.projects.erase(found->second);
+    if (table == "voice_profiles") store_.voice_profiles.erase(found->second);
+    if (table == "draft_prompts") store_.drafts.erase(found->second);
+    if (table == "assets") store_.assets.erase(found->second);
+    if (table == "jobs") delete_job(store_, found->second);
+    user.keys.erase(found);
+  }
+
+  void take_profile(std::int64_t u, Columns& in) {
+    in.required_id();
+    ProfileRow row;
+    row.display_name = in.text();
+    row.avatar_url = in.text();
+    row.created_at = in.time();
+    row.notification_prefs = in.text();
+    row.stripe_customer_id = in.text();
+    row.updated_at = in.time();
+    put(store_.profiles, u, std::move(row));
+  }
+
+  void take_voice_profile(std::int64_t u, User& user, Columns& in) {
+    VoiceProfileRow row;
+    row.id = in.required_id();
+    in.text();
+    row.u = u;
+    row.name = in.required();
+    row.audio_path = in.required();
+    row.provider = in.text();
+    row.voice_id = in.text();
+    row.settings = in.text();
+    row.created_at = in.time();
+    const Uuid id = row.id;
+    put(store_.voice_profiles, key_for(store_.voice_profiles, user, "voice_profiles", id), std::move(row));
+  }
+
+  void take_project(std::int64_t u, User& user, Columns& in) {
+    ProjectRow row;
+    row.id = in.required_id();
+    in.text();
+    row.u = u;
+    row.title = in.required();
+    row.prompt_text = in.required();
+    row.niche_preset = in.required();
+    row.target_minutes = in.required_number();
+    if (const auto voice = in.id()) row.v = store_.voice_profiles.find_id(*voice);
+    row.transcript_mode = in.text();
+    row.transcript_text = in.text();
+    row.settings = in.text();
+    row.created_at = in.time();
+    row.updated_at = in.time();
+    const Uuid id = row.id;
+    put(store_.projects, key_for(store_.projects, user, "projects", id), std::move(row));
+  }
+
+  std::int64_t take_job(std::int64_t u, User& user, Columns& in) {
+    const Uuid id = in.required_id();
+    const std::int64_t j = key_for(store_.jobs, user, "jobs", id);
+    const JobRow* before = store_.jobs.find(j);
+    JobRow row;
+    row.steps_pct = before == nullptr ? 0 : before->steps_pct;
+    row.id = folded(id);
+    row.u = u;
+    row.p = in.or_refuse(store_.projects.find_id(in.required_id()));
+    in.text();
+    row.status = in.or_refuse(job_status_named(in.required()));
+    row.progress = in.number().value_or(0);
+    JobTextRow text;
+    text.status_message = in.text();
+    row.cost_credits_reserved = in.number();
+    row.cost_credits_final = in.number();
+    text.failed_step = in.text();
+    text.error_code = in.text();
+    text.error_message = in.text();
+    text.output_url = in.text();
+    text.manifest_json = in.text();
+    row.created_at = in.time();
+    row.started_at = in.time();
+    row.finished_at = in.time();
+    row.hold = in.required_number();
+    row.reservation = in.id();
+    JobLinkRow link;
+    if (const JobLinkRow* had = store_.job_links.find(j)) link = *had;
+    if (before == nullptr) link.steps = 0;  // Until they are fed.
+    link.lease = in.id();
+    row.claim_until = in.time();
+    const auto holder = in.id();
+    link.claimed_elsewhere = row.claim_until && holder != link_.device_id ? 1 : 0;
+    row.active_at = in.time().value_or(Timestamp{});
+    put(store_.jobs, j, std::move(row));
+    if (text == JobTextRow{}) {
+      store_.job_texts.erase(j);
+    } else {
+      put(store_.job_texts, j, std::move(text));
+    }
+    put_link(j, link);
+    return j;
+  }
+
+  void put_link(std::int64_t j, const JobLinkRow& link) {
+    if (link == JobLinkRow{}) {
+      store_.job_links.erase(j);
+    } else {
+      put(store_.job_links, j, link);
+    }
+  }
+
+  void take_step(Columns& in, std::set<std::int64_t>& with_steps) {
+    const Uuid id = in.required_id();
+    const Uuid job_id = in.required_id();
+    const auto j = store_.jobs.find_id(folded(job_id));
+    const auto order = step_order_named(in.required());
+    in.text();
+    if (!j || !order) return;  // A step of a plain writer's own making: the digest tells.
+    StepRow row;
+    if (id != job_id.derived(static_cast<unsigned>(*order))) row.id = id;
+    const std::string state = in.required();
+    const auto named = std::find(step_state_names.begin(), step_state_names.end(), state);
+    row.state = static_cast<StepState>(named - step_state_names.begin());
+    row.progress_pct = in.number().value_or(0);
+    row.status_message = in.text();
+    row.error_message = in.text();
+    row.logs_url = in.text();
+    row.artifacts_json = in.text();
+    row.started_at = in.time();
+    row.finished_at = in.time();
+    JobLinkRow link;
+    if (const JobLinkRow* had = store_.job_links.find(*j)) link = *had;
+    if (with_steps.insert(*j).second) {
+      // All of a job's steps are fed together.
+      link.steps = 0;
+      for (int n = 1; n <= step_count; ++n) store_.steps.erase(step_key(*j, n));
+    }
+    link.steps |= 1 << (*order - 1);
+    put_link(*j, link);
+    if (row == StepRow{}) return;
+    put(store_.steps, step_key(*j, *order), std::move(row));
+  }
+
+  void sum_steps(std::int64_t j) {
+    std::int64_t sum = 0;
+    for (int order = 1; order <= step_count; ++order) {
+      if (const StepRow* step = store_.steps.find(step_key(j, order))) sum += step->progress_pct;
+    }
+    if (store_.jobs.find(j) != nullptr) store_.jobs.edit(j).steps_pct = sum;
+  }
+
+  void take_asset(User& user, Columns& in) {
+    AssetRow row;
+    row.id = in.required_id();
+    row.j = in.or_refuse(store_.jobs.find_id(folded(in.required_id())));
+    row.type = in.required();
+    row.url = in.required();
+    row.storage_path = in.required();
+    row.size_bytes = in.number();
+    row.mime_type = in.text();
+    row.metadata_json = in.text();
+    row.created_at = in.time();
+    const Uuid id = row.id;
+    put(store_.assets, key_for(store_.assets, user, "assets", id), std::move(row));
+  }
+
+  void take_draft(std::int64_t u, User& user, Columns& in) {
+    DraftRow row;
+    row.id = in.required_id();
+    row.session_token = in.required();
+    in.text();
+    row.u = u;
+    row.prompt_text = in.required();
+    row.template_id = in.text();
+    row.options = in.text();
+    row.created_at = in.time();
+    row.updated_at = in.time();
+    row.expires_at = in.time();
+    const Uuid id = row.id;
+    put(store_.drafts, key_for(store_.drafts, user, "draft_prompts", id), std::move(row));
+  }
+
+  // ---- entries ----
+
+  /// Those that this mirror wrote itself stay where canonical has the same; from the first that differs
+  /// on, canonical's stand in their place.
+  void take_entries(std::int64_t u, User& user) {
+    AccountRow& account = store_.accounts.edit(u);
+    std::size_t local = 0;
+    bool same = true;
+    for (const PulledUser::Row& row : user.pulled->rows) {
+      if (row.table != "credit_ledger") continue;
+      Columns in(row);
+      const Texts& texts = row.texts;
+      if (texts.size() != 10) in.or_refuse(std::optional<int>{});
+      const std::int64_t seq = Columns(PulledUser::Row{row.table, {texts[9]}}).required_number();
+      if (seq <= account.seq) continue;  // Here already; that it lost its job, the job's absence says.
+      if (seq != account.seq + 1) return;  // A gap: the check finds it.
+      if (same && local < user.entries.size() && equals(user.entries[local], texts)) {
+        const std::int64_t e = user.entries[local++].e;
+        account.seq = seq;
+        account.balance += *Columns(PulledUser::Row{row.table, {texts[3]}}).number();
+        account.head = e;
+        continue;
+      }
+      if (same) drop_from(user, local);
+      same = false;
+      append_fed(u, row);
+    }
+    if (same) drop_from(user, local);
+  }
+
+  static bool equals(const LocalEntry& entry, const Texts& fed) {
+    // id, type, amount, note, time, job, payment, balance after, seq.
+    constexpr std::size_t places[] = {0, 2, 3, 4, 5, 6, 7, 8, 9};
+    for (std::size_t i = 0; i < entry.texts.size(); ++i) {
+      if (entry.texts[i] != fed[places[i]]) return false;
+    }
+    return true;
+  }
+
+  void drop_from(const User& user, std::size_t local) {
+    for (; local < user.entries.size(); ++local) store_.erase_entry(user.entries[local].e);
+  }
+
+  void append_fed(std::int64_t u, const PulledUser::Row& row) {
+    Columns in(row);
+    EntryText text;
+    text.id = in.required_id();
+    in.text();
+    const std::string type = in.required();
+    const std::int64_t amount = in.required_number();
+    text.note = in.text();
+    text.created_at = in.time();
+    const auto job_id = in.id();
+    text.stripe_payment_id = in.text();
+    std::optional<std::int64_t> j;
+    if (job_id) j = store_.jobs.find_id(folded(*job_id));
+    store_.append_fed_entry(u, j, type, amount, text);
+    if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
+      const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
+      store_.payments.insert(store_.payments.new_key(),
+                             PaymentRow{*text.stripe_payment_id, kind, u, amount > 0 ? amount : -amount, type});
+    }
+  }
+
+  // ---- leases, and what is pending ----
+
+  void take_leases() {
+    std::map<std::int64_t, const PulledLease*> open;
+    for (const PulledLease& lease : reply_.leases) {
+      if (const auto u = store_.users.find_id(lease.user_id)) open[*u] = &lease;
+    }
+    for (const auto& [u, user] : users_) {
+      if (u <= 0) continue;
+      const auto found = open.find(u);
+      if (found == open.end()) {
+        store_.leases.erase(u);
+        continue;
+      }
+      const PulledLease& lease = *found->second;
+      const LeaseRow* had = store_.leases.find(u);
+      const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->returning != 0;
+      put(store_.leases, u, LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});
+    }
+  }
+
+  void apply_again(std::int64_t u, User& user) {
+    if (u > 0 && store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending = 0;
+    std::int64_t pending = 0;
+    for (std::size_t i = first_undone_[u]; i < user.records.size(); ++i) {
+      Record& record = user.records[i];
+      if (record.n > watermark_) {
+        ++pending;
+        work_.apply_again(record.n, record.u, std::move(record.command));
+      } else if (u == 0 && record.code == Code::ok) {
+        work_.apply_settled(std::move(record.command));
+      }
+    }
+    if (u > 0 && store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending = pending;
+  }
+
+  void settle_link() {
+    // Of users who were not fed, and have verdicts: fewer are pending.
+    for (const auto& [n, u] : later_) {
+      if (n <= watermark_ && u > 0 && users_.count(u) == 0) store_.accounts.edit(u).pending -= 1;
+    }
+    store_.flush();
+    Query outbox(db_, "delete from tally_outbox where n + operations - 1 <= ?");
+    outbox.bind(watermark_).run();
+    Query next(db_, "insert or replace into tally_meta values ('outbox_next', ?)");
+    next.bind(last_ + 1).run();
+    Query rebased(db_, "delete from tally_rebased where n <= ?");
+    rebased.bind(watermark_).run();
+    Query link(db_, "update tally_link set acked = ?, chain = ?, cursor = ?, sent = max(sent, ?1)");
+    link.bind_one(1, watermark_);
+    link.bind_blob(2, link_.chain);
+    if (taken_.diverged.empty()) {
+      link.bind_one(3, reply_.cursor);
+    } else {
+      link.bind_one(3, std::nullopt);
+    }
+    link.run();
+    execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
+  }
+
+  Store& store_;
+  Work& work_;
+  SQLite::Database& db_;
+  const Reply& reply_;
+  Timestamp now_;
+  Link link_;
+  std::int64_t last_ = 0;
+  std::int64_t watermark_ = 0;
+  std::map<std::int64_t, User> users_;
+  std::map<std::int64_t, std::size_t> first_undone_;
+  std::vector<std::pair<std::int64_t, std::int64_t>> later_;  ///< Records left alone: number and user.
+  Taken taken_;
+};
+
+/// What may be thrown becomes the answer.
+template <class T, class Body>
+Result<T> guarded(Body&& body) noexcept {
+  try {
+    return body();
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+Timestamp now_of(const Options& options) { return options.clock ? options.clock() : system_now(); }
+
+void write_link(SQLite::Database& db, const Enrolment& enrolment, std::int64_t base) {
+  Query query(db,
+              "insert or replace into tally_link (link, device_id, scope, capabilities, base, acked, chain,"
+              " sent, attempts) values (1, ?, ?, ?, ?, ?4, x'', ?4, 0)");
+  query.bind(enrolment.device_id, enrolment.scope, static_cast<int>(bits_of(enrolment.capabilities)), base);
+  query.run();
+}
+
+}  // namespace
+
+Result<bool> Replica::enrol(const Enrolment& enrolment) noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    engine_.impl_->run(
+        [&](Store&, Work&, SQLite::Database& db) {
+          if (const auto link = read_link(db)) {
+            if (link->device_id == enrolment.device_id) return;
+            refuse(Code::already_exists, "this mirror is enrolled as device " + link->device_id.text());
+          }
+          write_link(db, enrolment, 0);
+        },
+        true);
+    return true;
+  });
+}
+
+Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    engine_.impl_->run(
+        [&](Store& store, Work&, SQLite::Database& db) {
+          const Link link = require_link(db);
+          const Timestamp now = now_of(engine_.impl_->options());
+          std::vector<Record> records;
+          std::map<std::int64_t, std::string> rebased;
+          Query query(db, "select n, body from tally_rebased");
+          while (query.step()) rebased[query.column<std::int64_t>(0)] = query.column<std::string>(1);
+          for_each_pending(db, link.acked, [&](std::int64_t n, std::string_view bytes) {
+            const auto found = rebased.find(n);
+            records.push_back(decode(n, found == rebased.end() ? bytes : found->second));
+            return true;
+          });
+          for (auto record = records.rbegin(); record != records.rend(); ++record) {
+            Decoder images(record->images);
+            store.restore_images(images);
+            if (!images.at_end()) record->count = static_cast<std::int64_t>(images.get_varint());
+            if (record->count > 0) store.erase_operations(record->o, record->count);
+            insert_rejected(db, *record, Code::device_forked, {}, now);
+          }
+          store.flush();
+          const std::int64_t last = last_number(db, link.acked);
+          execute(db, "delete from tally_outbox");
+          execute(db, "delete from tally_rebased");
+          execute(db, "delete from tally_lease");
+          Query next(db, "insert or replace into tally_meta values ('outbox_next', ?)");
+          next.bind(last + 1).run();
+          write_link(db, enrolment, last);
+          execute(db, "update tally_account set pending = 0");
+          execute(db, "update tally_meta set value = value + 1 where name = 'epoch'");
+        },
+        true);
+    return true;
+  });
+}
+
+Result<std::optional<LinkState>> Replica::state() const noexcept {
+  return guarded<std::optional<LinkState>>([&]() -> Result<std::optional<LinkState>> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    Query query(reader.db(),
+                "select device_id, scope, capabilities, acked - base, cursor, synced_at, attempts, error_class,"
+                " error, next_attempt_at,"
+                " coalesce((select n + operations - 1 from tally_outbox order by n desc limit 1), acked) - acked,"
+                " (select count(*) from tally_rebased where code <> 0), (select count(*) from tally_rejected)"
+                " from tally_link");
+    if (!query.step()) return std::optional<LinkState>{};
+    LinkState state;
+    state.enrolment.device_id = query.column<Uuid>(0);
+    state.enrolment.scope = query.column<std::optional<Uuid>>(1);
+    for (const Capability capability : {Capability::author, Capability::worker, Capability::service}) {
+      if ((query.column<unsigned>(2) >> static_cast<unsigned>(capability) & 1U) != 0)
+        state.enrolment.capabilities.push_back(capability);
+    }
+    state.acked = query.column<std::int64_t>(3);
+    state.cursor = query.column<std::optional<std::string>>(4);
+    state.synced_at = query.column<std::optional<Timestamp>>(5);
+    state.attempts = query.column<std::int64_t>(6);
+    state.error_class = query.column<std::optional<std::string>>(7);
+    state.error = query.column<std::optional<std::string>>(8);
+    state.next_attempt_at = query.column<std::optional<Timestamp>>(9);
+    state.pending = query.column<std::int64_t>(10);
+    state.blocked = query.column<std::int64_t>(11);
+    state.rejected = query.column<std::int64_t>(12);
+    return std::optional(std::move(state));
+  });
+}
+
+Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_max) noexcept {
+  return guarded<Push>([&]() -> Result<Push> {
+    Push push;
+    std::int64_t last = 0;
+    std::int64_t sent = 0;
+    {
+      Engine::Impl::Reader reader(*engine_.impl_);
+      const Link link = require_link(reader.db());
+      sent = link.sent;
+      push.acked = link.acked - link.base;
+      push.chain = link.chain;
+      push.cursor = link.cursor;
+      last = link.acked;
+      std::size_t bytes = 0;
+      Query user(reader.db(), "select id from tally_user where u = ?");
+      for_each_pending(reader.db(), link.acked, [&](std::int64_t n, std::string_view body) {
+        // What may have reached canonical is sent again whole: it is compared.
+        const bool again = n <= link.sent;
+        if (!again && (push.operations.size() >= operations_max || (bytes >= bytes_max && bytes > 0))) return false;
+        const Record record = decode(n, body);
+        PushedOperation operation;
+        operation.number = n - link.base;
+        if (record.u > 0) {
+          const Rewind rewind(user);
+          if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
+        }
+        operation.line = trace_line(record.command);
+        operation.leases = leases_of(record.command);
+        bytes += operation.line.size();
+        push.operations.push_back(std::move(operation));
+        last = n;
+        return true;
+      });
+    }
+    if (last > sent) {
+      engine_.impl_->run(
+          [&](Store&, Work&, SQLite::Database& db) {
+            Query query(db, "update tally_link set sent = max(sent, ?)");
+            query.bind(last).run();
+          },
+          true);
+    }
+    return push;
+  });
+}
+
+Result<Taken> Replica::take(const Reply& reply) noexcept {
+  return guarded<Taken>([&]() -> Result<Taken> {
+    Taken taken;
+    engine_.impl_->run(
+        [&](Store& store, Work& work, SQLite::Database& db) {
+          taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
+        },
+        true);
+    return taken;
+  });
+}
+
+Result<bool> Replica::forget_cursor() noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    engine_.impl_->run([](Store&, Work&, SQLite::Database& db) { execute(db, "update tally_link set cursor = null"); },
+                       false);
+    return true;
+  });
+}
+
+Result<bool> Replica::note_attempt(std::string_view error_class, std::string_view error,
+                                   std::optional<Timestamp> next_attempt_at) noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    const Timestamp now = now_of(engine_.impl_->options());
+    engine_.impl_->run(
+        [&](Store&, Work&, SQLite::Database& db) {
+          if (error_class.empty()) {
+            Query query(db,
+                        "update tally_link set synced_at = ?, attempts = 0, error_class = null, error = null,"
+                        " next_attempt_at = ?");
+            query.bind(now, next_attempt_at).run();
+          } else {
+            Query query(db,
+                        "update tally_link set attempts = attempts + 1, error_class = ?, error = ?,"
+                        " next_attempt_at = ?");
+            query.bind(error_class, error, next_attempt_at).run();
+          }
+        },
+        false);
+    return true;
+  });
+}
+
+Result<std::vector<RejectedOperation>> Replica::rejected() const noexcept {
+  return guarded<std::vector<RejectedOperation>>([&]() -> Result<std::vector<RejectedOperation>> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    Query query(reader.db(), std::string(rejected_columns) + " order by n");
+    std::vector<RejectedOperation> out;
+    while (query.step()) out.push_back(read_rejected(query));
+    return out;
+  });
+}
+
+Result<bool> Replica::dismiss(std::int64_t number) noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    engine_.impl_->run(
+        [&](Store&, Work&, SQLite::Database& db) {
+          Query query(db, "delete from tally_rejected where n = ? returning n");
+          query.bind(number);
+          if (!query.step()) refuse(Code::not_found, "no rejected operation " + std::to_string(number));
+          query.run();
+        },
+        false);
+    return true;
+  });
+}
+
+Result<Receipt> Replica::retry(std::int64_t number) noexcept {
+  return guarded<Receipt>([&]() -> Result<Receipt> {
+    Verdict verdict;
+    engine_.impl_->run(
+        [&](Store&, Work& work, SQLite::Database& db) {
+          Query query(db, std::string(rejected_columns) + " where n = ?");
+          query.bind(number);
+          if (!query.step()) refuse(Code::not_found, "no rejected operation " + std::to_string(number));
+          RejectedOperation rejected = read_rejected(query);
+          query.reset();
+          // It means the job as it is now, and draws on what there is now.
+          const auto forget = [](Command& command) {
+            command.reservation.reset();
+            command.lease.reset();
+          };
+          forget(rejected.command);
+          if (auto* batch = std::get_if<Batch>(&rejected.command.operation)) {
+            for (Command& inner : batch->operations) forget(inner);
+          }
+          verdict = work.apply(rejected.command);
+          if (verdict.code != Code::ok) return;
+          Query erase(db, "delete from tally_rejected where n = ?");
+          erase.bind(number).run();
+        },
+        true);
+    if (verdict.code != Code::ok) return Error{verdict.code, std::string(row_of(verdict.code).sentence)};
+    return Receipt{verdict.op_id, verdict.balance, verdict.id};
+  });
+}
+
+}  // namespace tally
