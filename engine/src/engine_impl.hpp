@@ -47,6 +47,7 @@ class Engine::Impl final : private AccountMemory {
   };
 
   const Options& options() const noexcept { return options_; }
+  const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
   /// What a caller in the queue is to do: wait, commit for all who wait, or take its result.

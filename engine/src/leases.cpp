@@ -15,7 +15,7 @@ Code apply(Work& work, const ReturnLease& op) {
   if (!u) return Code::lease_not_found;
   work.concerns(*u);
   // From here on nothing is drawn on it.
-  work.store.leases.edit(*u).returning = 1;
+  work.store.leases.edit(*u).closing = 1;
   return Code::ok;
 }
 

@@ -13,4 +13,22 @@ void random_bytes(void* out, std::size_t size);
 /// Throws std::system_error.
 bool create_private_file(const std::filesystem::path& path);
 
+/// An exclusive lock on a file, which the system gives back when the process ends, however it ends.
+class FileLock {
+ public:
+  FileLock() = default;
+  ~FileLock() { release(); }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  /// Takes it without waiting; false where another holder has it. Makes the file where it is missing.
+  /// Throws std::system_error.
+  bool try_take(const std::filesystem::path& path);
+  void release() noexcept;
+  bool held() const noexcept { return handle_ >= 0; }
+
+ private:
+  int handle_ = -1;
+};
+
 }  // namespace tally::platform

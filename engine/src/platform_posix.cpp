@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -26,6 +27,25 @@ bool create_private_file(const std::filesystem::path& path) {
   if (fd < 0) throw std::system_error(errno, std::generic_category(), path.string());
   close(fd);
   return true;
+}
+
+bool FileLock::try_take(const std::filesystem::path& path) {
+  if (held()) return true;
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), path.string());
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    handle_ = fd;
+    return true;
+  }
+  const int error = errno;
+  close(fd);
+  if (error == EWOULDBLOCK) return false;
+  throw std::system_error(error, std::generic_category(), path.string());
+}
+
+void FileLock::release() noexcept {
+  if (held()) close(handle_);
+  handle_ = -1;
 }
 
 }  // namespace tally::platform

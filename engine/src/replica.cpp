@@ -12,6 +12,7 @@
 #include "engine_impl.hpp"
 #include "ids.hpp"
 #include "ledger.hpp"
+#include "platform.hpp"
 
 namespace tally {
 namespace {
@@ -120,7 +121,7 @@ std::string leases_of(const Command& command) {
 
 /// The chain's next hash: what was sent of the operation, after the hash before it.
 std::string chained(const std::string& chain, const PushedOperation& operation) {
-  const std::string bytes = chain + (operation.user_id ? operation.user_id->text() : "-") + " " +
+  const std::string bytes = chain + operation.user_id.value_or(Uuid{}).text() + " " +
                             operation.leases + " " + operation.line;
   std::string hash(SHA256_DIGEST_LENGTH, '\0');
   SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
@@ -757,7 +758,7 @@ class Intake {
       }
       const PulledLease& lease = *found->second;
       const LeaseRow* had = store_.leases.find(u);
-      const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->returning != 0;
+      const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->closing != 0;
       put(store_.leases, u, LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});
     }
   }
@@ -836,6 +837,22 @@ void write_link(SQLite::Database& db, const Enrolment& enrolment, std::int64_t b
 }
 
 }  // namespace
+
+class Replica::Lock {
+ public:
+  platform::FileLock file{};
+};
+
+Replica::Replica(Engine& engine) : engine_(engine), lock_(std::make_unique<Lock>()) {}
+Replica::~Replica() = default;
+
+Result<bool> Replica::lead() noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    return lock_->file.try_take(engine_.impl_->path().string() + "-sync");
+  });
+}
+
+void Replica::step_down() noexcept { lock_->file.release(); }
 
 Result<bool> Replica::enrol(const Enrolment& enrolment) noexcept {
   return guarded<bool>([&]() -> Result<bool> {

@@ -301,14 +301,14 @@ struct LeaseRow {
   Uuid lease_id{};
   std::int64_t unspent = 0;
   Timestamp expires_at{};
-  std::int64_t returning = 0;
+  std::int64_t closing = 0;
   bool operator==(const LeaseRow&) const = default;
 
   static constexpr std::string_view table = "tally_lease", key = "u";
   static constexpr auto columns() {
     return std::tuple{column("id", &LeaseRow::lease_id), column("unspent", &LeaseRow::unspent),
                       column("expires_at", &LeaseRow::expires_at),
-                      column("returning", &LeaseRow::returning)};
+                      column("closing", &LeaseRow::closing)};
   }
 };
 

@@ -386,7 +386,7 @@ const LeaseRow* Work::drawable(std::int64_t u, Credits amount) {
   if (command().lease) return *command().lease == lease->lease_id ? lease : nullptr;
   // The first time: what the policy says. Afterwards the operation names the lease that it drew on.
   const bool first = call_->again == 0 && spend_policy_ == SpendPolicy::leased;
-  return first && lease->returning == 0 && at() < lease->expires_at ? lease : nullptr;
+  return first && lease->closing == 0 && at() < lease->expires_at ? lease : nullptr;
 }
 
 Code Work::check_credits(std::int64_t u, Credits amount, Credits more) {

@@ -574,11 +574,12 @@ $$;
 -- One call, one round trip. In go the number of the last operation whose verdict the device has, with the
 -- hash of its chain up to it; the operations behind it, each with its user and leases; and the cursor.
 -- Out come a row 'state', or 'refused' alone; a 'verdict' for every operation behind the acknowledged one;
--- the device's open leases; and for every user told of the rows that changed or went, with, last, where
+-- the device's open leases; where asked for, a user's digest; and for every user told of the rows that changed or went, with, last, where
 -- the user has got to. All of that is read by one statement after the effects.
 create or replace function tally_sync.sync(
   p_protocol integer, p_token text, p_acked bigint, p_chain bytea, p_users uuid[], p_operations text[], p_leases text[],
-  p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null)
+  p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null,
+  p_digest uuid default null)
 returns table (part text, user_id uuid, fields text[])
 language plpgsql
 security definer
@@ -627,7 +628,7 @@ begin
     v_known := array(select v.chain from tally_sync.verdicts v
                       where v.device_id = d.device_id and v.number > p_acked order by v.number);
     for n in 1 .. coalesce(cardinality(p_operations), 0) loop
-      v_chain := sha256(v_chain || convert_to(coalesce(p_users[n]::text, '-') || ' ' || p_leases[n] || ' ' || p_operations[n], 'UTF8'));
+      v_chain := sha256(v_chain || convert_to(coalesce(p_users[n], tally.no_user()) || ' ' || p_leases[n] || ' ' || p_operations[n], 'UTF8'));
       v_chains[n] := v_chain;
       if n <= cardinality(v_known) and v_known[n] <> v_chain then
         v_refusal := 'device_forked';
@@ -695,13 +696,19 @@ begin
            array[d.watermark::text, tally.time_text(v_now), v_plan.more::text, v_claimed::text,
                  case when d.scope_user is not null
                       then (select jsonb_build_object('r', h.revision, 'e', h.seq)::text from here h)
-                      else v_plan.cursor::text end]
+                      else v_plan.cursor::text end,
+                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ',')]
     union all
     select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
       from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked
     union all
     select 2, 'lease', l.user_id, 0, 0, array[l.lease_id::text, l.unspent::text, tally.time_text(l.expires_at)]
       from tally_sync.leases l where l.device_id = d.device_id and l.closed_at is null
+    union all
+    select 2, 'digest', p_digest, 1, 0, array[g.table_name, g.rows::text, g.digest::text]
+      from tally.digest(p_digest) g
+     where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
+       and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
     union all
     select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
     union all
@@ -763,7 +770,7 @@ $$;
 grant usage on schema tally_sync to service_role, current_user;
 -- Devices, and a gateway that calls for them: the token says who it is.
 grant execute on function
-  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer)
+  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid)
   to tally_device, service_role, current_user;
 -- Operators.
 grant execute on function

@@ -45,7 +45,7 @@ create table tally_lease (
   id blob not null check (length(id) = 16),
   unspent integer not null,
   expires_at integer not null,
-  returning integer not null
+  closing integer not null
 ) strict;
 
 -- What only some jobs have: the lease that the hold was drawn on, a claim of another device, fewer steps

@@ -117,7 +117,15 @@ struct Taken {
 /// Thread-safe, like the engine that it is of and that must outlive it.
 class TALLY_API Replica {
  public:
-  explicit Replica(Engine& engine) noexcept : engine_(engine) {}
+  explicit Replica(Engine& engine);
+  ~Replica();
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
+
+  /// Whether this one syncs the mirror. One in all processes does, whichever asked first; when it goes,
+  /// however it goes, the next that asks does.
+  Result<bool> lead() noexcept;
+  void step_down() noexcept;
 
   /// Makes the mirror a device. What it did before is pushed like anything else. Refusals:
   /// already_exists (it is another device; enrol_anew is for that).
@@ -149,7 +157,9 @@ class TALLY_API Replica {
   Result<Receipt> retry(std::int64_t number) noexcept;
 
  private:
+  class Lock;
   Engine& engine_;
+  std::unique_ptr<Lock> lock_;
 };
 
 }  // namespace tally

@@ -73,6 +73,29 @@ struct Correction {
   std::string note;
 };
 
+/// A device to be made: a mirror's identity at canonical.
+struct NewDevice {
+  std::string name;
+  std::vector<Capability> capabilities;
+  std::optional<Uuid> scope{};  ///< None: all users.
+  std::optional<std::chrono::seconds> reclaim_after{};
+};
+struct DeviceToken {
+  Uuid device_id;
+  std::string token;
+};
+struct DeviceInfo {
+  Uuid device_id;
+  std::string name;
+  std::optional<Uuid> scope{};
+  std::vector<std::string> capabilities;
+  std::int64_t watermark = 0;
+  Credits leased{};
+  std::string created_at;
+  std::optional<std::string> seen_at{};
+  std::optional<std::string> revoked_at{};
+};
+
 /// One connection to canonical. Thread-compatible: one call at a time. It keeps no state in the
 /// session and prepares nothing, so that it works through a pooler in transaction mode.
 ///
@@ -134,6 +157,18 @@ class TALLY_API Canonical {
   /// nothing more. History is never changed. Takes back at most the balance; the rest stays a
   /// finding.
   Result<std::vector<Correction>> repair(const Uuid& user_id) noexcept;
+
+  /// A new device, and its token, of which canonical keeps only the hash. Refusals: invalid_argument,
+  /// user_not_found (no such user to be its scope).
+  Result<DeviceToken> add_device(const NewDevice& device) noexcept;
+  Result<std::vector<DeviceInfo>> devices() noexcept;
+  /// Ends its token, its claims and its leases. Failures: unauthorized (no such device, or ended before).
+  Result<bool> revoke_device(const Uuid& device_id) noexcept;
+  /// Another token for the same device.
+  Result<std::string> rotate_token(const Uuid& device_id) noexcept;
+  /// Ends a lease whose device does not return; what canonical knows to be unspent goes back to the
+  /// user. Answers how much. Refusals: lease_not_found.
+  Result<Credits> write_off(const Uuid& lease_id) noexcept;
 
  private:
   class Impl;

@@ -1,0 +1,598 @@
+// The device's side of the sync function: connect, send, receive, take, all without blocking. One call is
+// under way at a time; a connection that is in doubt is closed, and the same call made again.
+#include "tally/syncer.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <random>
+#include <thread>
+
+#include "canonical_impl.hpp"
+
+namespace tally::sync {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+std::string_view name_of(ErrorClass error_class) noexcept {
+  constexpr std::string_view names[] = {"none", "transient", "authentication", "protocol", "local"};
+  return names[static_cast<std::size_t>(error_class)];
+}
+
+std::string_view name_of(SyncState state) noexcept {
+  constexpr std::string_view names[] = {"standby", "connecting", "syncing", "synced",
+                                        "idle",    "waiting",    "paused",  "stopped"};
+  return names[static_cast<std::size_t>(state)];
+}
+
+namespace {
+
+constexpr int protocol = 1;
+
+struct Trouble {
+  ErrorClass error_class = ErrorClass::none;
+  Error error{};
+};
+
+template <class Number>
+Number number_of(const std::optional<std::string>& text) {
+  Number value{};
+  if (text) std::from_chars(text->data(), text->data() + text->size(), value);
+  return value;
+}
+
+ErrorClass class_of(Code code) {
+  switch (code) {
+    case Code::unauthorized:
+      return ErrorClass::authentication;
+    case Code::device_forked:
+    case Code::history_lost:
+    case Code::protocol:
+    case Code::not_found:
+      return ErrorClass::protocol;
+    default:
+      return ErrorClass::transient;
+  }
+}
+
+/// What follows from a database error that ended a call.
+ErrorClass class_of_state(std::string_view state) {
+  const std::string_view of = state.substr(0, 2);
+  if (of == "28") return ErrorClass::authentication;
+  if (of == "0A" || of == "42" || of == "XX" || state == "3F000") return ErrorClass::protocol;
+  return ErrorClass::transient;
+}
+
+struct Answer {
+  Reply reply{};
+  Enrolment device{};
+  bool more = false;
+  std::optional<Uuid> claimed{};
+  std::vector<TableDigest> digest{};
+  Trouble trouble{};
+};
+
+/// The rows of the sync function as an answer.
+Answer read_answer(const Rows& rows, std::int64_t acked) {
+  Answer answer;
+  answer.reply.acked = acked;
+  const auto not_understood = [&] {
+    answer.trouble = {ErrorClass::protocol,
+                      {Code::protocol, "canonical answered with what this program does not know"}};
+    return answer;
+  };
+  bool has_state = false;
+  for (int row = 0; row < rows.count(); ++row) {
+    const std::string_view part = rows.text(row, 0);
+    const auto user_id = rows.is_null(row, 1) ? std::nullopt : Uuid::parse(rows.text(row, 1));
+    auto fields = parse_text_array(rows.text(row, 2));
+    const auto need = [&](std::size_t n) { return fields.size() >= n; };
+    if (part == "refused") {
+      const auto code = need(1) && fields[0] ? code_named(*fields[0]) : std::nullopt;
+      if (!code) return not_understood();
+      answer.trouble = {class_of(*code), {*code, std::string(row_of(*code).sentence)}};
+      return answer;
+    }
+    if (part == "state" && need(8) && fields[4] && fields[5]) {
+      has_state = true;
+      answer.reply.watermark = number_of<std::int64_t>(fields[0]);
+      answer.more = fields[2] == "true";
+      if (fields[3]) answer.claimed = Uuid::parse(*fields[3]);
+      answer.reply.cursor = *fields[4];
+      const auto device_id = Uuid::parse(*fields[5]);
+      if (!device_id) return not_understood();
+      answer.device.device_id = *device_id;
+      if (fields[6]) answer.device.scope = Uuid::parse(*fields[6]);
+      for (const Capability capability : {Capability::author, Capability::worker, Capability::service}) {
+        const std::string name(capability_names[static_cast<std::size_t>(capability)]);
+        if (("," + fields[7].value_or("") + ",").find("," + name + ",") != std::string::npos)
+          answer.device.capabilities.push_back(capability);
+      }
+    } else if (part == "verdict" && need(5) && fields[2]) {
+      PulledVerdict verdict;
+      verdict.number = number_of<std::int64_t>(fields[0]);
+      const auto code = code_named(*fields[2]);
+      if (!code) return not_understood();
+      verdict.code = *code;
+      if (fields[3]) verdict.id = Uuid::parse(*fields[3]);
+      if (fields[4]) verdict.index = number_of<std::uint32_t>(fields[4]);
+      answer.reply.verdicts.push_back(verdict);
+    } else if (part == "lease" && need(3) && user_id && fields[0] && fields[2]) {
+      const auto id = Uuid::parse(*fields[0]);
+      const auto expires = Timestamp::parse(*fields[2]);
+      if (!id || !expires) return not_understood();
+      answer.reply.leases.push_back({*user_id, *id, Credits{number_of<std::int64_t>(fields[1])}, *expires});
+    } else if (part == "digest" && need(3) && fields[0]) {
+      answer.digest.push_back({*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
+    } else if ((part == "row" || part == "gone" || part == "user") && user_id && !fields.empty()) {
+      auto& users = answer.reply.users;
+      if (users.empty() || users.back().user_id != *user_id) users.emplace_back().user_id = *user_id;
+      PulledUser& user = users.back();
+      if (part == "row" && fields[0]) {
+        PulledUser::Row fed{*fields[0], {}};
+        fed.texts.assign(std::make_move_iterator(fields.begin() + 1), std::make_move_iterator(fields.end()));
+        user.rows.push_back(std::move(fed));
+      } else if (part == "gone" && need(2) && fields[0] && fields[1]) {
+        const auto id = Uuid::parse(*fields[1]);
+        if (!id) return not_understood();
+        user.gone.emplace_back(*fields[0], *id);
+      } else if (part == "user" && need(6)) {
+        PulledUser::State& state = user.state.emplace();
+        state.since = number_of<std::int64_t>(fields[0]);
+        state.since_entries = number_of<std::int64_t>(fields[1]);
+        state.entries = number_of<std::int64_t>(fields[3]);
+        state.balance = number_of<std::int64_t>(fields[4]);
+        state.held = number_of<std::int64_t>(fields[5]);
+        state.with_email = need(8);
+        if (state.with_email) {
+          state.email = fields[6];
+          state.meta = fields[7];
+        }
+      } else {
+        return not_understood();
+      }
+    } else {
+      return not_understood();
+    }
+  }
+  return has_state ? answer : not_understood();
+}
+
+}  // namespace
+
+class Syncer::Impl {
+ public:
+  Impl(Engine& engine, SyncOptions options)
+      : engine_(engine), replica_(engine), options_(std::move(options)), random_(std::random_device{}()) {
+    statement_ = "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, $4::bytea,"
+                 " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid)";
+    if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
+  }
+  ~Impl() { stop(); }
+
+  Wait step() {
+    const Wait wait = advance();
+    if (wait.state != told_ && options_.callbacks.state)
+      options_.callbacks.state(wait.state, trouble_.error_class, trouble_.error.detail);
+    told_ = wait.state;
+    return wait;
+  }
+
+  Result<SyncState> run_until(const std::function<bool(SyncState)>& done, milliseconds timeout) {
+    const auto deadline = Clock::now() + timeout;
+    for (;;) {
+      const Wait wait = step();
+      if (done(wait.state)) return wait.state;
+      if (wait.state == SyncState::paused || wait.state == SyncState::stopped) return trouble_.error;
+      const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+      if (left <= milliseconds{0}) {
+        if (wait.state == SyncState::standby) return Error{Code::busy, "another process syncs this mirror"};
+        if (trouble_.error_class != ErrorClass::none) return trouble_.error;
+        return Error{Code::unreachable, "canonical did not answer in time"};
+      }
+      sleep(wait, std::min(left, wait.timeout));
+    }
+  }
+
+  /// At rest, with a call behind it that began after now.
+  Result<SyncState> run_until_synced(milliseconds timeout) {
+    const std::uint64_t calls = calls_;
+    wake_ = true;
+    return run_until(
+        [&](SyncState state) {
+          return calls_ > calls && (state == SyncState::synced || state == SyncState::idle);
+        },
+        timeout);
+  }
+
+  Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s, milliseconds timeout) {
+    claim_ttl_ = ttl_s;
+    claimed_.reset();
+    auto done = run_until_synced(timeout);
+    claim_ttl_.reset();
+    if (!done) return done.error();
+    return std::exchange(claimed_, std::nullopt);
+  }
+
+  Result<bool> verify(const Uuid& user_id, milliseconds timeout) {
+    const auto deadline = Clock::now() + timeout;
+    for (;;) {
+      digest_of_ = user_id;
+      digest_equal_.reset();
+      auto done = run_until_synced(std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
+      if (!done) return done.error();
+      if (digest_equal_) return *digest_equal_;  // Else something was applied here meanwhile.
+    }
+  }
+
+  void start() {
+    stop();
+    stopping_ = false;
+    thread_ = std::thread([this] {
+      while (!stopping_) {
+        const Wait wait = step();
+        // So that stop() need not wait long.
+        sleep(wait, std::min(wait.timeout, milliseconds{100}));
+      }
+    });
+  }
+
+  void stop() noexcept {
+    stopping_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+  void resume(std::string token) {
+    options_.token = std::move(token);
+    trouble_ = {};
+    failures_ = 0;
+    halted_ = false;
+  }
+
+ private:
+  enum class Phase { away, connecting, sending, receiving };
+
+  static void sleep(const Wait& wait, milliseconds timeout) {
+    const int time = static_cast<int>(std::max(timeout, milliseconds{0}).count());
+    if (wait.socket < 0) {
+      std::this_thread::sleep_for(milliseconds{time});
+      return;
+    }
+    pollfd socket{wait.socket, static_cast<short>((wait.readable ? POLLIN : 0) | (wait.writable ? POLLOUT : 0)), 0};
+    poll(&socket, 1, time);
+  }
+
+  SyncState halted_state() const {
+    return trouble_.error_class == ErrorClass::authentication ? SyncState::paused : SyncState::stopped;
+  }
+
+  Wait rest(SyncState state, milliseconds timeout) const { return {state, -1, false, false, timeout}; }
+  Wait on_socket(SyncState state, bool readable, bool writable) const {
+    const auto left = std::chrono::duration_cast<milliseconds>(call_deadline_ - Clock::now());
+    return {state, PQsocket(connection_.get()), readable, writable, std::max(left, milliseconds{1})};
+  }
+
+  Wait advance() {
+    if (halted_) return rest(halted_state(), milliseconds{1'000});
+    auto leads = replica_.lead();
+    if (!leads) return fail({ErrorClass::local, leads.error()});
+    if (!*leads) return rest(SyncState::standby, milliseconds{300});
+    for (;;) {
+      if (phase_ != Phase::away && Clock::now() > call_deadline_) {
+        return fail({ErrorClass::transient, {Code::unreachable, "canonical did not answer in time"}});
+      }
+      switch (phase_) {
+        case Phase::away: {
+          const auto now = Clock::now();
+          if (now < next_attempt_ && !(wake_ && trouble_.error_class == ErrorClass::none)) {
+            const auto left = std::chrono::duration_cast<milliseconds>(next_attempt_ - now) + milliseconds{1};
+            if (trouble_.error_class != ErrorClass::none) return rest(SyncState::waiting, left);
+            // At rest: but what is applied here meanwhile is pushed.
+            if (!has_more_to_push()) return rest(rest_state(), std::min(left, milliseconds{50}));
+          }
+          wake_ = false;
+          if (auto wait = begin_call()) return *wait;
+          break;
+        }
+        case Phase::connecting:
+          switch (PQconnectPoll(connection_.get())) {
+            case PGRES_POLLING_READING:
+              return on_socket(SyncState::connecting, true, false);
+            case PGRES_POLLING_WRITING:
+              return on_socket(SyncState::connecting, false, true);
+            case PGRES_POLLING_OK:
+              PQsetnonblocking(connection_.get(), 1);
+              if (auto wait = send()) return *wait;
+              break;
+            default:
+              return fail(connection_trouble());
+          }
+          break;
+        case Phase::sending: {
+          const int flushed = PQflush(connection_.get());
+          if (flushed < 0) return fail(connection_trouble());
+          if (flushed == 0) {
+            phase_ = Phase::receiving;
+            break;
+          }
+          if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
+          return on_socket(SyncState::syncing, true, true);
+        }
+        case Phase::receiving:
+          if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
+          if (PQisBusy(connection_.get()) != 0) return on_socket(SyncState::syncing, true, false);
+          if (auto wait = receive()) return *wait;
+          break;
+      }
+    }
+  }
+
+  bool has_more_to_push() {
+    const auto pending = engine_.pending_operations();
+    return pending && *pending > pending_seen_;
+  }
+
+  SyncState rest_state() {
+    const auto state = replica_.state();
+    if (!state || !*state) return SyncState::idle;
+    return (*state)->pending == 0 && (*state)->blocked == 0 && (*state)->rejected == 0 ? SyncState::synced
+                                                                                        : SyncState::idle;
+  }
+
+  std::optional<Wait> begin_call() {
+    auto state = replica_.state();
+    if (!state) return fail({ErrorClass::local, state.error()});
+    enrolled_ = state->has_value();
+    push_ = {};
+    if (enrolled_) {
+      device_id_ = (*state)->enrolment.device_id;
+      auto next = replica_.next_push(options_.operations_max, options_.bytes_max);
+      if (!next) return fail({ErrorClass::local, next.error()});
+      push_ = std::move(next).value();
+      if (!digest_of_ && options_.digest_every > 0 && ++since_digest_ >= options_.digest_every) {
+        since_digest_ = 0;
+        digest_of_ = (*state)->enrolment.scope;
+      }
+    }
+    call_deadline_ = Clock::now() + options_.call_timeout;
+    if (connection_ != nullptr && PQstatus(connection_.get()) == CONNECTION_OK) return send();
+    const std::array<const char*, 4> words{"fallback_application_name", "dbname", "client_encoding", nullptr};
+    const std::array<const char*, 4> values{"tally", options_.conninfo.c_str(), "UTF8", nullptr};
+    connection_.reset(PQconnectStartParams(words.data(), values.data(), 1));
+    if (connection_ == nullptr) return fail({ErrorClass::local, {Code::internal, "no memory for a connection"}});
+    if (PQstatus(connection_.get()) == CONNECTION_BAD) return fail(connection_trouble());
+    PQsetNoticeProcessor(
+        connection_.get(), [](void*, const char*) {}, nullptr);
+    phase_ = Phase::connecting;
+    return on_socket(SyncState::connecting, false, true);
+  }
+
+  std::optional<Wait> send() {
+    std::vector<Uuid> users;
+    std::vector<std::string> lines;
+    std::vector<std::string> leases;
+    for (const PushedOperation& operation : push_.operations) {
+      users.push_back(operation.user_id.value_or(Uuid{}));
+      lines.push_back(operation.line);
+      leases.push_back(operation.leases);
+    }
+    // The digest is compared where nothing is on its way.
+    const bool asks_digest = digest_of_ && push_.operations.empty();
+    const std::vector<std::optional<Parameter>> parameters{
+        text_parameter(std::to_string(protocol)),
+        text_parameter(options_.token),
+        text_parameter(std::to_string(push_.acked)),
+        Parameter{push_.chain, true},
+        uuid_array(users),
+        text_array(lines),
+        text_array(leases),
+        push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
+        text_parameter("200"),
+        claim_ttl_ && enrolled_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
+        asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt};
+    std::vector<const char*> values;
+    std::vector<int> lengths;
+    std::vector<int> formats;
+    for (const auto& parameter : parameters) {
+      values.push_back(parameter ? parameter->bytes.c_str() : nullptr);
+      lengths.push_back(parameter ? static_cast<int>(parameter->bytes.size()) : 0);
+      formats.push_back(parameter && parameter->binary ? 1 : 0);
+    }
+    if (PQsendQueryParams(connection_.get(), statement_.c_str(), static_cast<int>(values.size()), nullptr,
+                          values.data(), lengths.data(), formats.data(), 0) == 0) {
+      return fail(connection_trouble());
+    }
+    phase_ = Phase::sending;
+    return std::nullopt;
+  }
+
+  std::optional<Wait> receive() {
+    std::optional<Rows> rows;
+    Trouble trouble;
+    while (PGresult* result = PQgetResult(connection_.get())) {
+      Rows got(result);
+      if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+        rows.emplace(std::move(got));
+        continue;
+      }
+      const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+      const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+      trouble.error_class = class_of_state(state == nullptr ? "" : state);
+      trouble.error = {trouble.error_class == ErrorClass::protocol ? Code::protocol : Code::unreachable,
+                       std::string(message == nullptr ? PQerrorMessage(connection_.get()) : message) +
+                           (state == nullptr ? "" : " (SQLSTATE " + std::string(state) + ")")};
+      if (trouble.error_class == ErrorClass::authentication) trouble.error.code = Code::unauthorized;
+    }
+    if (trouble.error_class != ErrorClass::none) return fail(trouble);
+    if (!rows) return fail(connection_trouble());
+    return take(read_answer(*rows, push_.acked));
+  }
+
+  std::optional<Wait> take(const Answer& answer) {
+    if (answer.trouble.error_class != ErrorClass::none) return fail(answer.trouble);
+    if (!enrolled_) {
+      // The first contact says who we are; what was fed with it is asked for again.
+      auto enrolled = replica_.enrol(answer.device);
+      if (!enrolled) return fail({ErrorClass::local, enrolled.error()});
+      phase_ = Phase::away;
+      wake_ = true;
+      return std::nullopt;
+    }
+    if (answer.device.device_id != device_id_) {
+      return fail({ErrorClass::protocol,
+                   {Code::protocol, "the token is device " + answer.device.device_id.text() + "'s, and this mirror is device " +
+                                        device_id_.text()}});
+    }
+    auto taken = replica_.take(answer.reply);
+    if (!taken) {
+      const Code code = taken.error().code;
+      const bool wrong = code == Code::device_forked || code == Code::invalid_argument;
+      return fail({wrong ? ErrorClass::protocol : ErrorClass::local, taken.error()});
+    }
+    ++calls_;
+    trouble_ = {};
+    failures_ = 0;
+    phase_ = Phase::away;
+    claim_ttl_.reset();
+    if (answer.claimed) claimed_ = answer.claimed;
+    for (const RejectedOperation& rejected : taken->rejected) {
+      if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
+    }
+    for (const Uuid& user : taken->diverged) tell_diverged(user);
+    if (!answer.digest.empty()) compare_digest(answer.digest);
+    const auto pending = engine_.pending_operations();
+    pending_seen_ = 0;
+    if (options_.callbacks.progress)
+      options_.callbacks.progress(answer.reply.watermark, pending ? *pending : 0);
+    const bool again = answer.more || !taken->diverged.empty() || (pending && *pending > 0);
+    next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
+    if (again) {
+      wake_ = true;
+      return std::nullopt;
+    }
+    (void)replica_.note_attempt("", "", std::nullopt);
+    return rest(rest_state(), milliseconds{1});
+  }
+
+  void compare_digest(const std::vector<TableDigest>& there) {
+    const Uuid user = *std::exchange(digest_of_, std::nullopt);
+    const auto here = engine_.digest(user);
+    const auto pending = engine_.pending_operations();
+    if (!here || !pending || *pending > 0) return;  // Applied here meanwhile: another time.
+    digest_equal_ = true;
+    for (const TableDigest& table : there) {
+      const auto same = std::find_if(here->begin(), here->end(),
+                                     [&](const TableDigest& mine) { return mine.table == table.table; });
+      if (same == here->end() || same->digest != table.digest || same->rows != table.rows) digest_equal_ = false;
+    }
+    if (*digest_equal_) return;
+    (void)replica_.forget_cursor();
+    tell_diverged(user);
+  }
+
+  void tell_diverged(const Uuid& user) {
+    if (options_.callbacks.diverged) options_.callbacks.diverged(user);
+  }
+
+  Trouble connection_trouble() const {
+    std::string text = connection_ == nullptr ? "" : PQerrorMessage(connection_.get());
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    const bool password = connection_ != nullptr && PQstatus(connection_.get()) != CONNECTION_OK &&
+                          (PQconnectionNeedsPassword(connection_.get()) != 0 ||
+                           text.find("authentication failed") != std::string::npos);
+    return {password ? ErrorClass::authentication : ErrorClass::transient,
+            {password ? Code::unauthorized : Code::unreachable, text}};
+  }
+
+  Wait fail(Trouble trouble) {
+    // A connection in doubt is not used again, but where canonical answered on it.
+    if (phase_ != Phase::away) connection_.reset();
+    phase_ = Phase::away;
+    failures_ = trouble.error_class == trouble_.error_class ? failures_ + 1 : 1;
+    trouble_ = std::move(trouble);
+    if (trouble_.error_class == ErrorClass::authentication || trouble_.error_class == ErrorClass::protocol) {
+      halted_ = true;
+      note(std::nullopt);
+      return rest(halted_state(), milliseconds{1'000});
+    }
+    const double most = std::min<double>(static_cast<double>(options_.backoff_cap.count()),
+                                         static_cast<double>(options_.backoff_base.count()) *
+                                             static_cast<double>(1ULL << std::min<std::uint64_t>(failures_, 20)));
+    const milliseconds delay{static_cast<std::int64_t>(std::uniform_real_distribution<>(0, most)(random_)) + 1};
+    next_attempt_ = Clock::now() + delay;
+    note(delay);
+    return rest(SyncState::waiting, delay);
+  }
+
+  /// For the status that other processes read; what the mirror cannot take down now is told by step() alone.
+  void note(std::optional<milliseconds> delay) {
+    std::optional<Timestamp> next;
+    if (delay) {
+      const auto at = std::chrono::system_clock::now() + *delay;
+      next = Timestamp{std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count()};
+    }
+    (void)replica_.note_attempt(name_of(trouble_.error_class), trouble_.error.detail, next);
+  }
+
+  struct Finish {
+    void operator()(PGconn* connection) const noexcept { PQfinish(connection); }
+  };
+
+  Engine& engine_;
+  Replica replica_;
+  SyncOptions options_;
+  std::string statement_;
+  std::mt19937_64 random_;
+  std::unique_ptr<PGconn, Finish> connection_;
+  Phase phase_ = Phase::away;
+  Push push_{};
+  bool enrolled_ = false;
+  Uuid device_id_{};
+  Clock::time_point call_deadline_{};
+  Clock::time_point next_attempt_{};
+  Trouble trouble_{};
+  std::uint64_t failures_ = 0;
+  std::uint64_t calls_ = 0;
+  bool halted_ = false;
+  bool wake_ = false;
+  std::int64_t pending_seen_ = 0;
+  int since_digest_ = 0;
+  std::optional<Uuid> digest_of_;
+  std::optional<bool> digest_equal_;
+  std::optional<std::int64_t> claim_ttl_;
+  std::optional<Uuid> claimed_;
+  std::optional<SyncState> told_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+Syncer::Syncer(Engine& engine, SyncOptions options) : impl_(std::make_unique<Impl>(engine, std::move(options))) {}
+Syncer::Syncer(Syncer&&) noexcept = default;
+Syncer::~Syncer() = default;
+
+Wait Syncer::step() noexcept {
+  auto wait = guarded([&]() -> Result<Wait> { return impl_->step(); });
+  if (wait) return *wait;
+  return Wait{SyncState::waiting, -1, false, false, milliseconds{1'000}};
+}
+
+Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
+  return guarded([&] { return impl_->run_until_synced(timeout); });
+}
+
+void Syncer::start() { impl_->start(); }
+void Syncer::stop() noexcept { impl_->stop(); }
+void Syncer::resume(std::string token) { impl_->resume(std::move(token)); }
+
+Result<std::optional<Uuid>> Syncer::claim_next(std::int64_t ttl_s, milliseconds timeout) noexcept {
+  return guarded([&] { return impl_->claim_next(ttl_s, timeout); });
+}
+
+Result<bool> Syncer::verify(const Uuid& user_id, milliseconds timeout) noexcept {
+  return guarded([&] { return impl_->verify(user_id, timeout); });
+}
+
+}  // namespace tally::sync
