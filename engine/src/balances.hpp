@@ -28,18 +28,19 @@ class Balances {
   std::optional<AccountRow> read(const Uuid& user_id) const noexcept {
     const Slot* slot = find(user_id);
     if (slot == nullptr) return std::nullopt;
-    return copy(*slot);
+    const AccountRow row = copy(*slot);
+    return row.head == gone ? std::nullopt : std::optional(row);
   }
   std::optional<std::int64_t> read_balance(const Uuid& user_id) const noexcept {
     const Slot* slot = find(user_id);
-    if (slot == nullptr) return std::nullopt;
+    if (slot == nullptr || slot->head.load(std::memory_order_relaxed) == gone) return std::nullopt;
     return slot->balance.load(std::memory_order_relaxed);  // One word needs no version.
   }
 
   std::optional<std::int64_t> find_user(const Uuid& user_id) const noexcept {
     const Slot* slot = find(user_id);
-    if (slot == nullptr) return std::nullopt;
-    return slot->u;
+    if (slot == nullptr || slot->head.load(std::memory_order_acquire) == gone) return std::nullopt;
+    return slot->u.load(std::memory_order_relaxed);
   }
   std::optional<AccountRow> account(std::int64_t u) const {
     const Slot* slot = slot_of(u);
@@ -49,12 +50,27 @@ class Balances {
 
   bool empty() const noexcept { return count_ == 0; }
   bool holds(std::int64_t u) const noexcept { return slot_of(u) != nullptr; }
+  bool is(std::int64_t u, const Uuid& user_id) const noexcept {
+    const Slot* slot = slot_of(u);
+    return slot != nullptr && slot->user_id == user_id;
+  }
   void put(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
     if (holds(u)) {
+      put(u, row);
+    } else if (const Slot* slot = find(user_id)) {
+      // It was gone, and has come back, perhaps under another key.
+      place(u, static_cast<std::size_t>(slot - cells_));
       put(u, row);
     } else {
       insert(u, user_id, row);
     }
+  }
+  /// The user exists no more: canonical rejected the operation that made it.
+  void forget(std::int64_t u) noexcept {
+    AccountRow row;
+    row.head = gone;
+    put(u, row);
+    by_user_[static_cast<std::size_t>(u)] = 0;
   }
   /// Only for one that is held.
   void put(std::int64_t u, const AccountRow& row) noexcept {
@@ -78,10 +94,12 @@ class Balances {
   }
 
  private:
+  static constexpr std::int64_t gone = -1;  ///< As the head of an account.
+
   struct alignas(64) Slot {
     Uuid user_id{};  ///< Written once, before the version leaves 0.
     std::atomic<std::uint32_t> version{0};
-    std::uint32_t u = 0;
+    std::atomic<std::uint32_t> u{0};
     std::atomic<std::int64_t> balance{0};
     std::atomic<std::int64_t> held{0};
     std::atomic<std::int64_t> seq{0};
@@ -118,15 +136,18 @@ class Balances {
     const auto i = static_cast<std::size_t>(u);
     return u > 0 && i < by_user_.size() && by_user_[i] != 0 ? &cells_[by_user_[i] - 1] : nullptr;
   }
+  void place(std::int64_t u, std::size_t i) {
+    if (by_user_.size() <= static_cast<std::size_t>(u))
+      by_user_.resize(static_cast<std::size_t>(u) + 1);
+    by_user_[static_cast<std::size_t>(u)] = static_cast<std::uint32_t>(i) + 1;
+    cells_[i].u.store(static_cast<std::uint32_t>(u), std::memory_order_relaxed);
+  }
   void insert(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
     if ((count_ + 1) * 2 > mask_ + 1) grow(count_ + 1);
     std::size_t i = std::hash<Uuid>{}(user_id)&mask_;
     while (cells_[i].version.load(std::memory_order_relaxed) != 0) i = (i + 1) & mask_;
     cells_[i].user_id = user_id;
-    cells_[i].u = static_cast<std::uint32_t>(u);
-    if (by_user_.size() <= static_cast<std::size_t>(u))
-      by_user_.resize(static_cast<std::size_t>(u) + 1);
-    by_user_[static_cast<std::size_t>(u)] = static_cast<std::uint32_t>(i) + 1;
+    place(u, i);
     ++count_;
     put(u, row);  // Its release of the version makes the slot's key visible, too.
   }
@@ -144,7 +165,8 @@ class Balances {
     for (std::size_t i = 0; i < old_size; ++i) {
       if (old[i].version.load(std::memory_order_relaxed) == 0) continue;
       const AccountRow row = copy(old[i]);
-      insert(old[i].u, old[i].user_id, row);
+      if (row.head == gone) continue;
+      insert(old[i].u.load(std::memory_order_relaxed), old[i].user_id, row);
     }
     slots_.store(generations_.back().get(), std::memory_order_release);
   }

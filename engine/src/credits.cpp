@@ -60,7 +60,8 @@ void give_back(Work& work, std::int64_t j, Credits amount, EntryKind kind) {
   const std::int64_t u = work.store.jobs.get(j).u;
   const JobLinkRow* link = work.store.job_links.find(j);
   const LeaseRow* lease = work.store.leases.find(u);
-  if (link == nullptr || !link->lease || lease == nullptr || lease->lease_id != *link->lease) return;
+  if (link == nullptr || !link->lease || lease == nullptr || lease->lease_id != *link->lease)
+    return;
   work.append(u, std::nullopt, kind, -amount);
   change_held(work, u, amount.value);
 }

@@ -47,7 +47,9 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       loader_begin_(loader_, "begin"),
       changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
       load_account_(loader_,
-                    "select balance, held, seq, head, pending from tally_account where u = ?"),
+                    "select balance, held, seq, head, pending, id from tally_account join "
+                    "tally_user using (u)"
+                    " where u = ?"),
       find_account_(loader_,
                     "select u, balance, held, seq, head, pending from tally_account"
                     " where u = (select u from tally_user where id = ?)"),
@@ -117,7 +119,12 @@ void Engine::Impl::refresh(const Uuid* user_id) {
   const auto reload = [&](std::int64_t u) {
     const Rewind rewind(load_account_);
     load_account_.bind(u);
-    if (load_account_.step()) balances_.put(u, read(load_account_, 0));
+    // Under a key that was given back there may be another user by now.
+    if (load_account_.step() && balances_.is(u, load_account_.column<Uuid>(5))) {
+      balances_.put(u, read(load_account_, 0));
+    } else {
+      balances_.forget(u);
+    }
   };
   struct Snapshot {
     explicit Snapshot(Impl& impl) : loader(impl.loader_) { impl.loader_begin_.run(); }
@@ -340,6 +347,9 @@ void Engine::Impl::publish(std::uint64_t word_before) {
     } else if (const UserRow* user = store_.users.find(u)) {
       balances_.put(u, user->id, row);
     }
+  });
+  store_.accounts.for_each_erased([&](std::int64_t u) {
+    if (balances_.holds(u)) balances_.forget(u);
   });
   seen_operation_ = store_.last_operation();
   seen_word_.store(word, std::memory_order_release);

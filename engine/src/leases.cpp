@@ -1,5 +1,5 @@
-// lease_credits and return_lease. Both have their effect on canonical alone: here they are remembered
-// and pushed, and the lease is what canonical then shows.
+// lease_credits and return_lease. Both have their effect on canonical alone: here they are
+// remembered and pushed, and the lease is what canonical then shows.
 #include "ledger.hpp"
 
 namespace tally {

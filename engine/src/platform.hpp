@@ -21,8 +21,8 @@ class FileLock {
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
-  /// Takes it without waiting; false where another holder has it. Makes the file where it is missing.
-  /// Throws std::system_error.
+  /// Takes it without waiting; false where another holder has it. Makes the file where it is
+  /// missing. Throws std::system_error.
   bool try_take(const std::filesystem::path& path);
   void release() noexcept;
   bool held() const noexcept { return handle_ >= 0; }

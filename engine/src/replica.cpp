@@ -1,5 +1,6 @@
-// The seam for sync. A rebase goes user by user, whose rows are nobody else's: pending operations are
-// undone with their before-images, canonical's rows are taken, and what is still pending is applied again.
+// The seam for sync. A rebase goes user by user, whose rows are nobody else's: pending operations
+// are undone with their before-images, canonical's rows are taken, and what is still pending is
+// applied again.
 #include "tally/replica.hpp"
 
 #include <openssl/sha.h>
@@ -27,7 +28,8 @@ class Columns {
   explicit Columns(const PulledUser::Row& row) : row_(row) {}
 
   std::optional<std::string> text() {
-    if (next_ >= row_.texts.size()) refuse(Code::invalid_argument, "a fed row of " + row_.table + " is too short");
+    if (next_ >= row_.texts.size())
+      refuse(Code::invalid_argument, "a fed row of " + row_.table + " is too short");
     return row_.texts[next_++];
   }
   std::string required() { return or_refuse(text()); }
@@ -47,13 +49,15 @@ class Columns {
     if (!value) return std::nullopt;
     std::int64_t parsed = 0;
     const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), parsed);
-    if (error != std::errc{} || end != value->data() + value->size()) or_refuse(std::optional<int>{});
+    if (error != std::errc{} || end != value->data() + value->size())
+      or_refuse(std::optional<int>{});
     return parsed;
   }
   std::int64_t required_number() { return or_refuse(number()); }
   template <class T>
   T or_refuse(std::optional<T> value) {
-    if (!value) refuse(Code::invalid_argument, "canonical fed a row of " + row_.table + " that is none");
+    if (!value)
+      refuse(Code::invalid_argument, "canonical fed a row of " + row_.table + " that is none");
     return std::move(*value);
   }
 
@@ -68,11 +72,12 @@ class Columns {
 struct Record {
   std::int64_t n = 0;
   std::int64_t u = 0;
-  std::int64_t o = 0;      ///< The numbers that it took, and how many.
+  std::int64_t o = 0;  ///< The numbers that it took, and how many.
   std::int64_t count = 0;
   Command command;
   std::string images;
   Code code = Code::ok;  ///< Its verdict, once there is one.
+  bool fed = false;      ///< Its user's rows come with the reply.
 };
 
 Record decode(std::int64_t n, std::string_view bytes) {
@@ -86,8 +91,8 @@ Record decode(std::int64_t n, std::string_view bytes) {
   return record;
 }
 
-/// Calls visit(n, bytes) for the pending records behind number `after`, in order, each as it was first
-/// written; until it answers false.
+/// Calls visit(n, bytes) for the pending records behind number `after`, in order, each as it was
+/// first written; until it answers false.
 template <class Visit>
 void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   Query segments(db, "select n, body from tally_outbox where n + operations - 1 > ? order by n");
@@ -112,7 +117,8 @@ std::string leases_of(const Command& command) {
     std::string out;
     for (std::size_t i = 0; i < batch->operations.size(); ++i) {
       if (!batch->operations[i].lease) continue;
-      out += (out.empty() ? "" : ",") + std::to_string(i) + ":" + batch->operations[i].lease->text();
+      out +=
+          (out.empty() ? "" : ",") + std::to_string(i) + ":" + batch->operations[i].lease->text();
     }
     return out;
   }
@@ -183,7 +189,8 @@ RejectedOperation read_rejected(const Query& query) {
   return rejected;
 }
 
-constexpr const char* rejected_columns = "select n, code, place, command, rejected_at from tally_rejected";
+constexpr const char* rejected_columns =
+    "select n, code, place, command, rejected_at from tally_rejected";
 
 unsigned bits_of(const std::vector<Capability>& capabilities) {
   unsigned bits = 0;
@@ -203,10 +210,10 @@ class Intake {
     check();
     read_records();
     judge();
-    for (auto& [u, user] : users_) undo(u, user);
+    undo();
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
-    for (auto& [u, user] : users_) apply_again(u, user);
+    apply_again();
     settle_link();
     return std::move(taken_);
   }
@@ -220,7 +227,8 @@ class Intake {
     const PulledUser* pulled = nullptr;
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
-    std::map<std::pair<std::string, Uuid>, std::int64_t> keys{};  ///< Of the rows fed that are here.
+    std::map<std::pair<std::string, Uuid>, std::int64_t>
+        keys{};  ///< Of the rows fed that are here.
   };
 
   void check() {
@@ -229,9 +237,10 @@ class Intake {
     last_ = last_number(db_, link_.acked);
     watermark_ = reply_.watermark + link_.base;
     if (watermark_ > last_) {
-      refuse(Code::device_forked,
-             "canonical has judged operation " + std::to_string(reply_.watermark) +
-                 " of this device; this file holds none after " + std::to_string(last_ - link_.base));
+      refuse(Code::device_forked, "canonical has judged operation " +
+                                      std::to_string(reply_.watermark) +
+                                      " of this device; this file holds none after " +
+                                      std::to_string(last_ - link_.base));
     }
     for (std::size_t i = 0; i < reply_.verdicts.size(); ++i) {
       if (reply_.verdicts[i].number != reply_.acked + 1 + static_cast<std::int64_t>(i))
@@ -254,6 +263,12 @@ class Intake {
   void read_records() {
     for (const PulledUser& pulled : reply_.users) {
       if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
+    }
+    // An id that canonical gave to one user's row and this mirror, for now, to another's.
+    for (const PulledUser& pulled : reply_.users) {
+      for (const PulledUser::Row& row : pulled.rows) {
+        if (const auto owner = owner_here(row); owner && *owner > 0) users_[*owner];
+      }
     }
     std::map<std::int64_t, std::pair<Code, std::string>> rebased;
     Query query(db_, "select n, code, body from tally_rebased where n > ?");
@@ -296,6 +311,25 @@ class Intake {
     }
   }
 
+  std::optional<std::int64_t> owner_here(const PulledUser::Row& row) {
+    if (row.texts.empty() || !row.texts.front()) return std::nullopt;
+    const auto id = Uuid::parse(*row.texts.front());
+    if (!id) return std::nullopt;
+    if (row.table == "projects") {
+      if (const auto p = store_.projects.find_id(*id)) return store_.projects.get(*p).u;
+    } else if (row.table == "voice_profiles") {
+      if (const auto v = store_.voice_profiles.find_id(*id)) return store_.voice_profiles.get(*v).u;
+    } else if (row.table == "draft_prompts") {
+      if (const auto d = store_.drafts.find_id(*id)) return store_.drafts.get(*d).u;
+    } else if (row.table == "jobs") {
+      if (const auto j = store_.jobs.find_id(folded(*id))) return store_.jobs.get(*j).u;
+    } else if (row.table == "assets") {
+      if (const auto a = store_.assets.find_id(*id))
+        return store_.jobs.get(store_.assets.get(*a).j).u;
+    }
+    return std::nullopt;
+  }
+
   const PulledVerdict& verdict(std::int64_t n) const {
     return reply_.verdicts[static_cast<std::size_t>(n - link_.acked - 1)];
   }
@@ -303,7 +337,8 @@ class Intake {
   /// The chain goes on with what was sent of it.
   void link_operation(std::int64_t n, std::string_view bytes) {
     const Record record = decode(n, bytes);
-    PushedOperation sent{n, user_id_of(record.u), trace_line(record.command), leases_of(record.command)};
+    PushedOperation sent{n, user_id_of(record.u), trace_line(record.command),
+                         leases_of(record.command)};
     link_.chain = chained(link_.chain, sent);
   }
 
@@ -319,7 +354,8 @@ class Intake {
         record.code = verdict(record.n).code;
         if (record.code == Code::ok) continue;
         insert_rejected(db_, record, record.code, verdict(record.n).index, now_);
-        taken_.rejected.push_back({record.n, record.command, record.code, verdict(record.n).index, now_});
+        taken_.rejected.push_back(
+            {record.n, record.command, record.code, verdict(record.n).index, now_});
       }
     }
     std::sort(taken_.rejected.begin(), taken_.rejected.end(),
@@ -332,28 +368,31 @@ class Intake {
 
   // ---- undo ----
 
-  void undo(std::int64_t u, User& user) {
-    if (u > 0 && user.pulled != nullptr) {
-      find_keys(user);
-      for (const Record& record : user.records) {
-        if (is_settled(record)) collect_entries(record, user.entries);
+  void undo() {
+    for (auto& [u, user] : users_) {
+      const bool is_fed = user.pulled != nullptr && user.pulled->state.has_value();
+      if (is_fed) find_keys(user);
+      // Where the rows are not fed, as nobody's never are, what canonical took of them stays, up to
+      // the first that it did not.
+      std::size_t first = 0;
+      while (!is_fed && first < user.records.size() && is_settled(user.records[first])) ++first;
+      for (std::size_t i = first; i < user.records.size(); ++i) {
+        Record& record = user.records[i];
+        record.fed = is_fed;
+        if (is_fed && is_settled(record)) collect_entries(record, user.entries);
+        undone_.push_back(&record);
       }
     }
-    // Nobody's rows are not fed: what canonical took of them stays, up to the first that it did not.
-    const bool nobody = u == 0;
-    std::size_t first = 0;
-    if (nobody) {
-      while (first < user.records.size() && is_settled(user.records[first])) ++first;
-    }
-    for (std::size_t i = user.records.size(); i-- > first;) {
-      Record& record = user.records[i];
-      Decoder images(record.images);
+    std::sort(undone_.begin(), undone_.end(),
+              [](const Record* a, const Record* b) { return a->n < b->n; });
+    // The latest first, whosever it is: a draft is nobody's before it is a user's.
+    for (auto record = undone_.rbegin(); record != undone_.rend(); ++record) {
+      Decoder images((*record)->images);
       store_.restore_images(images);
-      if (!images.at_end()) record.count = static_cast<std::int64_t>(images.get_varint());
-      if (record.count > 0 && (nobody || !is_settled(record)))
-        store_.erase_operations(record.o, record.count);
+      if (!images.at_end()) (*record)->count = static_cast<std::int64_t>(images.get_varint());
+      if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
+        store_.erase_operations((*record)->o, (*record)->count);
     }
-    first_undone_[u] = first;
   }
 
   void find_keys(User& user) {
@@ -385,13 +424,14 @@ class Intake {
     if (count == 0) return;
     store_.flush_entries();
     store_.jobs.flush();
-    Query entries(db_,
-                  "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
-                  " coalesce(t.note, k.note), coalesce(t.created_at, o.at), y.id, t.stripe_payment_id,"
-                  " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
-                  " left join tally_operation o on o.o = n.e - k.ordinal"
-                  " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
-                  " where n.e >= ? and n.e < ? order by n.e");
+    Query entries(
+        db_,
+        "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
+        " coalesce(t.note, k.note), coalesce(t.created_at, o.at), y.id, t.stripe_payment_id,"
+        " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+        " left join tally_operation o on o.o = n.e - k.ordinal"
+        " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
+        " where n.e >= ? and n.e < ? order by n.e");
     entries.bind(record.o, record.o + count);
     while (entries.step()) {
       const bool derived = entries.column<int>(2) != 0;
@@ -402,7 +442,8 @@ class Intake {
           {entries.column<std::int64_t>(0),
            {derived ? unfolded(id).derived(entries.column<unsigned>(3)).text() : id.text(), text(4),
             text(5), text(6), entries.column<Timestamp>(7).text(),
-            job ? std::optional(unfolded(*job).text()) : std::nullopt, text(9), text(10), text(11)}});
+            job ? std::optional(unfolded(*job).text()) : std::nullopt, text(9), text(10),
+            text(11)}});
     }
   }
 
@@ -414,7 +455,8 @@ class Intake {
     if (u <= 0 || user.pulled == nullptr) return;
     const PulledUser& pulled = *user.pulled;
     if (!pulled.state) return;
-    if (store_.users.find(u) == nullptr) store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
+    if (store_.users.find(u) == nullptr)
+      store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     if (store_.accounts.find(u) == nullptr) store_.accounts.insert(u, AccountRow{});
     if (pulled.state->with_email) {
       UserRow& row = store_.users.edit(u);
@@ -422,7 +464,7 @@ class Intake {
       row.raw_user_meta_data = pulled.state->meta;
     }
     if (pulled.state->since == 0 && pulled.state->since_entries == 0) wipe(u, user);
-    for (const auto& [table, id] : pulled.gone) erase(user, table, id);
+    for (const auto& [table, id] : pulled.gone) erase(table, id);
     std::set<std::int64_t> jobs;
     std::set<std::int64_t> with_steps;
     for (const PulledUser::Row& row : pulled.rows) {
@@ -467,7 +509,8 @@ class Intake {
       }
     }
     for (const auto p : keys("select p from tally_project where u = ?")) store_.projects.erase(p);
-    for (const auto v : keys("select v from tally_voice_profile where u = ?")) store_.voice_profiles.erase(v);
+    for (const auto v : keys("select v from tally_voice_profile where u = ?"))
+      store_.voice_profiles.erase(v);
     for (const auto d : keys("select d from tally_draft where u = ?")) store_.drafts.erase(d);
     store_.profiles.erase(u);
     std::set<std::int64_t> kept;
@@ -479,13 +522,19 @@ class Intake {
     account = AccountRow{};
   }
 
+  /// The row is that from now on; also its columns that no operation changes.
   template <class Row>
-  Row& put(Table<Row>& table, std::int64_t key, Row row) {
-    if (table.find(key) == nullptr) return table.insert(key, std::move(row));
-    return table.edit(key) = std::move(row);
+  void put(Table<Row>& table, std::int64_t key, Row row) {
+    const Row* before = table.find(key);
+    if (before != nullptr && *before == row) return;
+    table.erase(key);
+    table.insert(key, std::move(row));
   }
+  /// The key of a fed row: that of the row under its id, as it is, or as it was before the undoing.
   template <class Row>
   std::int64_t key_for(Table<Row>& table, User& user, const char* name, const Uuid& id) {
+    if (const auto here = table.find_id(std::is_same_v<Row, JobRow> ? folded(id) : id))
+      return *here;
     const auto found = user.keys.find({name, id});
     if (found != user.keys.end()) return found->second;
     std::int64_t key = 0;
@@ -498,15 +547,17 @@ class Intake {
     return key;
   }
 
-  void erase(User& user, const std::string& table, const Uuid& id) {
-    const auto found = user.keys.find({table, id});
-    if (found == user.keys.end()) return;
-    if (table == "projects") store_.projects.erase(found->second);
-    if (table == "voice_profiles") store_.voice_profiles.erase(found->second);
-    if (table == "draft_prompts") store_.drafts.erase(found->second);
-    if (table == "assets") store_.assets.erase(found->second);
-    if (table == "jobs") delete_job(store_, found->second);
-    user.keys.erase(found);
+  void erase(const std::string& table, const Uuid& id) {
+    const auto erase_from = [&](auto& rows) {
+      if (const auto key = rows.find_id(id)) rows.erase(*key);
+    };
+    if (table == "projects") erase_from(store_.projects);
+    if (table == "voice_profiles") erase_from(store_.voice_profiles);
+    if (table == "draft_prompts") erase_from(store_.drafts);
+    if (table == "assets") erase_from(store_.assets);
+    if (table == "jobs") {
+      if (const auto j = store_.jobs.find_id(folded(id))) delete_job(store_, *j);
+    }
   }
 
   void take_profile(std::int64_t u, Columns& in) {
@@ -533,7 +584,8 @@ class Intake {
     row.settings = in.text();
     row.created_at = in.time();
     const Uuid id = row.id;
-    put(store_.voice_profiles, key_for(store_.voice_profiles, user, "voice_profiles", id), std::move(row));
+    put(store_.voice_profiles, key_for(store_.voice_profiles, user, "voice_profiles", id),
+        std::move(row));
   }
 
   void take_project(std::int64_t u, User& user, Columns& in) {
@@ -680,8 +732,8 @@ class Intake {
 
   // ---- entries ----
 
-  /// Those that this mirror wrote itself stay where canonical has the same; from the first that differs
-  /// on, canonical's stand in their place.
+  /// Those that this mirror wrote itself stay where canonical has the same; from the first that
+  /// differs on, canonical's stand in their place.
   void take_entries(std::int64_t u, User& user) {
     AccountRow& account = store_.accounts.edit(u);
     std::size_t local = 0;
@@ -692,7 +744,8 @@ class Intake {
       const Texts& texts = row.texts;
       if (texts.size() != 10) in.or_refuse(std::optional<int>{});
       const std::int64_t seq = Columns(PulledUser::Row{row.table, {texts[9]}}).required_number();
-      if (seq <= account.seq) continue;  // Here already; that it lost its job, the job's absence says.
+      if (seq <= account.seq)
+        continue;  // Here already; that it lost its job, the job's absence says.
       if (seq != account.seq + 1) return;  // A gap: the check finds it.
       if (same && local < user.entries.size() && equals(user.entries[local], texts)) {
         const std::int64_t e = user.entries[local++].e;
@@ -737,8 +790,9 @@ class Intake {
     store_.append_fed_entry(u, j, type, amount, text);
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
-      store_.payments.insert(store_.payments.new_key(),
-                             PaymentRow{*text.stripe_payment_id, kind, u, amount > 0 ? amount : -amount, type});
+      store_.payments.insert(
+          store_.payments.new_key(),
+          PaymentRow{*text.stripe_payment_id, kind, u, amount > 0 ? amount : -amount, type});
     }
   }
 
@@ -759,23 +813,25 @@ class Intake {
       const PulledLease& lease = *found->second;
       const LeaseRow* had = store_.leases.find(u);
       const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->closing != 0;
-      put(store_.leases, u, LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});
+      put(store_.leases, u,
+          LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});
     }
   }
 
-  void apply_again(std::int64_t u, User& user) {
-    if (u > 0 && store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending = 0;
-    std::int64_t pending = 0;
-    for (std::size_t i = first_undone_[u]; i < user.records.size(); ++i) {
-      Record& record = user.records[i];
-      if (record.n > watermark_) {
-        ++pending;
-        work_.apply_again(record.n, record.u, std::move(record.command));
-      } else if (u == 0 && record.code == Code::ok) {
-        work_.apply_settled(std::move(record.command));
+  void apply_again() {
+    std::map<std::int64_t, std::int64_t> pending;
+    for (const auto& [u, user] : users_) pending[u] = 0;
+    for (Record* record : undone_) {
+      if (record->n > watermark_) {
+        ++pending[record->u];
+        work_.apply_again(record->n, record->u, std::move(record->command));
+      } else if (!record->fed && record->code == Code::ok) {
+        work_.apply_settled(std::move(record->command));
       }
     }
-    if (u > 0 && store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending = pending;
+    for (const auto& [u, count] : pending) {
+      if (u > 0 && store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending = count;
+    }
   }
 
   void settle_link() {
@@ -811,8 +867,9 @@ class Intake {
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;
-  std::map<std::int64_t, std::size_t> first_undone_;
-  std::vector<std::pair<std::int64_t, std::int64_t>> later_;  ///< Records left alone: number and user.
+  std::vector<Record*> undone_;
+  std::vector<std::pair<std::int64_t, std::int64_t>>
+      later_;  ///< Records left alone: number and user.
   Taken taken_;
 };
 
@@ -829,10 +886,12 @@ Result<T> guarded(Body&& body) noexcept {
 Timestamp now_of(const Options& options) { return options.clock ? options.clock() : system_now(); }
 
 void write_link(SQLite::Database& db, const Enrolment& enrolment, std::int64_t base) {
-  Query query(db,
-              "insert or replace into tally_link (link, device_id, scope, capabilities, base, acked, chain,"
-              " sent, attempts) values (1, ?, ?, ?, ?, ?4, x'', ?4, 0)");
-  query.bind(enrolment.device_id, enrolment.scope, static_cast<int>(bits_of(enrolment.capabilities)), base);
+  Query query(
+      db,
+      "insert or replace into tally_link (link, device_id, scope, capabilities, base, acked, chain,"
+      " sent, attempts) values (1, ?, ?, ?, ?, ?4, x'', ?4, 0)");
+  query.bind(enrolment.device_id, enrolment.scope,
+             static_cast<int>(bits_of(enrolment.capabilities)), base);
   query.run();
 }
 
@@ -860,7 +919,8 @@ Result<bool> Replica::enrol(const Enrolment& enrolment) noexcept {
         [&](Store&, Work&, SQLite::Database& db) {
           if (const auto link = read_link(db)) {
             if (link->device_id == enrolment.device_id) return;
-            refuse(Code::already_exists, "this mirror is enrolled as device " + link->device_id.text());
+            refuse(Code::already_exists,
+                   "this mirror is enrolled as device " + link->device_id.text());
           }
           write_link(db, enrolment, 0);
         },
@@ -878,7 +938,8 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           std::vector<Record> records;
           std::map<std::int64_t, std::string> rebased;
           Query query(db, "select n, body from tally_rebased");
-          while (query.step()) rebased[query.column<std::int64_t>(0)] = query.column<std::string>(1);
+          while (query.step())
+            rebased[query.column<std::int64_t>(0)] = query.column<std::string>(1);
           for_each_pending(db, link.acked, [&](std::int64_t n, std::string_view bytes) {
             const auto found = rebased.find(n);
             records.push_back(decode(n, found == rebased.end() ? bytes : found->second));
@@ -911,16 +972,20 @@ Result<std::optional<LinkState>> Replica::state() const noexcept {
   return guarded<std::optional<LinkState>>([&]() -> Result<std::optional<LinkState>> {
     Engine::Impl::Reader reader(*engine_.impl_);
     Query query(reader.db(),
-                "select device_id, scope, capabilities, acked - base, cursor, synced_at, attempts, error_class,"
+                "select device_id, scope, capabilities, acked - base, cursor, synced_at, attempts, "
+                "error_class,"
                 " error, next_attempt_at,"
-                " coalesce((select n + operations - 1 from tally_outbox order by n desc limit 1), acked) - acked,"
-                " (select count(*) from tally_rebased where code <> 0), (select count(*) from tally_rejected)"
+                " coalesce((select n + operations - 1 from tally_outbox order by n desc limit 1), "
+                "acked) - acked,"
+                " (select count(*) from tally_rebased where code <> 0), (select count(*) from "
+                "tally_rejected)"
                 " from tally_link");
     if (!query.step()) return std::optional<LinkState>{};
     LinkState state;
     state.enrolment.device_id = query.column<Uuid>(0);
     state.enrolment.scope = query.column<std::optional<Uuid>>(1);
-    for (const Capability capability : {Capability::author, Capability::worker, Capability::service}) {
+    for (const Capability capability :
+         {Capability::author, Capability::worker, Capability::service}) {
       if ((query.column<unsigned>(2) >> static_cast<unsigned>(capability) & 1U) != 0)
         state.enrolment.capabilities.push_back(capability);
     }
@@ -956,7 +1021,9 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
       for_each_pending(reader.db(), link.acked, [&](std::int64_t n, std::string_view body) {
         // What may have reached canonical is sent again whole: it is compared.
         const bool again = n <= link.sent;
-        if (!again && (push.operations.size() >= operations_max || (bytes >= bytes_max && bytes > 0))) return false;
+        if (!again &&
+            (push.operations.size() >= operations_max || (bytes >= bytes_max && bytes > 0)))
+          return false;
         const Record record = decode(n, body);
         PushedOperation operation;
         operation.number = n - link.base;
@@ -998,8 +1065,11 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
 
 Result<bool> Replica::forget_cursor() noexcept {
   return guarded<bool>([&]() -> Result<bool> {
-    engine_.impl_->run([](Store&, Work&, SQLite::Database& db) { execute(db, "update tally_link set cursor = null"); },
-                       false);
+    engine_.impl_->run(
+        [](Store&, Work&, SQLite::Database& db) {
+          execute(db, "update tally_link set cursor = null");
+        },
+        false);
     return true;
   });
 }
@@ -1012,7 +1082,8 @@ Result<bool> Replica::note_attempt(std::string_view error_class, std::string_vie
         [&](Store&, Work&, SQLite::Database& db) {
           if (error_class.empty()) {
             Query query(db,
-                        "update tally_link set synced_at = ?, attempts = 0, error_class = null, error = null,"
+                        "update tally_link set synced_at = ?, attempts = 0, error_class = null, "
+                        "error = null,"
                         " next_attempt_at = ?");
             query.bind(now, next_attempt_at).run();
           } else {
@@ -1043,7 +1114,8 @@ Result<bool> Replica::dismiss(std::int64_t number) noexcept {
         [&](Store&, Work&, SQLite::Database& db) {
           Query query(db, "delete from tally_rejected where n = ? returning n");
           query.bind(number);
-          if (!query.step()) refuse(Code::not_found, "no rejected operation " + std::to_string(number));
+          if (!query.step())
+            refuse(Code::not_found, "no rejected operation " + std::to_string(number));
           query.run();
         },
         false);
@@ -1058,7 +1130,8 @@ Result<Receipt> Replica::retry(std::int64_t number) noexcept {
         [&](Store&, Work& work, SQLite::Database& db) {
           Query query(db, std::string(rejected_columns) + " where n = ?");
           query.bind(number);
-          if (!query.step()) refuse(Code::not_found, "no rejected operation " + std::to_string(number));
+          if (!query.step())
+            refuse(Code::not_found, "no rejected operation " + std::to_string(number));
           RejectedOperation rejected = read_rejected(query);
           query.reset();
           // It means the job as it is now, and draws on what there is now.
@@ -1076,7 +1149,8 @@ Result<Receipt> Replica::retry(std::int64_t number) noexcept {
           erase.bind(number).run();
         },
         true);
-    if (verdict.code != Code::ok) return Error{verdict.code, std::string(row_of(verdict.code).sentence)};
+    if (verdict.code != Code::ok)
+      return Error{verdict.code, std::string(row_of(verdict.code).sentence)};
     return Receipt{verdict.op_id, verdict.balance, verdict.id};
   });
 }

@@ -282,9 +282,9 @@ constexpr std::int64_t step_key(std::int64_t j, int order) noexcept { return j *
 
 /// What only some jobs have.
 struct JobLinkRow {
-  std::optional<Uuid> lease{};          ///< That the hold was drawn on.
-  std::int64_t claimed_elsewhere = 0;   ///< The claim is another device's.
-  std::int64_t steps = all_steps;       ///< Which of the eight there are, a bit each.
+  std::optional<Uuid> lease{};         ///< That the hold was drawn on.
+  std::int64_t claimed_elsewhere = 0;  ///< The claim is another device's.
+  std::int64_t steps = all_steps;      ///< Which of the eight there are, a bit each.
   bool operator==(const JobLinkRow&) const = default;
 
   static constexpr std::int64_t all_steps = 255;

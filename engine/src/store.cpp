@@ -28,8 +28,7 @@ Store::Store(SQLite::Database& db)
       job_links(db),
       leases(db),
       insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
-      insert_entry_text_(
-          db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
+      insert_entry_text_(db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
       insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
       insert_outbox_(db, "insert into tally_outbox values (?, ?, ?)"),
       like_operations_(db,
@@ -66,9 +65,10 @@ Store::Store(SQLite::Database& db)
       erase_operation_range_(db, "delete from tally_operation where o >= ? and o < ?"),
       insert_rebased_(db, "insert or replace into tally_rebased values (?, ?, ?)"),
       lease_(db, "select u from tally_lease where id = ?"),
-      entry_kind_(db,
-                  "select kind from tally_entry_kind where type = ?1 and (note is ?2 or note is null)"
-                  " order by note is null, kind limit 1") {}
+      entry_kind_(
+          db,
+          "select kind from tally_entry_kind where type = ?1 and (note is ?2 or note is null)"
+          " order by note is null, kind limit 1") {}
 
 void Store::begin(bool reload_numbers) {
   for_each_table([](int, auto& table) { table.clear(); });

@@ -150,7 +150,8 @@ class Store {
   void skip_images(Decoder& in);
   /// Removes the entries and the memory of the operations from o on.
   void erase_operations_from(std::int64_t o);
-  /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite then.
+  /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite
+  /// then.
   void erase_operations(std::int64_t o, std::int64_t count);
   void erase_entry(std::int64_t e);
   void flush_entries();

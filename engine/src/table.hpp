@@ -242,6 +242,14 @@ class Table {
     }
   }
 
+  /// Those that are gone since then: visit(key).
+  template <class Visit>
+  void for_each_erased(Visit&& visit) const {
+    for (std::size_t i = 0; i < used_; ++i) {
+      if (slots_[i].touched && !slots_[i].present) visit(slots_[i].key);
+    }
+  }
+
   // ---- journal ----
   /// From here on each row is journalled once, before its first write.
   std::size_t mark() noexcept { return latest_mark_ = journal_.size(); }

@@ -366,8 +366,8 @@ Code Work::check_claim_and_reservation() {
   const JobRow& job = store.jobs.get(j());
   const Operation& operation = command().operation;
   if (const JobLinkRow* link = store.job_links.find(j());
-      link != nullptr && link->claimed_elsewhere != 0 && job.claim_until && at() < *job.claim_until &&
-      row_of(operation).capability == Capability::worker) {
+      link != nullptr && link->claimed_elsewhere != 0 && job.claim_until &&
+      at() < *job.claim_until && row_of(operation).capability == Capability::worker) {
     const auto* advance = std::get_if<AdvanceJob>(&operation);
     const bool queues = advance != nullptr && advance->to == JobStatus::QUEUED;
     const bool cancels = std::holds_alternative<FailJob>(operation) && device() != nullptr &&

@@ -55,8 +55,9 @@ class Work {
   /// Applies one operation or batch whole, or changes nothing.
   Verdict apply(Command& command);
 
-  /// Applies a pending operation once more, on rows that canonical has changed, and keeps its record
-  /// under its number. Where it does not apply any more it has no effect here, and that is kept.
+  /// Applies a pending operation once more, on rows that canonical has changed, and keeps its
+  /// record under its number. Where it does not apply any more it has no effect here, and that is
+  /// kept.
   void apply_again(std::int64_t n, std::int64_t u, Command command);
   /// The same for one that canonical has judged ok already: its record is gone.
   void apply_settled(Command command);
@@ -84,8 +85,9 @@ class Work {
   bool job_exists() const noexcept { return call_->j > 0; }
   /// The user whose account the operation concerns.
   void concerns(std::int64_t u) noexcept { call_->u = u; }
-  /// What the operation on the job is refused for beyond its state: `not_claim_holder` where another
-  /// device has a live claim on it, `stale_reservation` where it names another one than the latest.
+  /// What the operation on the job is refused for beyond its state: `not_claim_holder` where
+  /// another device has a live claim on it, `stale_reservation` where it names another one than the
+  /// latest.
   Code check_claim_and_reservation();
   /// Whether there is as much to take: on the lease that is drawn on, or in the balance and `more`.
   Code check_credits(std::int64_t u, Credits amount, Credits more = {});

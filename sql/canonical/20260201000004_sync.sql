@@ -554,16 +554,28 @@ begin
     entries := revisions;
   else
     with
+    pushed as (
+      select distinct p as user_id from unnest(p_pushed) p where p is not null and p <> tally.no_user()),
     changed as (
       select m.user_id, min(m.revision) as revision, min(m.entries) as entries, min(m.xid) as xid
         from tally_sync.marks m where m.xid >= v_since group by m.user_id),
-    chosen as (
-      select c.*, row_number() over (order by c.xid, c.user_id) as place from changed c)
-    select array_agg(c.user_id order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
-           array_agg(c.revision order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
-           array_agg(c.entries order by c.user_id) filter (where c.place <= p_users_max or c.user_id = any (p_pushed)),
-           min(c.xid) filter (where c.place > p_users_max)
-      into users, revisions, entries, v_next from chosen c;
+    -- Who was pushed for is told of in any case: an operation may have been applied before, by another device.
+    told as (
+      select c.user_id, c.revision, c.entries, c.xid, exists (select from pushed p where p.user_id = c.user_id) as is_pushed
+        from changed c
+      union all
+      select p.user_id, coalesce(r.revision, 0), coalesce(a.seq, 0), null, true
+        from pushed p
+        left join tally_sync.revisions r on r.user_id = p.user_id
+        left join tally.accounts a on a.user_id = p.user_id
+       where not exists (select from changed c where c.user_id = p.user_id)),
+    placed as (
+      select t.*, row_number() over (order by t.xid, t.user_id) <= p_users_max or t.is_pushed as is_told from told t)
+    select array_agg(t.user_id order by t.user_id) filter (where t.is_told),
+           array_agg(t.revision order by t.user_id) filter (where t.is_told),
+           array_agg(t.entries order by t.user_id) filter (where t.is_told),
+           min(t.xid) filter (where not t.is_told)
+      into users, revisions, entries, v_next from placed t;
     more := v_next is not null;
     cursor := jsonb_build_object('x', coalesce(v_next, v_xmin)::text);
   end if;

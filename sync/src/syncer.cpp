@@ -1,5 +1,6 @@
-// The device's side of the sync function: connect, send, receive, take, all without blocking. One call is
-// under way at a time; a connection that is in doubt is closed, and the same call made again.
+// The device's side of the sync function: connect, send, receive, take, all without blocking. One
+// call is under way at a time; a connection that is in doubt is closed, and the same call made
+// again.
 #include "tally/syncer.hpp"
 
 #include <poll.h>
@@ -106,7 +107,8 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
       if (!device_id) return not_understood();
       answer.device.device_id = *device_id;
       if (fields[6]) answer.device.scope = Uuid::parse(*fields[6]);
-      for (const Capability capability : {Capability::author, Capability::worker, Capability::service}) {
+      for (const Capability capability :
+           {Capability::author, Capability::worker, Capability::service}) {
         const std::string name(capability_names[static_cast<std::size_t>(capability)]);
         if (("," + fields[7].value_or("") + ",").find("," + name + ",") != std::string::npos)
           answer.device.capabilities.push_back(capability);
@@ -124,16 +126,20 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
       const auto id = Uuid::parse(*fields[0]);
       const auto expires = Timestamp::parse(*fields[2]);
       if (!id || !expires) return not_understood();
-      answer.reply.leases.push_back({*user_id, *id, Credits{number_of<std::int64_t>(fields[1])}, *expires});
+      answer.reply.leases.push_back(
+          {*user_id, *id, Credits{number_of<std::int64_t>(fields[1])}, *expires});
     } else if (part == "digest" && need(3) && fields[0]) {
-      answer.digest.push_back({*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
+      answer.digest.push_back(
+          {*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
     } else if ((part == "row" || part == "gone" || part == "user") && user_id && !fields.empty()) {
       auto& users = answer.reply.users;
-      if (users.empty() || users.back().user_id != *user_id) users.emplace_back().user_id = *user_id;
+      if (users.empty() || users.back().user_id != *user_id)
+        users.emplace_back().user_id = *user_id;
       PulledUser& user = users.back();
       if (part == "row" && fields[0]) {
         PulledUser::Row fed{*fields[0], {}};
-        fed.texts.assign(std::make_move_iterator(fields.begin() + 1), std::make_move_iterator(fields.end()));
+        fed.texts.assign(std::make_move_iterator(fields.begin() + 1),
+                         std::make_move_iterator(fields.end()));
         user.rows.push_back(std::move(fed));
       } else if (part == "gone" && need(2) && fields[0] && fields[1]) {
         const auto id = Uuid::parse(*fields[1]);
@@ -166,9 +172,14 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
 class Syncer::Impl {
  public:
   Impl(Engine& engine, SyncOptions options)
-      : engine_(engine), replica_(engine), options_(std::move(options)), random_(std::random_device{}()) {
-    statement_ = "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, $4::bytea,"
-                 " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid)";
+      : engine_(engine),
+        replica_(engine),
+        options_(std::move(options)),
+        random_(std::random_device{}()) {
+    statement_ =
+        "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
+        "$4::bytea,"
+        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid)";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -186,10 +197,12 @@ class Syncer::Impl {
     for (;;) {
       const Wait wait = step();
       if (done(wait.state)) return wait.state;
-      if (wait.state == SyncState::paused || wait.state == SyncState::stopped) return trouble_.error;
+      if (wait.state == SyncState::paused || wait.state == SyncState::stopped)
+        return trouble_.error;
       const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
       if (left <= milliseconds{0}) {
-        if (wait.state == SyncState::standby) return Error{Code::busy, "another process syncs this mirror"};
+        if (wait.state == SyncState::standby)
+          return Error{Code::busy, "another process syncs this mirror"};
         if (trouble_.error_class != ErrorClass::none) return trouble_.error;
         return Error{Code::unreachable, "canonical did not answer in time"};
       }
@@ -222,7 +235,8 @@ class Syncer::Impl {
     for (;;) {
       digest_of_ = user_id;
       digest_equal_.reset();
-      auto done = run_until_synced(std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
+      auto done =
+          run_until_synced(std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
       if (!done) return done.error();
       if (digest_equal_) return *digest_equal_;  // Else something was applied here meanwhile.
     }
@@ -261,18 +275,24 @@ class Syncer::Impl {
       std::this_thread::sleep_for(milliseconds{time});
       return;
     }
-    pollfd socket{wait.socket, static_cast<short>((wait.readable ? POLLIN : 0) | (wait.writable ? POLLOUT : 0)), 0};
+    pollfd socket{wait.socket,
+                  static_cast<short>((wait.readable ? POLLIN : 0) | (wait.writable ? POLLOUT : 0)),
+                  0};
     poll(&socket, 1, time);
   }
 
   SyncState halted_state() const {
-    return trouble_.error_class == ErrorClass::authentication ? SyncState::paused : SyncState::stopped;
+    return trouble_.error_class == ErrorClass::authentication ? SyncState::paused
+                                                              : SyncState::stopped;
   }
 
-  Wait rest(SyncState state, milliseconds timeout) const { return {state, -1, false, false, timeout}; }
+  Wait rest(SyncState state, milliseconds timeout) const {
+    return {state, -1, false, false, timeout};
+  }
   Wait on_socket(SyncState state, bool readable, bool writable) const {
     const auto left = std::chrono::duration_cast<milliseconds>(call_deadline_ - Clock::now());
-    return {state, PQsocket(connection_.get()), readable, writable, std::max(left, milliseconds{1})};
+    return {state, PQsocket(connection_.get()), readable, writable,
+            std::max(left, milliseconds{1})};
   }
 
   Wait advance() {
@@ -282,13 +302,15 @@ class Syncer::Impl {
     if (!*leads) return rest(SyncState::standby, milliseconds{300});
     for (;;) {
       if (phase_ != Phase::away && Clock::now() > call_deadline_) {
-        return fail({ErrorClass::transient, {Code::unreachable, "canonical did not answer in time"}});
+        return fail(
+            {ErrorClass::transient, {Code::unreachable, "canonical did not answer in time"}});
       }
       switch (phase_) {
         case Phase::away: {
           const auto now = Clock::now();
           if (now < next_attempt_ && !(wake_ && trouble_.error_class == ErrorClass::none)) {
-            const auto left = std::chrono::duration_cast<milliseconds>(next_attempt_ - now) + milliseconds{1};
+            const auto left =
+                std::chrono::duration_cast<milliseconds>(next_attempt_ - now) + milliseconds{1};
             if (trouble_.error_class != ErrorClass::none) return rest(SyncState::waiting, left);
             // At rest: but what is applied here meanwhile is pushed.
             if (!has_more_to_push()) return rest(rest_state(), std::min(left, milliseconds{50}));
@@ -338,8 +360,9 @@ class Syncer::Impl {
   SyncState rest_state() {
     const auto state = replica_.state();
     if (!state || !*state) return SyncState::idle;
-    return (*state)->pending == 0 && (*state)->blocked == 0 && (*state)->rejected == 0 ? SyncState::synced
-                                                                                        : SyncState::idle;
+    return (*state)->pending == 0 && (*state)->blocked == 0 && (*state)->rejected == 0
+               ? SyncState::synced
+               : SyncState::idle;
   }
 
   std::optional<Wait> begin_call() {
@@ -359,10 +382,12 @@ class Syncer::Impl {
     }
     call_deadline_ = Clock::now() + options_.call_timeout;
     if (connection_ != nullptr && PQstatus(connection_.get()) == CONNECTION_OK) return send();
-    const std::array<const char*, 4> words{"fallback_application_name", "dbname", "client_encoding", nullptr};
+    const std::array<const char*, 4> words{"fallback_application_name", "dbname", "client_encoding",
+                                           nullptr};
     const std::array<const char*, 4> values{"tally", options_.conninfo.c_str(), "UTF8", nullptr};
     connection_.reset(PQconnectStartParams(words.data(), values.data(), 1));
-    if (connection_ == nullptr) return fail({ErrorClass::local, {Code::internal, "no memory for a connection"}});
+    if (connection_ == nullptr)
+      return fail({ErrorClass::local, {Code::internal, "no memory for a connection"}});
     if (PQstatus(connection_.get()) == CONNECTION_BAD) return fail(connection_trouble());
     PQsetNoticeProcessor(
         connection_.get(), [](void*, const char*) {}, nullptr);
@@ -391,7 +416,8 @@ class Syncer::Impl {
         text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter("200"),
-        claim_ttl_ && enrolled_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
+        claim_ttl_ && enrolled_ ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
+                                : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt};
     std::vector<const char*> values;
     std::vector<int> lengths;
@@ -401,8 +427,8 @@ class Syncer::Impl {
       lengths.push_back(parameter ? static_cast<int>(parameter->bytes.size()) : 0);
       formats.push_back(parameter && parameter->binary ? 1 : 0);
     }
-    if (PQsendQueryParams(connection_.get(), statement_.c_str(), static_cast<int>(values.size()), nullptr,
-                          values.data(), lengths.data(), formats.data(), 0) == 0) {
+    if (PQsendQueryParams(connection_.get(), statement_.c_str(), static_cast<int>(values.size()),
+                          nullptr, values.data(), lengths.data(), formats.data(), 0) == 0) {
       return fail(connection_trouble());
     }
     phase_ = Phase::sending;
@@ -421,10 +447,12 @@ class Syncer::Impl {
       const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
       const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
       trouble.error_class = class_of_state(state == nullptr ? "" : state);
-      trouble.error = {trouble.error_class == ErrorClass::protocol ? Code::protocol : Code::unreachable,
-                       std::string(message == nullptr ? PQerrorMessage(connection_.get()) : message) +
-                           (state == nullptr ? "" : " (SQLSTATE " + std::string(state) + ")")};
-      if (trouble.error_class == ErrorClass::authentication) trouble.error.code = Code::unauthorized;
+      trouble.error = {
+          trouble.error_class == ErrorClass::protocol ? Code::protocol : Code::unreachable,
+          std::string(message == nullptr ? PQerrorMessage(connection_.get()) : message) +
+              (state == nullptr ? "" : " (SQLSTATE " + std::string(state) + ")")};
+      if (trouble.error_class == ErrorClass::authentication)
+        trouble.error.code = Code::unauthorized;
     }
     if (trouble.error_class != ErrorClass::none) return fail(trouble);
     if (!rows) return fail(connection_trouble());
@@ -443,8 +471,8 @@ class Syncer::Impl {
     }
     if (answer.device.device_id != device_id_) {
       return fail({ErrorClass::protocol,
-                   {Code::protocol, "the token is device " + answer.device.device_id.text() + "'s, and this mirror is device " +
-                                        device_id_.text()}});
+                   {Code::protocol, "the token is device " + answer.device.device_id.text() +
+                                        "'s, and this mirror is device " + device_id_.text()}});
     }
     auto taken = replica_.take(answer.reply);
     if (!taken) {
@@ -484,9 +512,11 @@ class Syncer::Impl {
     if (!here || !pending || *pending > 0) return;  // Applied here meanwhile: another time.
     digest_equal_ = true;
     for (const TableDigest& table : there) {
-      const auto same = std::find_if(here->begin(), here->end(),
-                                     [&](const TableDigest& mine) { return mine.table == table.table; });
-      if (same == here->end() || same->digest != table.digest || same->rows != table.rows) digest_equal_ = false;
+      const auto same = std::find_if(here->begin(), here->end(), [&](const TableDigest& mine) {
+        return mine.table == table.table;
+      });
+      if (same == here->end() || same->digest != table.digest || same->rows != table.rows)
+        digest_equal_ = false;
     }
     if (*digest_equal_) return;
     (void)replica_.forget_cursor();
@@ -513,26 +543,31 @@ class Syncer::Impl {
     phase_ = Phase::away;
     failures_ = trouble.error_class == trouble_.error_class ? failures_ + 1 : 1;
     trouble_ = std::move(trouble);
-    if (trouble_.error_class == ErrorClass::authentication || trouble_.error_class == ErrorClass::protocol) {
+    if (trouble_.error_class == ErrorClass::authentication ||
+        trouble_.error_class == ErrorClass::protocol) {
       halted_ = true;
       note(std::nullopt);
       return rest(halted_state(), milliseconds{1'000});
     }
-    const double most = std::min<double>(static_cast<double>(options_.backoff_cap.count()),
-                                         static_cast<double>(options_.backoff_base.count()) *
-                                             static_cast<double>(1ULL << std::min<std::uint64_t>(failures_, 20)));
-    const milliseconds delay{static_cast<std::int64_t>(std::uniform_real_distribution<>(0, most)(random_)) + 1};
+    const double most =
+        std::min<double>(static_cast<double>(options_.backoff_cap.count()),
+                         static_cast<double>(options_.backoff_base.count()) *
+                             static_cast<double>(1ULL << std::min<std::uint64_t>(failures_, 20)));
+    const milliseconds delay{
+        static_cast<std::int64_t>(std::uniform_real_distribution<>(0, most)(random_)) + 1};
     next_attempt_ = Clock::now() + delay;
     note(delay);
     return rest(SyncState::waiting, delay);
   }
 
-  /// For the status that other processes read; what the mirror cannot take down now is told by step() alone.
+  /// For the status that other processes read; what the mirror cannot take down now is told by
+  /// step() alone.
   void note(std::optional<milliseconds> delay) {
     std::optional<Timestamp> next;
     if (delay) {
       const auto at = std::chrono::system_clock::now() + *delay;
-      next = Timestamp{std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count()};
+      next = Timestamp{
+          std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count()};
     }
     (void)replica_.note_attempt(name_of(trouble_.error_class), trouble_.error.detail, next);
   }
@@ -569,7 +604,8 @@ class Syncer::Impl {
   std::thread thread_;
 };
 
-Syncer::Syncer(Engine& engine, SyncOptions options) : impl_(std::make_unique<Impl>(engine, std::move(options))) {}
+Syncer::Syncer(Engine& engine, SyncOptions options)
+    : impl_(std::make_unique<Impl>(engine, std::move(options))) {}
 Syncer::Syncer(Syncer&&) noexcept = default;
 Syncer::~Syncer() = default;
 

@@ -1,5 +1,6 @@
-// Several devices, each with a mirror of its own, do random work on the same users, offline from each
-// other for a while, and sync now and then. At rest every mirror is equal to canonical, row for row.
+// Several devices, each with a mirror of its own, do random work on the same users, offline from
+// each other for a while, and sync now and then. At rest every mirror is equal to canonical, row
+// for row.
 //
 // TALLY_TEST_SEED=N replays one seed; TALLY_TEST_OPERATIONS=N sets the length.
 
@@ -17,8 +18,8 @@
 namespace tally::test {
 namespace {
 
-constexpr const char* tables[] = {"profiles",  "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",      "job_steps",     "assets",        "voice_profiles"};
+constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
+                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
 constexpr std::chrono::seconds patience{30};
 
 std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
@@ -34,9 +35,15 @@ std::string text_of(const Texts& row) {
   return text;
 }
 
+Options telling() {
+  Options options = TemporaryMirror::fast();
+  options.callbacks.log = [](LogLevel, std::string_view line) { MESSAGE(line); };
+  return options;
+}
+
 /// A device: its mirror and its syncer.
 struct Device {
-  TemporaryMirror mirror;
+  TemporaryMirror mirror{telling()};
   sync::SyncOptions options;
   std::unique_ptr<sync::Syncer> syncer;
   std::size_t rejected = 0;
@@ -49,9 +56,11 @@ struct Device {
   }
 };
 
-std::unique_ptr<Device> make_device(sync::Canonical& canonical, const Database& database, const std::string& name) {
+std::unique_ptr<Device> make_device(sync::Canonical& canonical, const Database& database,
+                                    const std::string& name) {
   const auto made = canonical.add_device(
-      {.name = name, .capabilities = {Capability::author, Capability::worker, Capability::service}});
+      {.name = name,
+       .capabilities = {Capability::author, Capability::worker, Capability::service}});
   REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().detail));
   auto device = std::make_unique<Device>();
   device->options.conninfo = database.conninfo();
@@ -83,9 +92,9 @@ std::string difference(Engine& engine, sync::Canonical& canonical) {
       std::sort(there->begin(), there->end());
       for (std::size_t i = 0; i < std::max(here.size(), there->size()); ++i) {
         if (i < here.size() && i < there->size() && here[i] == (*there)[i]) continue;
-        return std::string(table) + " of user " + user.text() + "\n  mirror:    " +
-               (i < here.size() ? text_of(here[i]) : "no row") + "\n  canonical: " +
-               (i < there->size() ? text_of((*there)[i]) : "no row");
+        return std::string(table) + " of user " + user.text() +
+               "\n  mirror:    " + (i < here.size() ? text_of(here[i]) : "no row") +
+               "\n  canonical: " + (i < there->size() ? text_of((*there)[i]) : "no row");
       }
     }
   }
@@ -130,12 +139,15 @@ void swarm(std::uint64_t seed, std::size_t operations, std::size_t devices_count
   }
   MESSAGE("seed ", seed, ": ", rejected, " operations were rejected");
   Session session = database.session();
-  for (const std::string& finding : session.ask("select explanation from tally.audit()")) CHECK_MESSAGE(false, finding);
+  for (const std::string& finding : session.ask("select explanation from tally.audit()"))
+    CHECK_MESSAGE(false, finding);
 }
 
 TEST_CASE("devices that work offline from each other are equal to canonical at rest") {
-  const auto operations = static_cast<std::size_t>(number_from_environment("TALLY_TEST_OPERATIONS", 400));
-  if (std::getenv("TALLY_TEST_SEED") != nullptr) return swarm(number_from_environment("TALLY_TEST_SEED", 1), operations, 3);
+  const auto operations =
+      static_cast<std::size_t>(number_from_environment("TALLY_TEST_OPERATIONS", 400));
+  if (std::getenv("TALLY_TEST_SEED") != nullptr)
+    return swarm(number_from_environment("TALLY_TEST_SEED", 1), operations, 3);
   swarm(1, operations, 1);
   for (std::uint64_t seed = 2; seed < 8; ++seed) swarm(seed, operations, 3);
 }

@@ -150,11 +150,13 @@ inline constexpr std::array codes{
             "An invariant did not hold; nothing was written. Reopen the mirror and run an audit."},
     CodeRow{Code::unauthorized, "unauthorized", CodeClass::failure,
             "Canonical does not know this token, or the device was revoked."},
-    CodeRow{Code::device_forked, "device_forked", CodeClass::failure,
-            "This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept."},
-    CodeRow{Code::history_lost, "history_lost", CodeClass::failure,
-            "Canonical is behind what this device has confirmed (restored from a backup?); an operator "
-            "decides."},
+    CodeRow{
+        Code::device_forked, "device_forked", CodeClass::failure,
+        "This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept."},
+    CodeRow{
+        Code::history_lost, "history_lost", CodeClass::failure,
+        "Canonical is behind what this device has confirmed (restored from a backup?); an operator "
+        "decides."},
     CodeRow{Code::protocol, "protocol", CodeClass::failure,
             "Canonical and this program do not understand each other; update the older one."},
 };

@@ -1,6 +1,6 @@
 #pragma once
-// The one seam for sync: what is to be pushed comes out of the mirror here, and what canonical answers
-// goes in. It knows no network; `tally::sync` is its user, and a host need not look at it.
+// The one seam for sync: what is to be pushed comes out of the mirror here, and what canonical
+// answers goes in. It knows no network; `tally::sync` is its user, and a host need not look at it.
 
 #include <cstdint>
 #include <memory>
@@ -23,9 +23,9 @@ struct Enrolment {
 /// How far a mirror and canonical have come, and how the last attempts went.
 struct LinkState {
   Enrolment enrolment;
-  std::int64_t acked = 0;   ///< The last operation whose verdict is here.
-  std::int64_t pending = 0;  ///< Operations behind it.
-  std::int64_t blocked = 0;  ///< Those of them that have no effect here any more.
+  std::int64_t acked = 0;     ///< The last operation whose verdict is here.
+  std::int64_t pending = 0;   ///< Operations behind it.
+  std::int64_t blocked = 0;   ///< Those of them that have no effect here any more.
   std::int64_t rejected = 0;  ///< Kept until they are dismissed or retried.
   std::optional<std::string> cursor{};
   std::optional<Timestamp> synced_at{};  ///< When canonical last answered.
@@ -52,12 +52,14 @@ struct Push {
 
 using Texts = std::vector<std::optional<std::string>>;
 
-/// What canonical says of one user. The rows are in an order in which each finds those it refers to.
+/// What canonical says of one user. The rows are in an order in which each finds those it refers
+/// to.
 struct PulledUser {
   Uuid user_id{};
   struct Row {
     std::string table;
-    Texts texts;  ///< The view's columns; of a job, then hold, reservation, lease, claim, device, activity.
+    Texts texts;  ///< The view's columns; of a job, then hold, reservation, lease, claim, device,
+                  ///< activity.
   };
   std::vector<Row> rows{};
   std::vector<std::pair<std::string, Uuid>> gone{};
@@ -93,8 +95,9 @@ struct PulledLease {
 struct Reply {
   std::int64_t acked = 0;  ///< The push's: a reply to another one than the latest is not taken.
   std::int64_t watermark = 0;
-  std::vector<PulledVerdict> verdicts{};  ///< Of the operations behind `acked`, in order, without gaps.
-  std::vector<PulledLease> leases{};      ///< All that the device has open.
+  std::vector<PulledVerdict>
+      verdicts{};                     ///< Of the operations behind `acked`, in order, without gaps.
+  std::vector<PulledLease> leases{};  ///< All that the device has open.
   std::vector<PulledUser> users{};
   std::string cursor;
 };
@@ -110,8 +113,9 @@ struct RejectedOperation {
 
 struct Taken {
   std::vector<RejectedOperation> rejected{};
-  std::vector<Uuid> changed{};   ///< Users whose rows canonical had otherwise.
-  std::vector<Uuid> diverged{};  ///< Users whose entries do not add up to what canonical says: to be fed anew.
+  std::vector<Uuid> changed{};  ///< Users whose rows canonical had otherwise.
+  std::vector<Uuid>
+      diverged{};  ///< Users whose entries do not add up to what canonical says: to be fed anew.
 };
 
 /// Thread-safe, like the engine that it is of and that must outlive it.
@@ -122,16 +126,16 @@ class TALLY_API Replica {
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
-  /// Whether this one syncs the mirror. One in all processes does, whichever asked first; when it goes,
-  /// however it goes, the next that asks does.
+  /// Whether this one syncs the mirror. One in all processes does, whichever asked first; when it
+  /// goes, however it goes, the next that asks does.
   Result<bool> lead() noexcept;
   void step_down() noexcept;
 
   /// Makes the mirror a device. What it did before is pushed like anything else. Refusals:
   /// already_exists (it is another device; enrol_anew is for that).
   Result<bool> enrol(const Enrolment& enrolment) noexcept;
-  /// A mirror that is forked becomes another device: what it has not pushed is kept as rejected, with
-  /// the code device_forked, for the host to retry.
+  /// A mirror that is forked becomes another device: what it has not pushed is kept as rejected,
+  /// with the code device_forked, for the host to retry.
   Result<bool> enrol_anew(const Enrolment& enrolment) noexcept;
 
   Result<std::optional<LinkState>> state() const noexcept;
@@ -139,9 +143,9 @@ class TALLY_API Replica {
   /// What to push next: at most so many operations and, but for one, bytes. It is on disk that they
   /// are on their way, in either durability, when this returns.
   Result<Push> next_push(std::size_t operations_max, std::size_t bytes_max) noexcept;
-  /// Takes an answer, whole or not at all: verdicts, rows, then what is still pending applied again.
-  /// Refusals: invalid_argument (a reply to another push than the latest, or not in the form that
-  /// canonical gives it), device_forked (canonical has judged more than this file holds).
+  /// Takes an answer, whole or not at all: verdicts, rows, then what is still pending applied
+  /// again. Refusals: invalid_argument (a reply to another push than the latest, or not in the form
+  /// that canonical gives it), device_forked (canonical has judged more than this file holds).
   Result<Taken> take(const Reply& reply) noexcept;
   /// The next push asks for everything from the start.
   Result<bool> forget_cursor() noexcept;

@@ -158,11 +158,12 @@ class TALLY_API Canonical {
   /// finding.
   Result<std::vector<Correction>> repair(const Uuid& user_id) noexcept;
 
-  /// A new device, and its token, of which canonical keeps only the hash. Refusals: invalid_argument,
-  /// user_not_found (no such user to be its scope).
+  /// A new device, and its token, of which canonical keeps only the hash. Refusals:
+  /// invalid_argument, user_not_found (no such user to be its scope).
   Result<DeviceToken> add_device(const NewDevice& device) noexcept;
   Result<std::vector<DeviceInfo>> devices() noexcept;
-  /// Ends its token, its claims and its leases. Failures: unauthorized (no such device, or ended before).
+  /// Ends its token, its claims and its leases. Failures: unauthorized (no such device, or ended
+  /// before).
   Result<bool> revoke_device(const Uuid& device_id) noexcept;
   /// Another token for the same device.
   Result<std::string> rotate_token(const Uuid& device_id) noexcept;

@@ -1,6 +1,6 @@
 #pragma once
-// A mirror kept equal to canonical: pushes what the mirror has pending, takes what canonical answers.
-// Nothing here blocks on the network, and no thread runs unless the host asks for one.
+// A mirror kept equal to canonical: pushes what the mirror has pending, takes what canonical
+// answers. Nothing here blocks on the network, and no thread runs unless the host asks for one.
 //
 //   tally::sync::Syncer syncer(engine, {.conninfo = "postgresql://…", .token = token});
 //   syncer.run_until_synced(std::chrono::seconds(30));   // or step() from a loop, or start()
@@ -22,21 +22,22 @@ namespace tally::sync {
 enum class ErrorClass : std::uint8_t {
   none,
   transient,       ///< Tried again, later and later.
-  authentication,  ///< Paused until the host gives another token or calls resume(); the queue is kept.
-  protocol,        ///< Stopped: the halves do not understand each other, or an operator has to decide.
-  local,           ///< The mirror's own trouble (busy, disk full); no operation is blamed for it.
+  authentication,  ///< Paused until the host gives another token or calls resume(); the queue is
+                   ///< kept.
+  protocol,  ///< Stopped: the halves do not understand each other, or an operator has to decide.
+  local,     ///< The mirror's own trouble (busy, disk full); no operation is blamed for it.
 };
 TALLY_API std::string_view name_of(ErrorClass error_class) noexcept;
 
 enum class SyncState : std::uint8_t {
-  standby,     ///< Another process syncs this mirror.
+  standby,  ///< Another process syncs this mirror.
   connecting,
-  syncing,     ///< A call is on its way.
-  synced,      ///< Nothing pending, blocked or rejected, and all was pulled.
-  idle,        ///< All was pushed and pulled, and something is rejected.
-  waiting,     ///< For the next attempt after a transient or local error.
-  paused,      ///< After an authentication error.
-  stopped,     ///< After a protocol error.
+  syncing,  ///< A call is on its way.
+  synced,   ///< Nothing pending, blocked or rejected, and all was pulled.
+  idle,     ///< All was pushed and pulled, and something is rejected.
+  waiting,  ///< For the next attempt after a transient or local error.
+  paused,   ///< After an authentication error.
+  stopped,  ///< After a protocol error.
 };
 TALLY_API std::string_view name_of(SyncState state) noexcept;
 
@@ -45,7 +46,8 @@ struct SyncCallbacks {
   std::function<void(const RejectedOperation&)> rejected{};
   std::function<void(std::int64_t acked, std::int64_t pending)> progress{};
   std::function<void(SyncState, ErrorClass, std::string_view error)> state{};
-  /// A user's rows were not canonical's, found by a count, a balance or a digest; they are fed anew.
+  /// A user's rows were not canonical's, found by a count, a balance or a digest; they are fed
+  /// anew.
   std::function<void(const Uuid& user_id)> diverged{};
 };
 
@@ -61,7 +63,8 @@ struct SyncOptions {
   std::chrono::milliseconds poll_interval{2'000};
   /// A call without an answer for so long is given up, and made again.
   std::chrono::milliseconds call_timeout{60'000};
-  /// After the k-th transient error in a row: a random time up to the least of cap and base times 2^k.
+  /// After the k-th transient error in a row: a random time up to the least of cap and base times
+  /// 2^k.
   std::chrono::milliseconds backoff_base{250};
   std::chrono::milliseconds backoff_cap{60'000};
   /// Every so many calls without anything to do a user's digest is compared.
@@ -85,12 +88,12 @@ class TALLY_API Syncer {
   Syncer(Syncer&&) noexcept;
   ~Syncer();
 
-  /// Does what can be done without waiting for the network, and says what to wait for. Commits to the
-  /// mirror's file happen in here. One reply is taken whole or not at all.
+  /// Does what can be done without waiting for the network, and says what to wait for. Commits to
+  /// the mirror's file happen in here. One reply is taken whole or not at all.
   Wait step() noexcept;
   /// step() until everything is pushed and pulled, or the time is over. ok: `synced` or `idle`.
-  /// Failures: busy (another process syncs this mirror), unreachable (the time was over), unauthorized,
-  /// device_forked, history_lost, protocol, and the mirror's own.
+  /// Failures: busy (another process syncs this mirror), unreachable (the time was over),
+  /// unauthorized, device_forked, history_lost, protocol, and the mirror's own.
   Result<SyncState> run_until_synced(std::chrono::milliseconds timeout) noexcept;
   /// The same for as long as stop() is not called, on a thread of its own.
   void start();
@@ -100,7 +103,8 @@ class TALLY_API Syncer {
   void resume(std::string token);
   /// The next job for a worker, claimed for so many seconds, in one call; none where there is none.
   /// Failures as run_until_synced.
-  Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s, std::chrono::milliseconds timeout) noexcept;
+  Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s,
+                                         std::chrono::milliseconds timeout) noexcept;
   /// Compares the user's digest with canonical's, once everything is pushed and pulled. Failures as
   /// run_until_synced.
   Result<bool> verify(const Uuid& user_id, std::chrono::milliseconds timeout) noexcept;
