@@ -477,11 +477,11 @@ begin
       for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
         i := inner_operations[k];
         i.envelope := o.envelope;
-        v_place := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':([0-9a-f-]{36})');
+        v_place := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:,|$)');
         i.lease := v_place::uuid;
         inner_operations[k] := i;
       end loop;
-    elsif p_leases[n] <> '' then
+    elsif p_leases[n] ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
       o.lease := p_leases[n]::uuid;
     end if;
     operations[n] := o;
