@@ -6,126 +6,17 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cstdlib>
-#include <random>
 
 #include "model/trace_generator.hpp"
-#include "support/database.hpp"
-#include "support/fixture.hpp"
-#include "tally/syncer.hpp"
+#include "sync/device.hpp"
 
 namespace tally::test {
 namespace {
 
-constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
-constexpr std::chrono::seconds patience{30};
-
 std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-using Texts = std::vector<std::optional<std::string>>;
-
-std::string text_of(const Texts& row) {
-  std::string text;
-  for (const auto& column : row) text += (column ? *column : "NULL") + " | ";
-  return text;
-}
-
-Options telling(SpendPolicy policy) {
-  Options options = TemporaryMirror::fast();
-  options.spend_policy = policy;
-  options.callbacks.log = [](LogLevel, std::string_view line) { MESSAGE(line); };
-  return options;
-}
-
-struct Kind {
-  std::vector<Capability> capabilities{Capability::author, Capability::worker, Capability::service};
-  std::optional<Uuid> scope{};
-  SpendPolicy policy = SpendPolicy::optimistic;
-  bool is_full() const { return capabilities != std::vector{Capability::worker}; }
-};
-
-/// A device: its mirror and its syncer.
-struct Device {
-  Device(sync::Canonical& canonical, const Database& database, Kind of_kind)
-      : kind(std::move(of_kind)), mirror(telling(kind.policy)) {
-    const auto made = canonical.add_device(
-        {.name = "device", .capabilities = kind.capabilities, .scope = kind.scope});
-    REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().detail));
-    options.conninfo = database.conninfo();
-    options.token = made->token;
-    options.backoff_base = std::chrono::milliseconds{5};
-    options.callbacks.rejected = [this](const RejectedOperation& operation) {
-      ++rejected;
-      // I11: what was drawn on a lease that the device has does not bounce.
-      const bool bounced = operation.code == Code::insufficient_credits || operation.code == Code::lease_reclaimed;
-      if (operation.command.lease && bounced) ++bounces;
-    };
-    options.callbacks.diverged = [this](const Uuid&) { ++diverged; };
-    connect();
-  }
-
-  void connect() { syncer = std::make_unique<sync::Syncer>(mirror.engine(), options); }
-  void sync() {
-    const auto done = syncer->run_until_synced(patience);
-    REQUIRE_MESSAGE(done.has_value(), (done ? "" : done.error().detail));
-  }
-  /// The process ends, at whatever it is doing, with a call of its on its way or not.
-  void restart(std::mt19937_64& random) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 30'000);
-    while (std::chrono::steady_clock::now() < until) syncer->step();
-    syncer.reset();
-    mirror.reopen();
-    connect();
-  }
-
-  Kind kind;
-  TemporaryMirror mirror;
-  sync::SyncOptions options{};
-  std::unique_ptr<sync::Syncer> syncer{};
-  std::size_t rejected = 0;
-  std::size_t bounces = 0;
-  std::size_t diverged = 0;
-};
-
-/// The first difference between what a mirror shows and what canonical has of what it is fed, in words.
-std::string difference(Device& device, sync::Canonical& canonical) {
-  const auto users = canonical.users();
-  REQUIRE(users.has_value());
-  for (const Uuid& user : *users) {
-    if (device.kind.scope && *device.kind.scope != user) continue;
-    for (const char* table : tables) {
-      const std::string name = table;
-      if (!device.kind.is_full() && (name == "profiles" || name == "draft_prompts")) continue;
-      auto there = canonical.rows(table, user);
-      REQUIRE(there.has_value());
-      const auto viewed = device.mirror->rows(table, user);
-      REQUIRE(viewed.has_value());
-      std::vector<Texts> here;
-      for (const ViewRow& row : *viewed) {
-        Texts texts;
-        for (const auto& [column, text] : row) texts.push_back(text);
-        here.push_back(std::move(texts));
-      }
-      std::sort(here.begin(), here.end());
-      std::sort(there->begin(), there->end());
-      for (std::size_t i = 0; i < std::max(here.size(), there->size()); ++i) {
-        if (i < here.size() && i < there->size() && here[i] == (*there)[i]) continue;
-        return name + " of user " + user.text() + "\n  mirror:    " +
-               (i < here.size() ? text_of(here[i]) : "no row") + "\n  canonical: " +
-               (i < there->size() ? text_of((*there)[i]) : "no row");
-      }
-    }
-    if (!device.kind.is_full()) continue;
-    const auto equal = device.syncer->verify(user, patience);
-    REQUIRE(equal.has_value());
-    if (!*equal) return "the digests of user " + user.text();
-  }
-  return {};
 }
 
 /// Sees every committed balance from inside the database.

@@ -1,0 +1,404 @@
+// What sync promises, one promise a case, with a real PostgreSQL.
+
+#include <filesystem>
+
+#include "sync/device.hpp"
+
+namespace tally::test {
+namespace {
+
+/// A canonical with user u1, project p1 and jobs j1 to j4, and so many credits.
+struct World {
+  Database database{};
+  std::optional<sync::Canonical> canonical{};
+  Session session;
+  LineMaker lines{};
+
+  explicit World(int credits = 10) : session(make()) {
+    apply("create_user user_id=u1 email=ann@x");
+    if (credits > 10) apply("add_credits user_id=u1 amount=" + std::to_string(credits - 10) + " type=grant");
+    apply("create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1");
+    for (int n = 1; n <= 4; ++n) apply("create_job job_id=j" + std::to_string(n) + " project_id=p1 user_id=u1");
+  }
+  std::string make() {
+    database.migrate();
+    auto connected = sync::Canonical::connect(database.conninfo());
+    REQUIRE(connected.has_value());
+    canonical.emplace(std::move(connected).value());
+    return database.conninfo();
+  }
+  /// Straight on canonical, as a trace.
+  std::string apply(const std::string& line) {
+    const std::vector<std::string> one{lines.line(line)};
+    const auto verdicts = canonical->apply(one);
+    REQUIRE_MESSAGE(verdicts.has_value(), (verdicts ? "" : verdicts.error().detail));
+    return std::string(name_of(verdicts->front().code));
+  }
+  std::unique_ptr<Device> device(std::vector<Capability> capabilities = {Capability::author, Capability::worker},
+                                 SpendPolicy policy = SpendPolicy::optimistic) {
+    auto made = std::make_unique<Device>(*canonical, database, Kind{std::move(capabilities), user_id(1), policy});
+    made->mirror.lines = lines;  // Ids and times that no other device has are the caller's.
+    made->sync();
+    return made;
+  }
+  std::int64_t balance() { return std::stoll(session.ask_one("select get_credit_balance('" + user_id(1).text() + "')")); }
+  std::vector<std::string> notes() {
+    return session.ask("select coalesce(note, type) || ' ' || amount from credit_ledger order by seq");
+  }
+  void check_whole() {
+    for (const std::string& finding : session.ask("select explanation from tally.audit()")) CHECK_MESSAGE(false, finding);
+  }
+};
+
+/// Applies a line to a device; op_ids differ between devices by their letter.
+std::string apply(Device& device, char letter, int n, const std::string& line) {
+  return device.mirror.apply(line + " op_id=" + letter + std::to_string(n));
+}
+
+std::vector<std::string> rejected_codes(Device& device) {
+  sync::Syncer& syncer = *device.syncer;
+  (void)syncer;
+  Replica replica(device.mirror.engine());
+  const auto rejected = replica.rejected();
+  REQUIRE(rejected.has_value());
+  std::vector<std::string> codes;
+  for (const RejectedOperation& operation : *rejected)
+    codes.push_back(std::string(row_of(operation.command.operation).name) + " " + std::string(name_of(operation.code)));
+  return codes;
+}
+
+TEST_CASE("I9: of two devices that spend the same credits offline one is told, and what depended on it with it") {
+  World world;
+  auto first = world.device();
+  auto second = world.device();
+  CHECK(apply(*first, 'f', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok 2"));
+  CHECK(apply(*second, 's', 1, "reserve_credits user_id=u1 job_id=j2 amount=8").starts_with("ok 2"));
+  CHECK(apply(*second, 's', 2, "advance_job job_id=j2 to=QUEUED").starts_with("ok"));
+  CHECK(apply(*second, 's', 3, "create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A").starts_with("ok"));
+  first->sync();
+  second->sync();
+  CHECK(rejected_codes(*first).empty());
+  CHECK(rejected_codes(*second) == std::vector<std::string>{"reserve_credits insufficient_credits",
+                                                            "advance_job stale_reservation"});
+  CHECK(second->rejected == 2);
+  CHECK(second->mirror.balance() == 2);
+  CHECK(difference(*second, *world.canonical) == "");
+  first->sync();
+  CHECK(difference(*first, *world.canonical) == "");
+  world.check_whole();
+
+  // Retried once there is enough: it means the job as it is then.
+  world.apply("add_credits user_id=u1 amount=20 type=grant");
+  second->sync();
+  Replica replica(second->mirror.engine());
+  CHECK(replica.retry(replica.rejected()->at(0).number).has_value());
+  CHECK(replica.retry(replica.rejected()->at(0).number).has_value());
+  CHECK(replica.rejected()->empty());
+  second->sync();
+  CHECK(rejected_codes(*second).empty());
+  CHECK(world.session.ask_one("select status from jobs where id = '" + job_id(2).text() + "'") == "QUEUED");
+  CHECK(difference(*second, *world.canonical) == "");
+}
+
+TEST_CASE("I8: what the web writes plainly arrives, and what it deletes goes") {
+  World world;
+  auto device = world.device();
+  CHECK(difference(*device, *world.canonical) == "");
+  world.session.ask("update projects set title = 'Other'; update jobs set status_message = 'm' where id = '" +
+                    job_id(1).text() + "'; insert into credit_ledger (user_id, type, amount) values ('" +
+                    user_id(1).text() + "', 'purchase', 7); delete from jobs where id = '" + job_id(2).text() +
+                    "'; insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" +
+                    user_id(1).text() + "', 'p'); update auth.users set email = 'new@x'");
+  world.session.ask("insert into assets (job_id, type, url, storage_path) values ('" + job_id(3).text() +
+                    "', 'video', 'u', 's')");
+  device->sync();
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(device->mirror.balance() == 17);
+  world.session.ask("delete from assets; delete from draft_prompts; delete from projects");
+  device->sync();
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(device->mirror->jobs(user_id(1))->empty());
+}
+
+TEST_CASE("a pending operation that no longer applies is blocked, keeps its place, and canonical's verdict decides") {
+  World world;
+  auto device = world.device();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok"));
+  CHECK(apply(*device, 'd', 2, "advance_job job_id=j1 to=QUEUED").starts_with("ok"));
+  world.apply("expire_credits user_id=u1 amount=5");
+  device->options.operations_max = 1;
+  device->connect();
+  std::size_t blocked = 0;
+  device->options.callbacks.progress = [&](std::int64_t, std::int64_t) {
+    Replica replica(device->mirror.engine());
+    blocked = std::max(blocked, static_cast<std::size_t>((*replica.state())->blocked));
+  };
+  device->connect();
+  device->sync();
+  CHECK(blocked == 1);
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits insufficient_credits", "advance_job stale_reservation"});
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("I6: an operation that another device had applied before is ok, once") {
+  World world(30);
+  auto first = world.device();
+  auto second = world.device();
+  const std::string line = "reserve_credits user_id=u1 job_id=j1 amount=8 op_id=x1 at=\"2026-01-18T00:10:00.000000Z\"";
+  CHECK(first->mirror.apply(line).starts_with("ok"));
+  CHECK(second->mirror.apply(line).starts_with("ok"));
+  first->sync();
+  second->sync();
+  CHECK(world.balance() == 22);
+  CHECK(second->mirror.balance() == 22);
+  CHECK(rejected_codes(*second).empty());
+  CHECK(difference(*second, *world.canonical) == "");
+  CHECK(second->mirror.apply(line).starts_with("ok"));
+}
+
+// ---- leases --------------------------------------------------------------------------------------
+
+TEST_CASE("I11: what is drawn on a lease never bounces, whatever else is spent meanwhile") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=5").starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 2, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  device->sync();
+  CHECK(world.balance() == 30);
+  // All that is left goes elsewhere.
+  CHECK(world.apply("expire_credits user_id=u1 amount=30") == "ok");
+  CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j1 amount=12").starts_with("ok"));
+  CHECK(apply(*device, 'd', 4, "reserve_credits user_id=u1 job_id=j2 amount=12").starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 5, "finalize_job_credits job_id=j1 final_cost=15").starts_with("ok"));
+  CHECK(apply(*device, 'd', 6, "reserve_credits user_id=u1 job_id=j2 amount=5").starts_with("ok"));
+  CHECK(apply(*device, 'd', 7, "release_job_credits job_id=j2").starts_with("ok"));
+  // What came back is drawn on again only when canonical has shown it in the lease.
+  CHECK(apply(*device, 'd', 8, "reserve_credits user_id=u1 job_id=j3 amount=5").starts_with("insufficient_credits"));
+  device->sync();
+  CHECK(rejected_codes(*device).empty());
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(world.notes() ==
+        std::vector<std::string>{
+            "Welcome bonus: 10 trial credits 10", "grant 40", "Leased to device -20", "expire -30",
+            "Drawn from lease 12", "Reserved for job -12", "Drawn from lease 3", "Reservation converted to usage 12",
+            "Video generation -15", "Drawn from lease 5", "Reserved for job -5", "Job failed - credits released 5",
+            "Back to lease -5"});
+  CHECK(apply(*device, 'd', 9, "reserve_credits user_id=u1 job_id=j3 amount=5").starts_with("ok"));
+  // Returned: from the call on nothing is drawn.
+  CHECK(apply(*device, 'd', 10, "fail_job job_id=j3 error_code=E").starts_with("ok"));
+  CHECK(apply(*device, 'd', 11, "return_lease lease_id=l1").starts_with("ok"));
+  CHECK(apply(*device, 'd', 12, "reserve_credits user_id=u1 job_id=j4 amount=1").starts_with("insufficient_credits"));
+  device->sync();
+  CHECK(world.balance() == 5);
+  CHECK(rejected_codes(*device).empty());
+  CHECK(difference(*device, *world.canonical) == "");
+  world.check_whole();
+}
+
+TEST_CASE("what is pushed after a lease was written off is judged against the balance") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  device->sync();
+  CHECK(apply(*device, 'd', 2, "reserve_credits user_id=u1 job_id=j1 amount=12").starts_with("ok"));
+  CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j2 amount=8").starts_with("ok"));
+  CHECK(world.canonical->write_off(id('l', 1))->value == 20);
+  CHECK(world.apply("expire_credits user_id=u1 amount=35") == "ok");
+  device->sync();
+  CHECK(world.balance() == 3);
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits lease_reclaimed"});
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(!world.canonical->write_off(id('l', 1)).has_value());
+  world.check_whole();
+}
+
+// ---- copies --------------------------------------------------------------------------------------
+
+/// The mirror's file as it is, put aside; and back.
+void copy_mirror(TemporaryMirror& mirror, const std::string& from, const std::string& to) {
+  mirror.close();
+  for (const char* end : {"", "-wal", "-shm"}) {
+    const std::filesystem::path source = mirror.path().string() + from + end;
+    const std::filesystem::path target = mirror.path().string() + to + end;
+    std::filesystem::remove(target);
+    if (std::filesystem::exists(source)) std::filesystem::copy_file(source, target);
+  }
+  mirror.open();
+}
+
+Code sync_failure(Device& device) {
+  const auto done = device.syncer->run_until_synced(std::chrono::seconds(5));
+  return done ? Code::ok : done.error().code;
+}
+
+TEST_CASE("a mirror that was restored from a copy is found out, spends nothing twice, and is enrolled anew") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  device->sync();
+  device->syncer.reset();
+  copy_mirror(device->mirror, "", ".copy");
+  device->connect();
+  CHECK(apply(*device, 'd', 2, "reserve_credits user_id=u1 job_id=j1 amount=20").starts_with("ok"));
+  device->sync();
+  const std::int64_t before = world.balance();
+
+  device->syncer.reset();
+  copy_mirror(device->mirror, ".copy", "");
+  device->connect();
+  CHECK(apply(*device, 'e', 2, "reserve_credits user_id=u1 job_id=j2 amount=20").starts_with("ok"));
+  CHECK(sync_failure(*device) == Code::device_forked);
+  CHECK(world.balance() == before);
+  world.check_whole();
+
+  // Anew: what it had not pushed is kept for the host.
+  Replica replica(device->mirror.engine());
+  const auto made = world.canonical->add_device(
+      {.name = "again", .capabilities = device->kind.capabilities, .scope = device->kind.scope});
+  REQUIRE(made.has_value());
+  CHECK(replica.enrol_anew({made->device_id, device->kind.capabilities, device->kind.scope}).has_value());
+  device->options.token = made->token;
+  device->syncer.reset();
+  device->mirror.reopen();
+  device->connect();
+  device->sync();
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits device_forked"});
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("an old copy without anything to push is found out, too") {
+  World world;
+  auto device = world.device();
+  device->syncer.reset();
+  copy_mirror(device->mirror, "", ".copy");
+  device->connect();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  device->sync();
+  device->syncer->run_until_synced(patience).value();
+  device->syncer.reset();
+  copy_mirror(device->mirror, ".copy", "");
+  device->connect();
+  CHECK(sync_failure(*device) == Code::device_forked);
+}
+
+TEST_CASE("a canonical that is behind what a device has confirmed is not pushed to") {
+  World world;
+  auto device = world.device();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  device->sync();
+  // As after a restored backup.
+  world.session.ask("update tally_sync.devices set watermark = 0, confirmed = 0, chain = '', confirmed_chain = ''");
+  CHECK(sync_failure(*device) == Code::history_lost);
+}
+
+// ---- devices -------------------------------------------------------------------------------------
+
+TEST_CASE("a token that is unknown or ended pauses, and the queue is kept") {
+  World world;
+  auto device = world.device();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  const std::string token = device->options.token;
+  device->options.token = "tally_nonsense";
+  device->connect();
+  CHECK(sync_failure(*device) == Code::unauthorized);
+  CHECK(device->mirror->pending_operations().value() == 1);
+  CHECK(device->syncer->step().state == sync::SyncState::paused);
+  device->syncer->resume(token);
+  device->sync();
+  CHECK(world.balance() == 8);
+  Replica replica(device->mirror.engine());
+  CHECK(world.canonical->revoke_device((*replica.state())->enrolment.device_id).has_value());
+  CHECK(sync_failure(*device) == Code::unauthorized);
+}
+
+TEST_CASE("a worker is fed no address, profile or draft, and may do a worker's work alone") {
+  World world(50);
+  world.session.ask("insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" + user_id(1).text() + "', 'p')");
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=10") == "ok");
+  CHECK(world.apply("advance_job job_id=j1 to=QUEUED") == "ok");
+  auto device = world.device({Capability::worker});
+  CHECK(query(device->mirror.path(), "select count(*) from profiles") == std::vector<std::string>{"0"});
+  CHECK(query(device->mirror.path(), "select count(*) from draft_prompts") == std::vector<std::string>{"0"});
+  CHECK(query(device->mirror.path(), "select coalesce(email, 'none') from users") == std::vector<std::string>{"none"});
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j2 amount=1").starts_with("not_permitted"));
+  CHECK(apply(*device, 'd', 2, "advance_job job_id=j1 to=SCRIPTING").starts_with("ok"));
+  CHECK(apply(*device, 'd', 3, "finalize_job_credits job_id=j1 final_cost=11").starts_with("not_permitted"));
+  CHECK(apply(*device, 'd', 4, "finalize_job_credits job_id=j1 final_cost=10").starts_with("ok"));
+  CHECK(apply(*device, 'd', 5, "sweep grace=1").starts_with("not_permitted"));
+  device->sync();
+  CHECK(rejected_codes(*device).empty());
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("a claim keeps other devices from a job until it ends") {
+  World world(50);
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=10") == "ok");
+  CHECK(world.apply("advance_job job_id=j1 to=QUEUED") == "ok");
+  auto first = world.device();
+  auto second = world.device();
+  const auto claimed = first->syncer->claim_next(1'000, patience);
+  REQUIRE(claimed.has_value());
+  CHECK(*claimed == job_id(1));
+  CHECK(!second->syncer->claim_next(1'000, patience)->has_value());
+  const std::string now = " at=\"" + Timestamp{std::chrono::duration_cast<std::chrono::microseconds>(
+                                                 std::chrono::system_clock::now().time_since_epoch())
+                                                 .count()}
+                                       .text() +
+                          "\"";
+  second->sync();
+  CHECK(apply(*second, 's', 1, "advance_job job_id=j1 to=SCRIPTING" + now).starts_with("not_claim_holder"));
+  first->sync();
+  CHECK(apply(*first, 'f', 1, "advance_job job_id=j1 to=SCRIPTING" + now).starts_with("ok"));
+  CHECK(apply(*first, 'f', 2, "drop_claim job_id=j1" + now).starts_with("ok"));
+  first->sync();
+  second->sync();
+  CHECK(apply(*second, 's', 2, "advance_job job_id=j1 to=VOICE_GEN" + now).starts_with("ok"));
+  second->sync();
+  CHECK(rejected_codes(*first).empty());
+  CHECK(rejected_codes(*second).empty());
+  CHECK(difference(*second, *world.canonical) == "");
+}
+
+TEST_CASE("a mirror that worked before it was enrolled pushes what it did") {
+  World world;
+  auto device = std::make_unique<Device>(*world.canonical, world.database, Kind{});
+  CHECK(apply(*device, 'd', 1, "create_user user_id=u2 email=bob@x").starts_with("ok"));
+  CHECK(apply(*device, 'd', 2, "create_user user_id=u3 email=ann@x").starts_with("ok"));
+  CHECK(apply(*device, 'd', 3, "add_credits user_id=u3 amount=5 type=grant").starts_with("ok"));
+  device->sync();
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"create_user user_exists", "add_credits user_not_found"});
+  CHECK(!device->mirror->balance(user_id(3)).has_value());
+  CHECK(device->mirror.balance(2) == 10);
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("a mirror that differs from canonical is found by its digest, and fed anew") {
+  World world;
+  auto device = world.device();
+  device->mirror.close();
+  tamper(device->mirror.path(), "update tally_project set title = 'Forged'; update tally_profile set display_name = 'x'");
+  device->mirror.open();
+  device->connect();
+  CHECK(!device->syncer->verify(user_id(1), patience).value());
+  CHECK(device->diverged == 1);
+  device->sync();
+  CHECK(device->syncer->verify(user_id(1), patience).value());
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("the status never says synced while something is pending or rejected") {
+  World world;
+  auto device = world.device();
+  CHECK(device->syncer->run_until_synced(patience).value() == sync::SyncState::synced);
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok"));
+  CHECK(device->syncer->step().state != sync::SyncState::synced);
+  world.apply("expire_credits user_id=u1 amount=5");
+  CHECK(device->syncer->run_until_synced(patience).value() == sync::SyncState::idle);
+  Replica replica(device->mirror.engine());
+  CHECK(replica.dismiss(replica.rejected()->at(0).number).has_value());
+  CHECK(!replica.dismiss(77).has_value());
+  CHECK(device->syncer->run_until_synced(patience).value() == sync::SyncState::synced);
+}
+
+}  // namespace
+}  // namespace tally::test
