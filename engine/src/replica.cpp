@@ -464,7 +464,7 @@ class Intake {
       row.raw_user_meta_data = pulled.state->meta;
     }
     if (pulled.state->since == 0 && pulled.state->since_entries == 0) wipe(u, user);
-    for (const auto& [table, id] : pulled.gone) erase(table, id);
+    for (const auto& [table, id] : pulled.gone) erase(u, table, id);
     std::set<std::int64_t> jobs;
     std::set<std::int64_t> with_steps;
     for (const PulledUser::Row& row : pulled.rows) {
@@ -547,17 +547,30 @@ class Intake {
     return key;
   }
 
-  void erase(const std::string& table, const Uuid& id) {
+  /// What went, where it is the user's: the id may be another's by now.
+  void erase(std::int64_t u, const std::string& table, const Uuid& id) {
     const auto erase_from = [&](auto& rows) {
-      if (const auto key = rows.find_id(id)) rows.erase(*key);
+      if (const auto key = rows.find_id(id); key && rows.get(*key).u == u) rows.erase(*key);
     };
     if (table == "projects") erase_from(store_.projects);
     if (table == "voice_profiles") erase_from(store_.voice_profiles);
     if (table == "draft_prompts") erase_from(store_.drafts);
-    if (table == "assets") erase_from(store_.assets);
-    if (table == "jobs") {
-      if (const auto j = store_.jobs.find_id(folded(id))) delete_job(store_, *j);
+    if (table == "assets") {
+      const auto a = store_.assets.find_id(id);
+      if (a && store_.jobs.get(store_.assets.get(*a).j).u == u) store_.assets.erase(*a);
     }
+    if (table != "jobs" && table != "job_steps") return;
+    const auto j = store_.jobs.find_id(folded(id));
+    if (!j || store_.jobs.get(*j).u != u) return;
+    if (table == "jobs") {
+      delete_job(store_, *j);
+      return;
+    }
+    for (int order = 1; order <= step_count; ++order) store_.steps.erase(step_key(*j, order));
+    JobLinkRow link;
+    if (const JobLinkRow* had = store_.job_links.find(*j)) link = *had;
+    link.steps = 0;
+    put_link(*j, link);
   }
 
   void take_profile(std::int64_t u, Columns& in) {

@@ -343,8 +343,9 @@ $$;
 
 -- Jobs as operations find them -------------------------------------------------------------------
 
--- Locks the rows of those of these jobs that exist, in the order of ids, and answers with their ids.
-create or replace function tally.lock_jobs(ids uuid[])
+-- Locks the rows of those of these jobs that exist and are one of the owners' (null: anybody's), in the order
+-- of ids, and answers with their ids.
+create or replace function tally.lock_jobs(ids uuid[], owners uuid[] default null)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -353,7 +354,8 @@ declare
   v_id uuid;
   v_locked uuid[] := array[]::uuid[];
 begin
-  for v_id in select b.id from public.jobs b where b.id = any (ids) order by b.id for no key update loop
+  for v_id in select b.id from public.jobs b
+               where b.id = any (ids) and (owners is null or b.user_id = any (owners)) order by b.id for no key update loop
     v_locked := v_locked || v_id;
   end loop;
   return v_locked;
@@ -1319,7 +1321,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when w.device_id is null then o.op in ('lease_credits', 'return_lease')
-    when o.op = 'sweep' then true
+    when o.op in ('sweep', 'purge_expired_drafts') then true
     when o.op = 'batch' then false
     when o.op = 'advance_job' and o.fields is null then not (w.capabilities && array['author', 'worker'])
     when o.op = 'advance_job' then not ((case when o.fields ->> 'to' = 'QUEUED' then 'author' else 'worker' end) = any (w.capabilities))
@@ -1337,7 +1339,7 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when o.capability = 'worker' and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
+    when o.capability = 'worker' and 'worker' = any (w.capabilities) and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
          and tally.claim_time(o, w) < j.claim_until and j.claim_device is distinct from w.device_id
          and not (o.op = 'advance_job' and o.fields ->> 'to' = 'QUEUED')
          and not (o.op = 'fail_job' and 'author' = any (w.capabilities) and j.status in ('PENDING', 'QUEUED'))
@@ -1365,7 +1367,8 @@ begin
   select * into p from tally.applied_operations t
    where t.op_id = o.op_id
      and ((not v_job_is_gone and t.user_id = coalesce(p_user, tally.no_user()))
-          or (v_any_user and t.operation = o.op and t.fingerprint = o.fingerprint))
+          or (v_any_user and t.operation = o.op and t.fingerprint = o.fingerprint
+              and (o.envelope is null or t.user_id = o.envelope)))
    order by t.fingerprint = o.fingerprint desc limit 1;
   if found then
     r.result := case when p.operation = o.op and p.fingerprint = o.fingerprint then 'ok' else 'operation_conflict' end;
@@ -1407,6 +1410,7 @@ begin
         continue when not found;
       end if;
     end if;
+    continue when not o.has_user and o.envelope is not null and v_user is distinct from o.envelope;
     if v_any and v_user is distinct from user_id then
       agree := false;
       user_id := null;
@@ -1517,6 +1521,7 @@ declare
   v_user uuid;
   v_user_n integer;
   v_agree boolean;
+  v_is_foreign boolean;
   -- What is still to be written.
   v_changed boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
   v_entries tally.entry[] := array[]::tally.entry[];
@@ -1536,6 +1541,7 @@ begin
     j := jobs[o.job_n];
     v_user := null;
     v_user_n := null;
+    v_is_foreign := false;
     if o.op = 'batch' then
       v_batch := inner_operations[o.inner_first : o.inner_first + o.inner_count - 1];
       select b.user_id, b.user_n, b.agree into v_user, v_user_n, v_agree from tally.batch_user(v_batch, jobs) b;
@@ -1553,6 +1559,7 @@ begin
       -- A row of another user does not exist for what a device pushed.
       if v_user is distinct from o.envelope then
         v_user_n := null;
+        v_is_foreign := o.has_user and o.user_id is not null;
       end if;
       if j.user_id is distinct from o.envelope then
         j := null;
@@ -1564,7 +1571,7 @@ begin
     r := null;
     if tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
-    elsif o.seen then
+    elsif o.seen and not v_is_foreign then
       perform tally.write('{}', '{}', v_applied);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
@@ -1573,6 +1580,12 @@ begin
     if r.result is null then
       r.result := case
         when o.error is not null then o.error
+        when v_is_foreign then case
+          when o.op = 'create_user' then 'not_permitted'
+          when o.op in ('create_job', 'delete_project') then 'project_not_found'
+          when o.op = 'reserve_credits' then 'job_not_found'
+          when o.op = 'update_draft' then 'draft_not_found'
+          else 'user_not_found' end
         when not o.has_job or o.op = 'create_job' then null
         when j.id is null then 'job_not_found'
       end;
@@ -1648,7 +1661,7 @@ begin
             end;
         end case;
 
-        if r.result <> 'ok' and a.user_id is null and o.op <> 'batch' then
+        if r.result <> 'ok' and a.user_id is null and o.op <> 'batch' and not v_is_foreign then
           -- No account was locked, so the same operation may have come first while this one waited.
           r_before := tally.seen_before(v_user, o);
           if r_before.result is not null then
@@ -1777,6 +1790,8 @@ as $$
 declare
   v_all tally.op[] := operations || inner_operations;
   v_seen uuid[];
+  -- What a device pushes concerns the users of its envelopes: nobody else is locked, or there.
+  v_owners uuid[] := case when w.device_id is not null then array(select distinct o.envelope from unnest(operations) o where o.envelope is not null) end;
   v_job_ids uuid[];
   v_projects uuid[];
   v_locked uuid[];
@@ -1800,14 +1815,15 @@ begin
   v_projects := array(
     select (o.fields ->> 'project_id')::uuid from unnest(v_all) o where o.op = 'create_job' and o.error is null order by 1);
   if cardinality(v_projects) > 0 then
-    perform from public.projects p where p.id = any (v_projects) order by p.id for key share;
+    perform from public.projects p
+      where p.id = any (v_projects) and (v_owners is null or p.user_id = any (v_owners)) order by p.id for key share;
   end if;
   loop
-    v_locked := tally.lock_jobs(v_job_ids);
+    v_locked := tally.lock_jobs(v_job_ids, v_owners);
     v_users := array(
       select p_user where p_user is not null
       union
-      select o.user_id from unnest(v_all) o where o.user_id is not null
+      select o.user_id from unnest(v_all) o where o.user_id is not null and (v_owners is null or o.user_id = any (v_owners))
       union
       select b.user_id from public.jobs b where b.id = any (v_locked)
       order by 1);
@@ -1818,8 +1834,14 @@ begin
     -- Again where one of the jobs was made while this call waited: nothing of it is locked yet.
     exit when cardinality(v_locked) = cardinality(v_job_ids) or not exists (
       select from public.jobs b
-       where b.id = any (v_job_ids) and v_locked[width_bucket(b.id, v_locked)] is distinct from b.id);
+       where b.id = any (v_job_ids) and (v_owners is null or b.user_id = any (v_owners))
+         and v_locked[width_bucket(b.id, v_locked)] is distinct from b.id);
   end loop;
+  if tally_sync.reclaim(v_users, w.device_id) then
+    for a in select * from tally.lock_accounts(v_users) loop
+      v_accounts[width_bucket(a.user_id, v_users)] := a;
+    end loop;
+  end if;
 
   -- Applied before, or more than once here.
   v_seen := array(

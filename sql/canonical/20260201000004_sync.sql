@@ -50,10 +50,12 @@ create index if not exists devices_enrolled_from on tally_sync.devices (enrolled
 
 -- Where each user's rows have got to. It is counted up once a transaction, under its row's lock, which is
 -- held to the commit: so commit order is revision order. xid: the transaction that did it last.
+-- pruned: the latest revision of a tombstone that was removed; who asks for what is older is told everything.
 create table if not exists tally_sync.revisions (
   user_id  uuid primary key,
   revision bigint not null,
-  xid      xid8 not null
+  xid      xid8 not null,
+  pruned   bigint not null default 0
 ) with (fillfactor = 50);
 
 -- What a transaction found: the user's revision and number of entries before it. A device over many users
@@ -63,9 +65,17 @@ create table if not exists tally_sync.marks (
   xid      xid8 not null,
   revision bigint not null,
   entries  bigint not null,
+  at       timestamptz not null default now(),
   primary key (user_id, xid)
 );
 create index if not exists marks_xid on tally_sync.marks (xid);
+
+-- Marks up to here were removed: who asks from before is told everything.
+create table if not exists tally_sync.floor (
+  only_one boolean primary key default true check (only_one),
+  xid      xid8 not null
+);
+insert into tally_sync.floor (xid) values ('0') on conflict do nothing;
 
 -- The revision at which each row last changed, or went. Entries are told by their seq, and are here only
 -- when they lost their job; a job's steps are one, under the job's id.
@@ -75,9 +85,12 @@ create table if not exists tally_sync.changes (
   row_id   uuid not null,
   revision bigint not null,
   gone     boolean not null,
+  at       timestamptz not null default now(),
   primary key (user_id, kind, row_id)
 ) with (fillfactor = 70);
 create index if not exists changes_revision on tally_sync.changes (user_id, revision);
+-- Whose an asset or a job's steps were, when their job went with them.
+create index if not exists changes_row on tally_sync.changes (row_id) where kind in ('assets', 'job_steps') and not gone;
 
 -- The answers to a device's operations, kept until it confirms them, each with the chain's hash up to it;
 -- one that concerns no user is the nil user's.
@@ -113,7 +126,7 @@ do $$
 declare
   t text;
 begin
-  foreach t in array array['devices', 'revisions', 'marks', 'changes', 'verdicts', 'leases'] loop
+  foreach t in array array['devices', 'revisions', 'marks', 'floor', 'changes', 'verdicts', 'leases'] loop
     execute format('alter table tally_sync.%I owner to tally_owner', t);
     execute format('alter table tally_sync.%I enable row level security', t);
     execute format('revoke all on tally_sync.%I from public, anon, authenticated, service_role, tally_device', t);
@@ -161,13 +174,13 @@ begin
     join tally_sync.revisions r on r.user_id = x.user_id
    order by 1, 3
   on conflict (user_id, kind, row_id) do update
-    set revision = excluded.revision, gone = excluded.gone
+    set revision = excluded.revision, gone = excluded.gone, at = excluded.at
     where (c.revision, c.gone) <> (excluded.revision, excluded.gone);
 end;
 $$;
 
 -- Two trigger functions a table: its rows changed (inserted or updated), or went. Whose they are is in
--- a column, or, for steps and assets, with their job; where the job went with them, that says it all.
+-- a column, or, for steps and assets, with their job; where the job went with them, in what was noted before.
 do $$
 declare
   t record;
@@ -224,7 +237,12 @@ begin
         perform tally_sync.note(%2$L, v_users, v_ids, %6$s);
         return null;
       end;
-      $body$ $f$, t.name, t.kind, t.user_column, t.id_column, t.rest,
+      $body$ $f$, t.name, t.kind,
+      case when t.user_column = 'j.user_id' then 'coalesce(j.user_id, c.user_id)' else t.user_column end, t.id_column,
+      case when t.user_column = 'j.user_id'
+           then format(' left join public.jobs j on j.id = x.job_id left join tally_sync.changes c on c.row_id = %s'
+                       ' and c.kind = %L and not c.gone where coalesce(j.user_id, c.user_id) is not null', t.id_column, t.kind)
+           else t.rest end,
       -- A job's steps are one: some of them went, and it has changed.
       (t.kind <> 'job_steps')::text);
     execute format('drop trigger if exists tally_changed_delete on %I.%I', t.space, t.name);
@@ -253,6 +271,31 @@ create trigger tally_appended
   after insert on public.credit_ledger
   referencing new table as new_rows
   for each statement execute function tally_sync.entries_appended();
+
+-- A changed address or name is the user's, and so fed.
+create or replace function tally_sync.user_changed()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tally_sync.bump(array(
+    select n.id from new_rows n join tally.accounts a on a.user_id = n.id));
+  return null;
+end;
+$$;
+
+do $$
+begin
+  -- The users of a cell are shared, and it has no trigger on them.
+  if not tally.is_cell() then
+    drop trigger if exists tally_user_changed on auth.users;
+    create trigger tally_user_changed after update on auth.users referencing new table as new_rows
+      for each statement execute function tally_sync.user_changed();
+  end if;
+end;
+$$;
 
 -- What was there before there were revisions is revision 1.
 do $$
@@ -303,6 +346,55 @@ begin
                                  array['Lease returned'], (-v_unspent)::bigint);
   end if;
   return v_unspent;
+end;
+$$;
+
+-- Ends the leases of these users that are overdue by more than their devices may; but for the calling
+-- device's, whose pushes come first. True where there was one. The caller has locked the accounts.
+create or replace function tally_sync.reclaim(users uuid[], p_device uuid)
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  l record;
+  v_any boolean := false;
+begin
+  for l in select x.user_id, x.lease_id
+             from tally_sync.leases x join tally_sync.devices d on d.device_id = x.device_id
+            where x.user_id = any (users) and x.closed_at is null and x.device_id is distinct from p_device
+              and x.expires_at + d.reclaim_after < clock_timestamp()
+            order by x.user_id loop
+    perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
+    v_any := true;
+  end loop;
+  return v_any;
+end;
+$$;
+
+-- Removes marks and tombstones older than that; a device that has not asked for longer is told everything
+-- anew. Answers how many rows went.
+create or replace function tally_sync.prune(p_keep interval)
+returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_marks bigint;
+  v_tombstones bigint;
+begin
+  with
+  old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
+  floor as (update tally_sync.floor f set xid = greatest(f.xid, (select max(o.xid) from old o)) where exists (select from old))
+  select count(*) into v_marks from old;
+  with
+  old as (delete from tally_sync.changes c where c.gone and c.at < now() - p_keep returning c.user_id, c.revision),
+  pruned as (
+    update tally_sync.revisions r set pruned = greatest(r.pruned, o.revision)
+      from (select user_id, max(revision) as revision from old group by user_id) o where o.user_id = r.user_id)
+  select count(*) into v_tombstones from old;
+  return v_marks + v_tombstones;
 end;
 $$;
 
@@ -423,6 +515,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_verdicts tally.verdict[] := array[]::tally.verdict[];
+  v_inner tally.op[];
   o tally.op;
 begin
   begin
@@ -436,7 +529,9 @@ begin
   for n in 1 .. cardinality(operations) loop
     o := operations[n];
     begin
-      v_verdicts := v_verdicts || tally.apply(null, w, array[o], inner_operations);
+      v_inner := inner_operations[o.inner_first : o.inner_first + o.inner_count - 1];
+      o.inner_first := case when o.op = 'batch' then 1 end;
+      v_verdicts := v_verdicts || tally.apply(null, w, array[o], coalesce(v_inner, '{}'));
     exception when others then
       if left(sqlstate, 2) not in ('21', '22', '23', '44', '54', 'P0') then
         raise;
@@ -498,9 +593,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_job uuid;
+  v_user uuid;
   v_ops tally.op[];
+  o tally.op;
 begin
-  select b.id into v_job
+  select b.id, b.user_id into v_job, v_user
     from public.jobs b left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
    where b.status in ('QUEUED', 'SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
      and (s.claim_until is null or s.claim_until <= w.now)
@@ -513,12 +610,32 @@ begin
   v_ops := tally.decode(
     array[json_build_object('op', 'claim_job', 'op_id', gen_random_uuid(), 'job_id', v_job, 'ttl', p_ttl)],
     array[null::text], w.now, w.now);
+  o := v_ops[1];
+  o.envelope := v_user;
+  v_ops[1] := o;
   return case when (tally.apply(null, w, v_ops, '{}'))[1].result = 'ok' then v_job end;
 end;
 $$;
 
+-- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
+-- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round.
+create or replace function tally_sync.is_cursor(c jsonb)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select c is null
+      or (jsonb_typeof(c) = 'object'
+          and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
+          and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
+          and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'));
+$$;
+
 -- Of which users a device is told in this call, since which revision and number of entries, and the cursor
--- that it has then.
+-- that it has then. A device over all goes round: the users whose rows a transaction not older than x
+-- changed, by their ids, a page a call; the next round's x is the oldest transaction that was under way
+-- when this round began, so that none is passed by.
 create or replace function tally_sync.plan(
   d tally_sync.devices, p_cursor jsonb, p_pushed uuid[], p_users_max integer,
   out users uuid[], out revisions bigint[], out entries bigint[], out cursor jsonb, out more boolean)
@@ -527,59 +644,76 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_xmin xid8 := pg_snapshot_xmin(pg_current_snapshot());
-  v_since xid8 := (p_cursor ->> 'x')::xid8;
-  v_after uuid := (p_cursor ->> 'after')::uuid;
-  v_next xid8;
+  v_snapshot pg_snapshot := pg_current_snapshot();
+  v_x xid8 := (p_cursor ->> 'x')::xid8;
+  v_to xid8 := coalesce((p_cursor ->> 'to')::xid8, pg_snapshot_xmin(v_snapshot));
+  v_after uuid := coalesce((p_cursor ->> 'after')::uuid, tally.no_user());
+  v_start boolean := coalesce(p_cursor ? 'start', true);
+  v_count bigint;
+  v_last uuid;
 begin
   more := false;
   if d.scope_user is not null then
-    -- Its one user: the revision and entries are put into the cursor by the statement that reads them.
-    users := array[d.scope_user];
-    revisions := array[coalesce((p_cursor ->> 'r')::bigint, 0)];
-    entries := array[coalesce((p_cursor ->> 'e')::bigint, 0)];
-  elsif p_cursor is null or v_after is not null then
-    -- From the start: all users, in the order of their ids.
-    select array_agg(a.user_id order by a.user_id) into users
-      from (select x.user_id from tally.accounts x
-             where x.user_id > coalesce(v_after, tally.no_user()) order by x.user_id limit p_users_max) a;
-    more := coalesce(cardinality(users), 0) = p_users_max;
-    cursor := jsonb_build_object('x', coalesce(v_since, v_xmin)::text);
-    if more then
-      cursor := cursor || jsonb_build_object('after', users[p_users_max]);
-    end if;
-    users := array(select u from unnest(users) u union select p from unnest(p_pushed) p
-                    where p is not null and p <> tally.no_user() order by 1);
-    revisions := array_fill(0::bigint, array[cardinality(users)]);
-    entries := revisions;
-  else
-    with
-    pushed as (
-      select distinct p as user_id from unnest(p_pushed) p where p is not null and p <> tally.no_user()),
-    changed as (
-      select m.user_id, min(m.revision) as revision, min(m.entries) as entries, min(m.xid) as xid
-        from tally_sync.marks m where m.xid >= v_since group by m.user_id),
-    -- Who was pushed for is told of in any case: an operation may have been applied before, by another device.
-    told as (
-      select c.user_id, c.revision, c.entries, c.xid, exists (select from pushed p where p.user_id = c.user_id) as is_pushed
-        from changed c
-      union all
-      select p.user_id, coalesce(r.revision, 0), coalesce(a.seq, 0), null, true
-        from pushed p
-        left join tally_sync.revisions r on r.user_id = p.user_id
-        left join tally.accounts a on a.user_id = p.user_id
-       where not exists (select from changed c where c.user_id = p.user_id)),
-    placed as (
-      select t.*, row_number() over (order by t.xid, t.user_id) <= p_users_max or t.is_pushed as is_told from told t)
-    select array_agg(t.user_id order by t.user_id) filter (where t.is_told),
-           array_agg(t.revision order by t.user_id) filter (where t.is_told),
-           array_agg(t.entries order by t.user_id) filter (where t.is_told),
-           min(t.xid) filter (where not t.is_told)
-      into users, revisions, entries, v_next from placed t;
-    more := v_next is not null;
-    cursor := jsonb_build_object('x', coalesce(v_next, v_xmin)::text);
+    -- Its one user: the revision and entries are put into the cursor by the statement that reads them. One
+    -- that canonical has not reached (it was restored), or whose tombstones are gone, starts anew.
+    select array_agg(u), array_agg(case when v_is_good then (p_cursor ->> 'r')::bigint else 0 end),
+           array_agg(case when v_is_good then (p_cursor ->> 'e')::bigint else 0 end)
+      into users, revisions, entries
+      from (select d.scope_user as u,
+                   coalesce((p_cursor ->> 'r')::bigint between coalesce(r.pruned, 0) and coalesce(r.revision, 0)
+                            and (p_cursor ->> 'e')::bigint <= coalesce(a.seq, 0), false) as v_is_good
+              from (values (1)) one
+              left join tally_sync.revisions r on r.user_id = d.scope_user
+              left join tally.accounts a on a.user_id = d.scope_user) x;
+    return;
   end if;
+
+  if v_x is null or v_x >= pg_snapshot_xmax(v_snapshot) or v_x <= (select f.xid from tally_sync.floor f) then
+    v_start := true;
+    if v_x is not null and not p_cursor ? 'start' then
+      v_after := tally.no_user();
+      v_to := pg_snapshot_xmin(v_snapshot);
+    end if;
+  else
+    v_start := p_cursor ? 'start';
+  end if;
+  with
+  pushed as (
+    select distinct p as user_id from unnest(p_pushed) p where p is not null and p <> tally.no_user()),
+  changed as (
+    select m.user_id, min(m.revision) as revision, min(m.entries) as entries
+      from tally_sync.marks m where not v_start and m.xid >= v_x group by m.user_id),
+  candidate as (
+    (select a.user_id, 0::bigint as revision, 0::bigint as entries from tally.accounts a
+      where v_start and a.user_id > v_after order by a.user_id limit p_users_max)
+    union all
+    (select c.user_id, c.revision, c.entries from changed c where c.user_id > v_after order by c.user_id limit p_users_max)),
+  -- Who was pushed for is told of in any case: an operation may have been applied before, by another device.
+  told as (
+    select c.* from candidate c
+    union all
+    select p.user_id, case when v_start then 0 else coalesce(c.revision, r.revision, 0) end,
+           case when v_start then 0 else coalesce(c.entries, a.seq, 0) end
+      from pushed p
+      left join changed c on c.user_id = p.user_id
+      left join tally_sync.revisions r on r.user_id = p.user_id
+      left join tally.accounts a on a.user_id = p.user_id
+     where not exists (select from candidate x where x.user_id = p.user_id))
+  select array_agg(t.user_id order by t.user_id),
+         array_agg(case when t.revision < coalesce(r.pruned, 0) then 0 else t.revision end order by t.user_id),
+         array_agg(case when t.revision < coalesce(r.pruned, 0) then 0 else t.entries end order by t.user_id),
+         (select count(*) from candidate), (select max(c.user_id::text)::uuid from candidate c)
+    into users, revisions, entries, v_count, v_last
+    from told t left join tally_sync.revisions r on r.user_id = t.user_id;
   users := coalesce(users, '{}');
+  more := v_count = p_users_max;
+  cursor := jsonb_build_object('x', v_to::text);
+  if more then
+    cursor := jsonb_build_object('x', coalesce(v_x, '0'::xid8)::text, 'to', v_to::text, 'after', v_last);
+    if v_start then
+      cursor := cursor || '{"start": true}';
+    end if;
+  end if;
 end;
 $$;
 
@@ -625,7 +759,11 @@ begin
     v_refusal := 'unauthorized';
   elsif p_protocol is distinct from 1 or p_acked is null or p_chain is null
         or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_users), 0)
-        or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_leases), 0) then
+        or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_leases), 0)
+        or array_ndims(p_operations) > 1 or array_lower(p_operations, 1) <> 1 or array_lower(p_users, 1) <> 1
+        or array_lower(p_leases, 1) <> 1 or array_position(p_operations, null) is not null
+        or array_position(p_leases, null) is not null or coalesce(p_users_max, 0) not between 1 and 10000
+        or not tally_sync.is_cursor(p_cursor) or p_claim_ttl not between 1 and 2592000 then
     v_refusal := 'protocol';
   elsif p_acked < d.confirmed then
     v_refusal := 'device_forked';
@@ -674,7 +812,8 @@ begin
     d.chain := v_chain;
   end if;
 
-  if p_claim_ttl is not null and 'worker' = any (d.capabilities) then
+  -- In a call that pushes nothing: the job's rows are locked before any account's.
+  if p_claim_ttl is not null and v_new = 0 and 'worker' = any (d.capabilities) then
     v_claimed := tally_sync.claim_next(w, d.scope_user, p_claim_ttl);
   end if;
   for l in select x.user_id, x.lease_id from tally_sync.leases x
@@ -722,36 +861,39 @@ begin
      where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
        and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
     union all
-    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
+    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c
+     where c.gone or (c.kind = 'job_steps' and not exists (select from public.job_steps t where t.job_id = c.row_id))
     union all
     select 3, 'row', c.user_id, 2, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.profiles t on t.id = c.row_id where c.kind = 'profiles' and not c.gone
+      from change c join public.profiles t on t.id = c.row_id and t.id = c.user_id where c.kind = 'profiles' and not c.gone
     union all
     select 3, 'row', c.user_id, 3, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.voice_profiles t on t.id = c.row_id where c.kind = 'voice_profiles' and not c.gone
+      from change c join public.voice_profiles t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'voice_profiles' and not c.gone
     union all
     select 3, 'row', c.user_id, 4, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.projects t on t.id = c.row_id where c.kind = 'projects' and not c.gone
+      from change c join public.projects t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'projects' and not c.gone
     union all
     select 3, 'row', c.user_id, 5, 0,
            array[c.kind] || tally.row_text(t)
            || array[coalesce(s.hold, 0)::text, s.reservation::text, s.lease::text, tally.time_text(s.claim_until),
                     s.claim_device::text, tally.time_text(coalesce(s.active_at, least(t.created_at, now())))]
-      from change c join public.jobs t on t.id = c.row_id
+      from change c join public.jobs t on t.id = c.row_id and t.user_id = c.user_id
       left join tally.job_state s on s.user_id = t.user_id and s.job_id = t.id
      where c.kind = 'jobs' and not c.gone
     union all
     select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
-      from change c join public.job_steps t on t.job_id = c.row_id where c.kind = 'job_steps' and not c.gone
+      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
+      join public.job_steps t on t.job_id = j.id where c.kind = 'job_steps' and not c.gone
     union all
     select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.assets t on t.id = c.row_id where c.kind = 'assets' and not c.gone
+      from change c join public.assets t on t.id = c.row_id
+      join public.jobs j on j.id = t.job_id and j.user_id = c.user_id where c.kind = 'assets' and not c.gone
     union all
     select 3, 'row', c.user_id, 8, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.draft_prompts t on t.id = c.row_id where c.kind = 'draft_prompts' and not c.gone
+      from change c join public.draft_prompts t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'draft_prompts' and not c.gone
     union all
     select 3, 'row', c.user_id, 9, t.seq, array[c.kind] || tally.row_text(t)
-      from change c join public.credit_ledger t on t.id = c.row_id
+      from change c join public.credit_ledger t on t.id = c.row_id and t.user_id = c.user_id
       join here h on h.user_id = c.user_id and t.seq <= h.since_entries
      where c.kind = 'credit_ledger' and not c.gone
     union all
@@ -787,7 +929,7 @@ grant execute on function
 -- Operators.
 grant execute on function
   tally_sync.add_device(text, text[], uuid, interval, uuid), tally_sync.rotate_token(uuid),
-  tally_sync.revoke_device(uuid), tally_sync.list_devices(), tally_sync.write_off(uuid)
+  tally_sync.revoke_device(uuid), tally_sync.list_devices(), tally_sync.write_off(uuid), tally_sync.prune(interval)
   to service_role, current_user;
 
 revoke create on schema tally_sync from tally_owner;

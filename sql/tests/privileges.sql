@@ -56,7 +56,8 @@ insert into functions_allowed values
   ('tally_sync.rotate_token(uuid)',             'service_role'),
   ('tally_sync.revoke_device(uuid)',            'service_role'),
   ('tally_sync.list_devices()',                 'service_role'),
-  ('tally_sync.write_off(uuid)',                'service_role');
+  ('tally_sync.write_off(uuid)',                'service_role'),
+  ('tally_sync.prune(interval)',                'service_role');
 
 create temp table schemas_allowed (name text, role text, allowed text);
 insert into schemas_allowed values

@@ -416,7 +416,7 @@ class Syncer::Impl {
         text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter("200"),
-        claim_ttl_ && enrolled_ ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
+        claim_ttl_ && enrolled_ && push_.operations.empty() ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
                                 : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt};
     std::vector<const char*> values;
@@ -484,7 +484,7 @@ class Syncer::Impl {
     trouble_ = {};
     failures_ = 0;
     phase_ = Phase::away;
-    claim_ttl_.reset();
+    if (push_.operations.empty()) claim_ttl_.reset();
     if (answer.claimed) claimed_ = answer.claimed;
     for (const RejectedOperation& rejected : taken->rejected) {
       if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
