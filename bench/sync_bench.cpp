@@ -1,13 +1,14 @@
 // Sync between a mirror and a real PostgreSQL with durable settings: how fast a queue drains by
-// operations a call, beside one call an operation; bootstrap beside raw COPY and raw SQLite; what a call
-// costs when there is little; and what a local caller feels meanwhile. Every ratio is of figures taken
-// in this run.
+// operations a call, beside one call an operation; bootstrap beside raw COPY and raw SQLite; what a
+// call costs when there is little; and what a local caller feels meanwhile. Every ratio is of
+// figures taken in this run.
 
 #include <libpq-fe.h>
 
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
+#include <unistd.h>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,7 +16,6 @@
 #include <filesystem>
 #include <memory>
 #include <thread>
-#include <unistd.h>
 
 #include "support.hpp"
 #include "tally/syncer.hpp"
@@ -41,14 +41,17 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 Uuid numbered(char kind, std::uint64_t n) {
   Uuid id;
   id.bytes[3] = static_cast<std::uint8_t>(kind);
   id.bytes[6] = 0x70;
   id.bytes[8] = 0x80;
-  for (int i = 0; i < 6; ++i) id.bytes[15 - static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(n >> (8 * i));
+  for (int i = 0; i < 6; ++i)
+    id.bytes[15 - static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(n >> (8 * i));
   return id;
 }
 
@@ -59,32 +62,40 @@ struct Device {
   std::string token;
   std::string conninfo;
 
-  Device(const std::filesystem::path& folder, sync::Canonical& canonical, std::string of_conninfo, int n)
+  Device(const std::filesystem::path& folder, sync::Canonical& canonical, std::string of_conninfo,
+         int n)
       : path(folder / ("mirror" + std::to_string(n) + ".db")), conninfo(std::move(of_conninfo)) {
     token = expect(canonical.add_device({.name = "bench",
-                                         .capabilities = {Capability::author, Capability::worker, Capability::service}}))
+                                         .capabilities = {Capability::author, Capability::worker,
+                                                          Capability::service}}))
                 .token;
     engine.emplace(expect(Engine::open(path)));
   }
   sync::Syncer syncer(std::size_t operations_max) {
-    return sync::Syncer(*engine, {.conninfo = conninfo, .token = token, .operations_max = operations_max, .bytes_max = 1U << 30U});
+    return sync::Syncer(*engine, {.conninfo = conninfo,
+                                  .token = token,
+                                  .operations_max = operations_max,
+                                  .bytes_max = 1U << 30U});
   }
 };
 
 class World {
  public:
-  World(const cli::ThrowawayPostgres& server, const Scale& scale) : scale_(scale), conninfo_(server.conninfo("sync_bench")) {
+  World(const cli::ThrowawayPostgres& server, const Scale& scale)
+      : scale_(scale), conninfo_(server.conninfo("sync_bench")) {
     run(server.conninfo(), "create database sync_bench");
     canonical_.emplace(expect(sync::Canonical::connect(conninfo_)));
     expect(canonical_->migrate({.shim = true}));
-    folder_ = std::filesystem::temp_directory_path() / ("tally_sync_bench_" + std::to_string(getpid()));
+    folder_ =
+        std::filesystem::temp_directory_path() / ("tally_sync_bench_" + std::to_string(getpid()));
     std::filesystem::create_directories(folder_);
     Device first = device();
     std::vector<Command> commands;
     for (int u = 0; u < scale.users; ++u) {
       commands.push_back(command(CreateUser{numbered('u', u)}));
       commands.push_back(command(AddCredits{numbered('u', u), Credits{1'000'000}, "grant"}));
-      commands.push_back(command(CreateProject{numbered('p', u), numbered('u', u), "t", "p", "facts", 1}));
+      commands.push_back(
+          command(CreateProject{numbered('p', u), numbered('u', u), "t", "p", "facts", 1}));
     }
     expect(first.engine->submit(std::move(commands)));
     expect(first.syncer(1'000).run_until_synced(patience));
@@ -92,8 +103,10 @@ class World {
   ~World() { std::filesystem::remove_all(folder_); }
 
   static void run(const std::string& conninfo, const std::string& sql) {
-    const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(conninfo.c_str()), PQfinish);
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(connection.get(), sql.c_str()), PQclear);
+    const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(conninfo.c_str()),
+                                                                  PQfinish);
+    const std::unique_ptr<PGresult, decltype(&PQclear)> result(
+        PQexec(connection.get(), sql.c_str()), PQclear);
     const auto status = PQresultStatus(result.get());
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
       throw std::runtime_error(PQerrorMessage(connection.get()));
@@ -119,7 +132,8 @@ class World {
       if (commands.size() >= 4'000) expect(device.engine->submit(std::exchange(commands, {})));
     }
     for (const Verdict& verdict : expect(device.engine->submit(std::move(commands)))) {
-      if (verdict.code != Code::ok) throw std::runtime_error("refused: " + std::string(name_of(verdict.code)));
+      if (verdict.code != Code::ok)
+        throw std::runtime_error("refused: " + std::string(name_of(verdict.code)));
     }
   }
   void credits(Device& device, int operations) {
@@ -142,12 +156,17 @@ class World {
 };
 
 void bench_push(World& world, const Scale& scale) {
-  std::printf("\npush, operations/s by operations a call, both halves durable; all of it: read, sent, applied, taken\n");
-  std::printf("%-40s %8s %8s %8s %8s %8s %22s\n", "", "1", "10", "100", "1,000", "10,000", "1,000 a call / 1 a call");
+  std::printf(
+      "\npush, operations/s by operations a call, both halves durable; all of it: read, sent, "
+      "applied, taken\n");
+  std::printf("%-40s %8s %8s %8s %8s %8s %22s\n", "", "1", "10", "100", "1,000", "10,000",
+              "1,000 a call / 1 a call");
   for (const bool jobs : {false, true}) {
     std::vector<double> medians;
     for (const std::size_t batch : {1, 10, 100, 1'000, 10'000}) {
-      const int operations = std::max(scale.tiny ? 20 : 200, batch == 1 ? scale.pushed / 20 : batch == 10 ? scale.pushed / 5 : scale.pushed);
+      const int operations = std::max(scale.tiny ? 20 : 200, batch == 1    ? scale.pushed / 20
+                                                             : batch == 10 ? scale.pushed / 5
+                                                                           : scale.pushed);
       std::vector<double> figures;
       for (int round = 0; round < scale.rounds; ++round) {
         Device device = world.device();
@@ -161,8 +180,9 @@ void bench_push(World& world, const Scale& scale) {
       medians.push_back(median(figures));
     }
     std::printf("%-40s %8.0f %8.0f %8.0f %8.0f %8.0f %22.1f\n",
-                jobs ? "create, reserve, queue, finalize a job" : "add_credits, 100 users", medians[0], medians[1],
-                medians[2], medians[3], medians[4], medians[3] / medians[0]);
+                jobs ? "create, reserve, queue, finalize a job" : "add_credits, 100 users",
+                medians[0], medians[1], medians[2], medians[3], medians[4],
+                medians[3] / medians[0]);
     std::fflush(stdout);
   }
 }
@@ -175,7 +195,8 @@ void bench_drain(World& world, const Scale& scale) {
   const auto start = Clock::now();
   expect(syncer.run_until_synced(patience));
   const double taken = seconds_since(start);
-  std::printf("\ndrain of %d offline operations, 5,000 a call: %.1f s, %.0f/s\n", scale.drained, taken, scale.drained / taken);
+  std::printf("\ndrain of %d offline operations, 5,000 a call: %.1f s, %.0f/s\n", scale.drained,
+              taken, scale.drained / taken);
 }
 
 void bench_bootstrap(World& world) {
@@ -190,8 +211,10 @@ void bench_bootstrap(World& world) {
 
   // The floor: the same rows by COPY, and into SQLite tables of the same columns, one transaction.
   const auto floor_start = Clock::now();
-  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(world.conninfo().c_str()), PQfinish);
-  SQLite::Database db((world.folder() / "floor.db").string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
+      PQconnectdb(world.conninfo().c_str()), PQfinish);
+  SQLite::Database db((world.folder() / "floor.db").string(),
+                      SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
   db.exec("pragma journal_mode = wal; pragma synchronous = full");
   SQLite::Transaction transaction(db);
   for (const char* table : {"profiles", "projects", "jobs", "job_steps", "credit_ledger"}) {
@@ -218,9 +241,11 @@ void bench_bootstrap(World& world) {
           places += ", ?";
         }
         db.exec(std::string("create table ") + table + " (" + columns + ")");
-        insert = std::make_unique<SQLite::Statement>(db, std::string("insert into ") + table + " values (" + places + ")");
+        insert = std::make_unique<SQLite::Statement>(
+            db, std::string("insert into ") + table + " values (" + places + ")");
       }
-      for (std::size_t i = 0; i < fields.size(); ++i) insert->bind(static_cast<int>(i) + 1, fields[i]);
+      for (std::size_t i = 0; i < fields.size(); ++i)
+        insert->bind(static_cast<int>(i) + 1, fields[i]);
       insert->exec();
       insert->reset();
     }
@@ -229,8 +254,10 @@ void bench_bootstrap(World& world) {
   transaction.commit();
   const double floor = seconds_since(floor_start);
   const double count = static_cast<double>(rows);
-  std::printf("\nbootstrap of %.0f rows: %.0f rows/s; raw COPY and raw SQLite insert: %.0f rows/s; ratio %.2f\n", count,
-              count / ours, count / floor, floor / ours);
+  std::printf(
+      "\nbootstrap of %.0f rows: %.0f rows/s; raw COPY and raw SQLite insert: %.0f rows/s; ratio "
+      "%.2f\n",
+      count, count / ours, count / floor, floor / ours);
 }
 
 void bench_visible(World& world, const Scale& scale) {
@@ -249,7 +276,8 @@ void bench_visible(World& world, const Scale& scale) {
     expect(pull.run_until_synced(patience));
     figures.push_back(seconds_since(start) * 1'000);
   }
-  std::printf("from committed on canonical to visible on a mirror, when asked at once: %.2f ms\n", median(figures));
+  std::printf("from committed on canonical to visible on a mirror, when asked at once: %.2f ms\n",
+              median(figures));
 }
 
 void bench_local(World& world, const Scale& scale) {
@@ -280,16 +308,21 @@ void bench_local(World& world, const Scale& scale) {
   syncer.start();
   local(check_syncing, reserve_syncing);
   syncer.stop();
-  std::printf("a caller meanwhile: balance check %.0f ns alone, %.0f ns while syncing (%.2f); durable operation %.0f us, %.0f us (%.2f)\n",
-              check_alone, check_syncing, check_syncing / check_alone, reserve_alone, reserve_syncing, reserve_syncing / reserve_alone);
+  std::printf(
+      "a caller meanwhile: balance check %.0f ns alone, %.0f ns while syncing (%.2f); durable "
+      "operation %.0f us, %.0f us (%.2f)\n",
+      check_alone, check_syncing, check_syncing / check_alone, reserve_alone, reserve_syncing,
+      reserve_syncing / reserve_alone);
 }
 
 int run() {
   const Scale scale;
   const cli::ThrowawayPostgres server;
   World world(server, scale);
-  std::printf("sync over a unix socket, PostgreSQL with fsync, mirrors at full durability, %u cores, %d rounds, medians\n",
-              std::thread::hardware_concurrency(), scale.rounds);
+  std::printf(
+      "sync over a unix socket, PostgreSQL with fsync, mirrors at full durability, %u cores, %d "
+      "rounds, medians\n",
+      std::thread::hardware_concurrency(), scale.rounds);
   bench_push(world, scale);
   bench_drain(world, scale);
   bench_bootstrap(world);

@@ -280,7 +280,10 @@ class Intake {
     for_each_pending(db_, link_.acked, [&](std::int64_t n, std::string_view bytes) {
       Decoder header(bytes);
       std::int64_t u = 0;
+      std::int64_t o = 0;
       header.get(u);
+      header.get(o);
+      first_numbers_[n] = o;
       const bool judged = n <= watermark_;
       const bool rejected = judged && verdict(n).code != Code::ok;
       if (judged) link_operation(n, bytes);
@@ -389,7 +392,7 @@ class Intake {
     for (auto record = undone_.rbegin(); record != undone_.rend(); ++record) {
       Decoder images((*record)->images);
       store_.restore_images(images);
-      if (!images.at_end()) (*record)->count = static_cast<std::int64_t>(images.get_varint());
+      (*record)->count = count_of(**record, images);
       if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
         store_.erase_operations((*record)->o, (*record)->count);
     }
@@ -414,13 +417,9 @@ class Intake {
 
   /// The entries that an operation appended, as canonical would show them.
   void collect_entries(const Record& record, std::vector<LocalEntry>& out) {
-    std::int64_t count = record.count;
-    {
-      // Behind the images; they are read here only to find it.
-      Decoder images(record.images);
-      skip_images(images);
-      if (!images.at_end()) count = static_cast<std::int64_t>(images.get_varint());
-    }
+    Decoder images(record.images);
+    store_.skip_images(images);
+    const std::int64_t count = count_of(record, images);
     if (count == 0) return;
     store_.flush_entries();
     store_.jobs.flush();
@@ -447,7 +446,13 @@ class Intake {
     }
   }
 
-  void skip_images(Decoder& in) { store_.skip_images(in); }
+  /// How many numbers an operation took: behind its images, but in a record of version 1, where the
+  /// next one's first number says it.
+  std::int64_t count_of(const Record& record, Decoder& behind_images) const {
+    if (!behind_images.at_end()) return static_cast<std::int64_t>(behind_images.get_varint());
+    const auto next = first_numbers_.upper_bound(record.n);
+    return (next == first_numbers_.end() ? store_.next_number() : next->second) - record.o;
+  }
 
   // ---- rows ----
 
@@ -880,6 +885,8 @@ class Intake {
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;
+  std::map<std::int64_t, std::int64_t>
+      first_numbers_;  ///< Of pending operations, as first applied.
   std::vector<Record*> undone_;
   std::vector<std::pair<std::int64_t, std::int64_t>>
       later_;  ///< Records left alone: number and user.

@@ -1080,6 +1080,7 @@ begin
     end if;
   end if;
 
+  perform tally_sync.note('job_steps', array[old.user_id], array[old.id], false);
   update tally.job_state t
      set hold = case when v_move = 'releases' then 0 else t.hold end,
          claim_until = case when v_to in ('READY', 'FAILED') then null else t.claim_until end,

@@ -53,9 +53,10 @@ begin
     -- An entry to append. of_job: it names the operation's job; what moves between account and lease does not.
     create type tally.posting as (type text, amount integer, note text, of_job boolean);
     -- What an operation decided: its result, the job as it is then, the entries to append with what
-    -- they add to the user's holds and leases, and whether it is to be remembered.
+    -- they add to the user's holds and leases, and whether it is to be remembered. steps: those of the job
+    -- have changed, too.
     create type tally.outcome as (
-      result text, id uuid, forget boolean, job tally.job, postings tally.posting[], held bigint, stripe_payment_id text
+      result text, id uuid, forget boolean, job tally.job, steps boolean, postings tally.posting[], held bigint, stripe_payment_id text
     );
     create type tally.verdict as (op_id uuid, result text, balance integer, id uuid, index integer);
   end if;
@@ -334,11 +335,13 @@ $$;
 -- The nil UUID: the user of an operation that concerns none, where a key needs one.
 create or replace function tally.no_user()
 returns uuid
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select '00000000-0000-0000-0000-000000000000'::uuid;
+begin
+  return '00000000-0000-0000-0000-000000000000'::uuid;
+end;
 $$;
 
 -- Jobs as operations find them -------------------------------------------------------------------
@@ -418,11 +421,13 @@ $$;
 
 create or replace function tally.is_stage(status text)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING');
+begin
+  return status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING');
+end;
 $$;
 
 -- Users, profiles, credits -----------------------------------------------------------------------
@@ -821,6 +826,7 @@ begin
     j.active_at := o.at;
     r.result := 'ok';
     r.job := j;
+    r.steps := true;
   end if;
   return r;
 end;
@@ -971,6 +977,7 @@ begin
   j.error_message := null;
   j.finished_at := null;
   r.job := j;
+  r.steps := true;
   return r;
 end;
 $$;
@@ -1010,6 +1017,7 @@ begin
       j.started_at := coalesce(j.started_at, o.at);
     end if;
   end if;
+  r.steps := v_to <> 'QUEUED';
   j.status := v_to;
   j.status_message := coalesce(o.fields ->> 'status_message', j.status_message);
   r.job := j;
@@ -1054,6 +1062,7 @@ begin
     j.progress := tally.progress_of(j.id);
   end if;
   r.job := j;
+  r.steps := true;
   return r;
 end;
 $$;
@@ -1127,6 +1136,7 @@ begin
   j.cost_credits_final := v_final;
   if v_completes then
     j.progress := tally.move_steps(p_user, j.id, j.status, null, o.at);
+    r.steps := true;
     j.status := 'READY';
     j.finished_at := o.at;
     j.output_url := coalesce(o.fields ->> 'output_url', j.output_url);
@@ -1196,6 +1206,7 @@ begin
   j.failed_step := null;
   if tally.is_stage(j.status) then
     j.failed_step := tally.fail_step(p_user, j.id, j.status, o.at, o.fields ->> 'error_message');
+    r.steps := true;
   end if;
   j.status := 'FAILED';
   j.error_code := o.fields ->> 'error_code';
@@ -1212,11 +1223,13 @@ $$;
 -- The time by which a claim is judged: canonical's clock for what a device pushed.
 create or replace function tally.claim_time(o tally.op, w tally.pusher)
 returns timestamptz
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(w.now, o.at);
+begin
+  return coalesce(w.now, o.at);
+end;
 $$;
 
 -- claim_job, renew_claim and drop_claim. A trace is one device.
@@ -1315,37 +1328,41 @@ $$;
 -- What a device may not do, by its capabilities. A batch is judged op by op; a trace has all.
 create or replace function tally.lacks_capability(o tally.op, w tally.pusher)
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when w.device_id is null then o.op in ('lease_credits', 'return_lease')
-    when o.op in ('sweep', 'purge_expired_drafts') then true
-    when o.op = 'batch' then false
-    when o.op = 'advance_job' and o.fields is null then not (w.capabilities && array['author', 'worker'])
-    when o.op = 'advance_job' then not ((case when o.fields ->> 'to' = 'QUEUED' then 'author' else 'worker' end) = any (w.capabilities))
-    when o.op = 'fail_job' then not (w.capabilities && array['author', 'worker'])
-    when o.op = 'update_profile' and coalesce(o.fields ? 'stripe_customer_id', false) then not ('service' = any (w.capabilities))
-    else not (o.capability = any (w.capabilities)) end;
+begin
+  return case
+      when w.device_id is null then o.op in ('lease_credits', 'return_lease')
+      when o.op in ('sweep', 'purge_expired_drafts') then true
+      when o.op = 'batch' then false
+      when o.op = 'advance_job' and o.fields is null then not (w.capabilities && array['author', 'worker'])
+      when o.op = 'advance_job' then not ((case when o.fields ->> 'to' = 'QUEUED' then 'author' else 'worker' end) = any (w.capabilities))
+      when o.op = 'fail_job' then not (w.capabilities && array['author', 'worker'])
+      when o.op = 'update_profile' and coalesce(o.fields ? 'stripe_customer_id', false) then not ('service' = any (w.capabilities))
+      else not (o.capability = any (w.capabilities)) end;
+end;
 $$;
 
 -- What a job's operation is refused for when the job is found: another device's live claim, for what a
 -- worker does; then a reservation that is not the job's latest.
 create or replace function tally.late_refusal(o tally.op, j tally.job, w tally.pusher)
 returns text
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when o.capability = 'worker' and 'worker' = any (w.capabilities) and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
-         and tally.claim_time(o, w) < j.claim_until and j.claim_device is distinct from w.device_id
-         and not (o.op = 'advance_job' and o.fields ->> 'to' = 'QUEUED')
-         and not (o.op = 'fail_job' and 'author' = any (w.capabilities) and j.status in ('PENDING', 'QUEUED'))
-      then 'not_claim_holder'
-    when o.reservation is not null and o.reservation is distinct from coalesce(j.reservation, tally.no_user())
-      then 'stale_reservation' end;
+begin
+  return case
+      when o.capability = 'worker' and 'worker' = any (w.capabilities) and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
+           and tally.claim_time(o, w) < j.claim_until and j.claim_device is distinct from w.device_id
+           and not (o.op = 'advance_job' and o.fields ->> 'to' = 'QUEUED')
+           and not (o.op = 'fail_job' and 'author' = any (w.capabilities) and j.status in ('PENDING', 'QUEUED'))
+        then 'not_claim_holder'
+      when o.reservation is not null and o.reservation is distinct from coalesce(j.reservation, tally.no_user())
+        then 'stale_reservation' end;
+end;
 $$;
 
 -- Operations, in turn ------------------------------------------------------------------------------
@@ -1472,7 +1489,9 @@ end;
 $$;
 
 -- Writes what run() kept.
-create or replace function tally.write(p_jobs tally.job[], p_entries tally.entry[], p_applied tally.applied_operations[])
+-- The triggers that note what changed leave jobs and steps that our functions write to this.
+create or replace function tally.write(
+  p_jobs tally.job[], p_steps uuid[], p_entries tally.entry[], p_applied tally.applied_operations[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -1481,6 +1500,9 @@ declare
   v_recorded integer;
 begin
   if cardinality(p_jobs) > 0 then
+    perform tally_sync.note('jobs', array(select x.user_id from unnest(p_jobs) x), array(select x.id from unnest(p_jobs) x), false);
+    perform tally_sync.note('job_steps', array(select x.user_id from unnest(p_jobs) x where x.id = any (p_steps)),
+                            array(select x.id from unnest(p_jobs) x where x.id = any (p_steps)), false);
     perform tally.write_jobs(p_jobs);
   end if;
   if cardinality(p_entries) > 0 then
@@ -1524,6 +1546,7 @@ declare
   v_is_foreign boolean;
   -- What is still to be written.
   v_changed boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
+  v_steps uuid[] := array[]::uuid[];
   v_entries tally.entry[] := array[]::tally.entry[];
   v_entry_count integer := 0;
   v_applied tally.applied_operations[] := array[]::tally.applied_operations[];
@@ -1572,7 +1595,7 @@ begin
     if tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
     elsif o.seen and not v_is_foreign then
-      perform tally.write('{}', '{}', v_applied);
+      perform tally.write('{}', '{}', '{}', v_applied);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
       r := tally.seen_before(v_user, o);
@@ -1599,7 +1622,8 @@ begin
         if o.op in ('delete_project', 'batch') then
           -- It looks at rows, or undoes what it wrote: nothing may be left to write.
           perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
-                              v_entries, v_applied);
+                              v_steps, v_entries, v_applied);
+          v_steps := array[]::uuid[];
           v_changed := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
           v_entries := array[]::tally.entry[];
           v_entry_count := 0;
@@ -1693,6 +1717,9 @@ begin
             j.active_at := greatest(j.active_at, o.at);
             jobs[o.job_n] := j;
             v_changed[o.job_n] := true;
+            if r.steps and v_steps[cardinality(v_steps)] is distinct from j.id then
+              v_steps := v_steps || j.id;
+            end if;
           end if;
           if r.forget is not true then
             v_applied_count := v_applied_count + 1;
@@ -1735,7 +1762,7 @@ begin
   end loop;
 
   perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
-                      v_entries, v_applied);
+                      v_steps, v_entries, v_applied);
 end;
 $$;
 
@@ -1863,11 +1890,13 @@ $$;
 -- Who a trace and the PRD's functions are: no device, everything allowed.
 create or replace function tally.anybody()
 returns tally.pusher
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select row(null, array['author', 'worker', 'service'], null)::tally.pusher;
+begin
+  return row(null, array['author', 'worker', 'service'], null)::tally.pusher;
+end;
 $$;
 
 -- The ops of a batch, decoded; an element that is no operation has a null op.
@@ -2138,13 +2167,15 @@ $$;
 -- nearest that is not.
 create or replace function tally.time_text(t timestamptz)
 returns text
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when t is not null then
-    to_char(least(greatest(t, timestamptz '0001-01-01 00:00:00Z'), timestamptz '9999-12-31 23:59:59.999999Z')
-            at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
+begin
+  return case when t is not null then
+      to_char(least(greatest(t, timestamptz '0001-01-01 00:00:00Z'), timestamptz '9999-12-31 23:59:59.999999Z')
+              at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
+end;
 $$;
 
 -- A row of one of the PRD's tables as the mirror's view shows it, every column as text. The digest is made
@@ -2152,86 +2183,102 @@ $$;
 
 create or replace function tally.row_text(t public.profiles)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
+begin
+  return array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
                t.stripe_customer_id, tally.time_text(t.updated_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.credit_ledger)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
+begin
+  return array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
                t.stripe_payment_id, t.balance_after::text, t.seq::text];
+end;
 $$;
 
 create or replace function tally.row_text(t public.draft_prompts)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
+begin
+  return array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
                tally.time_text(t.created_at), tally.time_text(t.updated_at), tally.time_text(t.expires_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.projects)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
+begin
+  return array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
                t.voice_profile_id::text, t.transcript_mode, t.transcript_text, t.settings::text,
                tally.time_text(t.created_at), tally.time_text(t.updated_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.jobs)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
+begin
+  return array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
                t.cost_credits_reserved::text, t.cost_credits_final::text, t.failed_step, t.error_code, t.error_message,
                t.output_url, t.manifest_json::text, tally.time_text(t.created_at), tally.time_text(t.started_at),
                tally.time_text(t.finished_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.job_steps)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
+begin
+  return array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
                t.status_message, t.error_message, t.logs_url, t.artifacts_json::text,
                tally.time_text(t.started_at), tally.time_text(t.finished_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.assets)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
+begin
+  return array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
                t.metadata_json::text, tally.time_text(t.created_at)];
+end;
 $$;
 
 create or replace function tally.row_text(t public.voice_profiles)
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
+begin
+  return array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
                tally.time_text(t.created_at)];
+end;
 $$;
 
 -- A user's rows of one of the PRD's tables, by primary key.

@@ -164,7 +164,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if cardinality(p_users) = 0 then
+  if coalesce(cardinality(p_users), 0) = 0 then
     return;
   end if;
   perform tally_sync.bump(array(select distinct u from unnest(p_users) u));
@@ -181,12 +181,14 @@ $$;
 
 -- Two trigger functions a table: its rows changed (inserted or updated), or went. Whose they are is in
 -- a column, or, for steps and assets, with their job; where the job went with them, in what was noted before.
+-- What our functions do to jobs and steps tally.write() notes, once a call.
 do $$
 declare
   t record;
 begin
   for t in
-    select * from (values
+    select v.*, case when v.name in ('jobs', 'job_steps', 'job_state') then 'when (current_user <> ''tally_owner'')' else '' end as condition
+      from (values
       ('public', 'profiles', 'profiles', 'x.id', 'x.id', ''),
       ('public', 'draft_prompts', 'draft_prompts', 'x.user_id', 'x.id', ' where x.user_id is not null'),
       ('public', 'projects', 'projects', 'x.user_id', 'x.id', ''),
@@ -216,11 +218,11 @@ begin
       $body$ $f$, t.name, t.kind, t.user_column, t.id_column, t.rest);
     execute format('drop trigger if exists tally_changed_update on %I.%I', t.space, t.name);
     execute format('create trigger tally_changed_update after update on %I.%I referencing new table as new_rows '
-                   'for each statement execute function tally_sync.%s_changed()', t.space, t.name, t.name);
+                   'for each statement %s execute function tally_sync.%s_changed()', t.space, t.name, t.condition, t.name);
     continue when t.name = 'credit_ledger';
     execute format('drop trigger if exists tally_changed_insert on %I.%I', t.space, t.name);
     execute format('create trigger tally_changed_insert after insert on %I.%I referencing new table as new_rows '
-                   'for each statement execute function tally_sync.%s_changed()', t.space, t.name, t.name);
+                   'for each statement %s execute function tally_sync.%s_changed()', t.space, t.name, t.condition, t.name);
     continue when t.name = 'job_state';  -- It goes with its job.
     execute format($f$
       create or replace function tally_sync.%1$s_gone()
@@ -476,6 +478,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   l record;
+  v_users uuid[];
+  v_jobs uuid[];
 begin
   update tally_sync.devices d set revoked_at = clock_timestamp() where d.device_id = p_device and d.revoked_at is null;
   if not found then
@@ -485,8 +489,12 @@ begin
             where x.device_id = p_device and x.closed_at is null order by x.user_id loop
     perform tally_sync.close_lease(l.user_id, l.lease_id, 'write_off');
   end loop;
-  update tally.job_state s set claim_until = null, claim_device = null
-   where s.claim_device = p_device and s.claim_until > clock_timestamp();
+  with ended as (
+    update tally.job_state s set claim_until = null, claim_device = null
+     where s.claim_device = p_device and s.claim_until > clock_timestamp()
+    returning s.user_id, s.job_id)
+  select array_agg(e.user_id), array_agg(e.job_id) into v_users, v_jobs from ended e;
+  perform tally_sync.note('jobs', v_users, v_jobs, false);
 end;
 $$;
 

@@ -261,6 +261,7 @@ begin
       perform tally.append_entries(p_user, gen_random_uuid(), now(), f.job_id, array[v.type], array[v_amount], array[v.note],
                                    (-v_amount)::bigint);
       update tally.job_state s set hold = 0 where s.user_id = p_user and s.job_id = f.job_id;
+      perform tally_sync.note('jobs', array[p_user], array[f.job_id], false);
       return next v;
       continue;
     elsif v_amount > 0 then

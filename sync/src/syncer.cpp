@@ -416,8 +416,9 @@ class Syncer::Impl {
         text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter("200"),
-        claim_ttl_ && enrolled_ && push_.operations.empty() ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
-                                : std::nullopt,
+        claim_ttl_ && enrolled_ && push_.operations.empty()
+            ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
+            : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt};
     std::vector<const char*> values;
     std::vector<int> lengths;

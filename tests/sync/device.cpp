@@ -46,9 +46,9 @@ std::string difference(Device& device, sync::Canonical& canonical) {
       std::sort(there->begin(), there->end());
       for (std::size_t i = 0; i < std::max(here.size(), there->size()); ++i) {
         if (i < here.size() && i < there->size() && here[i] == (*there)[i]) continue;
-        return name + " of user " + user.text() + "\n  mirror:    " +
-               (i < here.size() ? text_of(here[i]) : "no row") + "\n  canonical: " +
-               (i < there->size() ? text_of((*there)[i]) : "no row");
+        return name + " of user " + user.text() +
+               "\n  mirror:    " + (i < here.size() ? text_of(here[i]) : "no row") +
+               "\n  canonical: " + (i < there->size() ? text_of((*there)[i]) : "no row");
       }
     }
     if (!device.kind.is_full()) continue;

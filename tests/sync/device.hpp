@@ -40,7 +40,8 @@ struct Device {
     options.callbacks.rejected = [this](const RejectedOperation& operation) {
       ++rejected;
       // I11: what was drawn on a lease that the device has does not bounce.
-      const bool bounced = operation.code == Code::insufficient_credits || operation.code == Code::lease_reclaimed;
+      const bool bounced =
+          operation.code == Code::insufficient_credits || operation.code == Code::lease_reclaimed;
       if (operation.command.lease && bounced) ++bounces;
     };
     options.callbacks.diverged = [this](const Uuid&) { ++diverged; };
@@ -54,7 +55,8 @@ struct Device {
   }
   /// The process ends, at whatever it is doing, with a call of its on its way or not.
   void restart(std::mt19937_64& random) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 30'000);
+    const auto until =
+        std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 30'000);
     while (std::chrono::steady_clock::now() < until) syncer->step();
     syncer.reset();
     mirror.reopen();
@@ -70,7 +72,8 @@ struct Device {
   std::size_t diverged = 0;
 };
 
-/// The first difference between what a mirror shows and what canonical has of what it is fed, in words.
+/// The first difference between what a mirror shows and what canonical has of what it is fed, in
+/// words.
 std::string difference(Device& device, sync::Canonical& canonical);
 
 }  // namespace tally::test

@@ -1,5 +1,7 @@
 // What sync promises, one promise a case, with a real PostgreSQL.
 
+#include <SQLiteCpp/Database.h>
+
 #include <filesystem>
 
 #include "sync/device.hpp"
@@ -16,9 +18,13 @@ struct World {
 
   explicit World(int credits = 10) : session(make()) {
     apply("create_user user_id=u1 email=ann@x");
-    if (credits > 10) apply("add_credits user_id=u1 amount=" + std::to_string(credits - 10) + " type=grant");
-    apply("create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts target_minutes=1");
-    for (int n = 1; n <= 4; ++n) apply("create_job job_id=j" + std::to_string(n) + " project_id=p1 user_id=u1");
+    if (credits > 10)
+      apply("add_credits user_id=u1 amount=" + std::to_string(credits - 10) + " type=grant");
+    apply(
+        "create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts "
+        "target_minutes=1");
+    for (int n = 1; n <= 4; ++n)
+      apply("create_job job_id=j" + std::to_string(n) + " project_id=p1 user_id=u1");
   }
   std::string make() {
     database.migrate();
@@ -34,19 +40,25 @@ struct World {
     REQUIRE_MESSAGE(verdicts.has_value(), (verdicts ? "" : verdicts.error().detail));
     return std::string(name_of(verdicts->front().code));
   }
-  std::unique_ptr<Device> device(std::vector<Capability> capabilities = {Capability::author, Capability::worker},
+  std::unique_ptr<Device> device(std::vector<Capability> capabilities = {Capability::author,
+                                                                         Capability::worker},
                                  SpendPolicy policy = SpendPolicy::optimistic) {
-    auto made = std::make_unique<Device>(*canonical, database, Kind{std::move(capabilities), user_id(1), policy});
+    auto made = std::make_unique<Device>(*canonical, database,
+                                         Kind{std::move(capabilities), user_id(1), policy});
     made->mirror.lines = lines;  // Ids and times that no other device has are the caller's.
     made->sync();
     return made;
   }
-  std::int64_t balance() { return std::stoll(session.ask_one("select get_credit_balance('" + user_id(1).text() + "')")); }
+  std::int64_t balance() {
+    return std::stoll(session.ask_one("select get_credit_balance('" + user_id(1).text() + "')"));
+  }
   std::vector<std::string> notes() {
-    return session.ask("select coalesce(note, type) || ' ' || amount from credit_ledger order by seq");
+    return session.ask(
+        "select coalesce(note, type) || ' ' || amount from credit_ledger order by seq");
   }
   void check_whole() {
-    for (const std::string& finding : session.ask("select explanation from tally.audit()")) CHECK_MESSAGE(false, finding);
+    for (const std::string& finding : session.ask("select explanation from tally.audit()"))
+      CHECK_MESSAGE(false, finding);
   }
 };
 
@@ -63,18 +75,24 @@ std::vector<std::string> rejected_codes(Device& device) {
   REQUIRE(rejected.has_value());
   std::vector<std::string> codes;
   for (const RejectedOperation& operation : *rejected)
-    codes.push_back(std::string(row_of(operation.command.operation).name) + " " + std::string(name_of(operation.code)));
+    codes.push_back(std::string(row_of(operation.command.operation).name) + " " +
+                    std::string(name_of(operation.code)));
   return codes;
 }
 
-TEST_CASE("I9: of two devices that spend the same credits offline one is told, and what depended on it with it") {
+TEST_CASE(
+    "I9: of two devices that spend the same credits offline one is told, and what depended on it "
+    "with it") {
   World world;
   auto first = world.device();
   auto second = world.device();
   CHECK(apply(*first, 'f', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok 2"));
-  CHECK(apply(*second, 's', 1, "reserve_credits user_id=u1 job_id=j2 amount=8").starts_with("ok 2"));
+  CHECK(
+      apply(*second, 's', 1, "reserve_credits user_id=u1 job_id=j2 amount=8").starts_with("ok 2"));
   CHECK(apply(*second, 's', 2, "advance_job job_id=j2 to=QUEUED").starts_with("ok"));
-  CHECK(apply(*second, 's', 3, "create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A").starts_with("ok"));
+  CHECK(apply(*second, 's', 3,
+              "create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A")
+            .starts_with("ok"));
   first->sync();
   second->sync();
   CHECK(rejected_codes(*first).empty());
@@ -96,7 +114,8 @@ TEST_CASE("I9: of two devices that spend the same credits offline one is told, a
   CHECK(replica.rejected()->empty());
   second->sync();
   CHECK(rejected_codes(*second).empty());
-  CHECK(world.session.ask_one("select status from jobs where id = '" + job_id(2).text() + "'") == "QUEUED");
+  CHECK(world.session.ask_one("select status from jobs where id = '" + job_id(2).text() + "'") ==
+        "QUEUED");
   CHECK(difference(*second, *world.canonical) == "");
 }
 
@@ -104,13 +123,14 @@ TEST_CASE("I8: what the web writes plainly arrives, and what it deletes goes") {
   World world;
   auto device = world.device();
   CHECK(difference(*device, *world.canonical) == "");
-  world.session.ask("update projects set title = 'Other'; update jobs set status_message = 'm' where id = '" +
-                    job_id(1).text() + "'; insert into credit_ledger (user_id, type, amount) values ('" +
-                    user_id(1).text() + "', 'purchase', 7); delete from jobs where id = '" + job_id(2).text() +
-                    "'; insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" +
-                    user_id(1).text() + "', 'p'); update auth.users set email = 'new@x'");
-  world.session.ask("insert into assets (job_id, type, url, storage_path) values ('" + job_id(3).text() +
-                    "', 'video', 'u', 's')");
+  world.session.ask(
+      "update projects set title = 'Other'; update jobs set status_message = 'm' where id = '" +
+      job_id(1).text() + "'; insert into credit_ledger (user_id, type, amount) values ('" +
+      user_id(1).text() + "', 'purchase', 7); delete from jobs where id = '" + job_id(2).text() +
+      "'; insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" +
+      user_id(1).text() + "', 'p'); update auth.users set email = 'new@x'");
+  world.session.ask("insert into assets (job_id, type, url, storage_path) values ('" +
+                    job_id(3).text() + "', 'video', 'u', 's')");
   device->sync();
   CHECK(difference(*device, *world.canonical) == "");
   CHECK(device->mirror.balance() == 17);
@@ -120,7 +140,9 @@ TEST_CASE("I8: what the web writes plainly arrives, and what it deletes goes") {
   CHECK(device->mirror->jobs(user_id(1))->empty());
 }
 
-TEST_CASE("a pending operation that no longer applies is blocked, keeps its place, and canonical's verdict decides") {
+TEST_CASE(
+    "a pending operation that no longer applies is blocked, keeps its place, and canonical's "
+    "verdict decides") {
   World world;
   auto device = world.device();
   CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok"));
@@ -136,7 +158,8 @@ TEST_CASE("a pending operation that no longer applies is blocked, keeps its plac
   device->connect();
   device->sync();
   CHECK(blocked == 1);
-  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits insufficient_credits", "advance_job stale_reservation"});
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits insufficient_credits",
+                                                            "advance_job stale_reservation"});
   CHECK(difference(*device, *world.canonical) == "");
 }
 
@@ -144,7 +167,8 @@ TEST_CASE("I6: an operation that another device had applied before is ok, once")
   World world(30);
   auto first = world.device();
   auto second = world.device();
-  const std::string line = "reserve_credits user_id=u1 job_id=j1 amount=8 op_id=x1 at=\"2026-01-18T00:10:00.000000Z\"";
+  const std::string line =
+      "reserve_credits user_id=u1 job_id=j1 amount=8 op_id=x1 at=\"2026-01-18T00:10:00.000000Z\"";
   CHECK(first->mirror.apply(line).starts_with("ok"));
   CHECK(second->mirror.apply(line).starts_with("ok"));
   first->sync();
@@ -156,38 +180,44 @@ TEST_CASE("I6: an operation that another device had applied before is ok, once")
   CHECK(second->mirror.apply(line).starts_with("ok"));
 }
 
-// ---- leases --------------------------------------------------------------------------------------
+// ---- leases
+// --------------------------------------------------------------------------------------
 
 TEST_CASE("I11: what is drawn on a lease never bounces, whatever else is spent meanwhile") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
-  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=5").starts_with("insufficient_credits"));
-  CHECK(apply(*device, 'd', 2, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=5")
+            .starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 2, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000")
+            .starts_with("ok"));
   device->sync();
   CHECK(world.balance() == 30);
   // All that is left goes elsewhere.
   CHECK(world.apply("expire_credits user_id=u1 amount=30") == "ok");
   CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j1 amount=12").starts_with("ok"));
-  CHECK(apply(*device, 'd', 4, "reserve_credits user_id=u1 job_id=j2 amount=12").starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 4, "reserve_credits user_id=u1 job_id=j2 amount=12")
+            .starts_with("insufficient_credits"));
   CHECK(apply(*device, 'd', 5, "finalize_job_credits job_id=j1 final_cost=15").starts_with("ok"));
   CHECK(apply(*device, 'd', 6, "reserve_credits user_id=u1 job_id=j2 amount=5").starts_with("ok"));
   CHECK(apply(*device, 'd', 7, "release_job_credits job_id=j2").starts_with("ok"));
   // What came back is drawn on again only when canonical has shown it in the lease.
-  CHECK(apply(*device, 'd', 8, "reserve_credits user_id=u1 job_id=j3 amount=5").starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 8, "reserve_credits user_id=u1 job_id=j3 amount=5")
+            .starts_with("insufficient_credits"));
   device->sync();
   CHECK(rejected_codes(*device).empty());
   CHECK(difference(*device, *world.canonical) == "");
   CHECK(world.notes() ==
         std::vector<std::string>{
             "Welcome bonus: 10 trial credits 10", "grant 40", "Leased to device -20", "expire -30",
-            "Drawn from lease 12", "Reserved for job -12", "Drawn from lease 3", "Reservation converted to usage 12",
-            "Video generation -15", "Drawn from lease 5", "Reserved for job -5", "Job failed - credits released 5",
-            "Back to lease -5"});
+            "Drawn from lease 12", "Reserved for job -12", "Drawn from lease 3",
+            "Reservation converted to usage 12", "Video generation -15", "Drawn from lease 5",
+            "Reserved for job -5", "Job failed - credits released 5", "Back to lease -5"});
   CHECK(apply(*device, 'd', 9, "reserve_credits user_id=u1 job_id=j3 amount=5").starts_with("ok"));
   // Returned: from the call on nothing is drawn.
   CHECK(apply(*device, 'd', 10, "fail_job job_id=j3 error_code=E").starts_with("ok"));
   CHECK(apply(*device, 'd', 11, "return_lease lease_id=l1").starts_with("ok"));
-  CHECK(apply(*device, 'd', 12, "reserve_credits user_id=u1 job_id=j4 amount=1").starts_with("insufficient_credits"));
+  CHECK(apply(*device, 'd', 12, "reserve_credits user_id=u1 job_id=j4 amount=1")
+            .starts_with("insufficient_credits"));
   device->sync();
   CHECK(world.balance() == 5);
   CHECK(rejected_codes(*device).empty());
@@ -198,7 +228,8 @@ TEST_CASE("I11: what is drawn on a lease never bounces, whatever else is spent m
 TEST_CASE("what is pushed after a lease was written off is judged against the balance") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
-  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000")
+            .starts_with("ok"));
   device->sync();
   CHECK(apply(*device, 'd', 2, "reserve_credits user_id=u1 job_id=j1 amount=12").starts_with("ok"));
   CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j2 amount=8").starts_with("ok"));
@@ -212,7 +243,8 @@ TEST_CASE("what is pushed after a lease was written off is judged against the ba
   world.check_whole();
 }
 
-// ---- copies --------------------------------------------------------------------------------------
+// ---- copies
+// --------------------------------------------------------------------------------------
 
 /// The mirror's file as it is, put aside; and back.
 void copy_mirror(TemporaryMirror& mirror, const std::string& from, const std::string& to) {
@@ -231,10 +263,13 @@ Code sync_failure(Device& device) {
   return done ? Code::ok : done.error().code;
 }
 
-TEST_CASE("a mirror that was restored from a copy is found out, spends nothing twice, and is enrolled anew") {
+TEST_CASE(
+    "a mirror that was restored from a copy is found out, spends nothing twice, and is enrolled "
+    "anew") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
-  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000").starts_with("ok"));
+  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=2000000")
+            .starts_with("ok"));
   device->sync();
   device->syncer.reset();
   copy_mirror(device->mirror, "", ".copy");
@@ -256,7 +291,8 @@ TEST_CASE("a mirror that was restored from a copy is found out, spends nothing t
   const auto made = world.canonical->add_device(
       {.name = "again", .capabilities = device->kind.capabilities, .scope = device->kind.scope});
   REQUIRE(made.has_value());
-  CHECK(replica.enrol_anew({made->device_id, device->kind.capabilities, device->kind.scope}).has_value());
+  CHECK(replica.enrol_anew({made->device_id, device->kind.capabilities, device->kind.scope})
+            .has_value());
   device->options.token = made->token;
   device->syncer.reset();
   device->mirror.reopen();
@@ -287,11 +323,14 @@ TEST_CASE("a canonical that is behind what a device has confirmed is not pushed 
   CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
   device->sync();
   // As after a restored backup.
-  world.session.ask("update tally_sync.devices set watermark = 0, confirmed = 0, chain = '', confirmed_chain = ''");
+  world.session.ask(
+      "update tally_sync.devices set watermark = 0, confirmed = 0, chain = '', confirmed_chain = "
+      "''");
   CHECK(sync_failure(*device) == Code::history_lost);
 }
 
-// ---- devices -------------------------------------------------------------------------------------
+// ---- devices
+// -------------------------------------------------------------------------------------
 
 TEST_CASE("a token that is unknown or ended pauses, and the queue is kept") {
   World world;
@@ -313,16 +352,23 @@ TEST_CASE("a token that is unknown or ended pauses, and the queue is kept") {
 
 TEST_CASE("a worker is fed no address, profile or draft, and may do a worker's work alone") {
   World world(50);
-  world.session.ask("insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" + user_id(1).text() + "', 'p')");
+  world.session.ask(
+      "insert into draft_prompts (session_token, user_id, prompt_text) values ('t', '" +
+      user_id(1).text() + "', 'p')");
   CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=10") == "ok");
   CHECK(world.apply("advance_job job_id=j1 to=QUEUED") == "ok");
   auto device = world.device({Capability::worker});
-  CHECK(query(device->mirror.path(), "select count(*) from profiles") == std::vector<std::string>{"0"});
-  CHECK(query(device->mirror.path(), "select count(*) from draft_prompts") == std::vector<std::string>{"0"});
-  CHECK(query(device->mirror.path(), "select coalesce(email, 'none') from users") == std::vector<std::string>{"none"});
-  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j2 amount=1").starts_with("not_permitted"));
+  CHECK(query(device->mirror.path(), "select count(*) from profiles") ==
+        std::vector<std::string>{"0"});
+  CHECK(query(device->mirror.path(), "select count(*) from draft_prompts") ==
+        std::vector<std::string>{"0"});
+  CHECK(query(device->mirror.path(), "select coalesce(email, 'none') from users") ==
+        std::vector<std::string>{"none"});
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j2 amount=1")
+            .starts_with("not_permitted"));
   CHECK(apply(*device, 'd', 2, "advance_job job_id=j1 to=SCRIPTING").starts_with("ok"));
-  CHECK(apply(*device, 'd', 3, "finalize_job_credits job_id=j1 final_cost=11").starts_with("not_permitted"));
+  CHECK(apply(*device, 'd', 3, "finalize_job_credits job_id=j1 final_cost=11")
+            .starts_with("not_permitted"));
   CHECK(apply(*device, 'd', 4, "finalize_job_credits job_id=j1 final_cost=10").starts_with("ok"));
   CHECK(apply(*device, 'd', 5, "sweep grace=1").starts_with("not_permitted"));
   device->sync();
@@ -340,13 +386,15 @@ TEST_CASE("a claim keeps other devices from a job until it ends") {
   REQUIRE(claimed.has_value());
   CHECK(*claimed == job_id(1));
   CHECK(!second->syncer->claim_next(1'000, patience)->has_value());
-  const std::string now = " at=\"" + Timestamp{std::chrono::duration_cast<std::chrono::microseconds>(
-                                                 std::chrono::system_clock::now().time_since_epoch())
-                                                 .count()}
-                                       .text() +
+  const std::string now = " at=\"" +
+                          Timestamp{std::chrono::duration_cast<std::chrono::microseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count()}
+                              .text() +
                           "\"";
   second->sync();
-  CHECK(apply(*second, 's', 1, "advance_job job_id=j1 to=SCRIPTING" + now).starts_with("not_claim_holder"));
+  CHECK(apply(*second, 's', 1, "advance_job job_id=j1 to=SCRIPTING" + now)
+            .starts_with("not_claim_holder"));
   first->sync();
   CHECK(apply(*first, 'f', 1, "advance_job job_id=j1 to=SCRIPTING" + now).starts_with("ok"));
   CHECK(apply(*first, 'f', 2, "drop_claim job_id=j1" + now).starts_with("ok"));
@@ -366,17 +414,64 @@ TEST_CASE("a mirror that worked before it was enrolled pushes what it did") {
   CHECK(apply(*device, 'd', 2, "create_user user_id=u3 email=ann@x").starts_with("ok"));
   CHECK(apply(*device, 'd', 3, "add_credits user_id=u3 amount=5 type=grant").starts_with("ok"));
   device->sync();
-  CHECK(rejected_codes(*device) == std::vector<std::string>{"create_user user_exists", "add_credits user_not_found"});
+  CHECK(rejected_codes(*device) ==
+        std::vector<std::string>{"create_user user_exists", "add_credits user_not_found"});
   CHECK(!device->mirror->balance(user_id(3)).has_value());
   CHECK(device->mirror.balance(2) == 10);
   CHECK(difference(*device, *world.canonical) == "");
+}
+
+TEST_CASE("a mirror of version 1 with pending operations is upgraded, pushes them, and converges") {
+  World world;
+  auto device = std::make_unique<Device>(*world.canonical, world.database, Kind{});
+  device->syncer.reset();
+  device->mirror.close();
+  for (const char* end : {"", "-wal", "-shm"})
+    std::filesystem::remove(device->mirror.path().string() + end);
+  {
+    SQLite::Database db(device->mirror.path().string(),
+                        SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    db.exec(read_source("tests/sync/mirror_v1.sql"));
+  }
+  device->mirror.open();
+  CHECK(device->mirror->pending_operations().value() == 11);
+  CHECK(device->mirror.balance() == 41);
+  device->connect();
+  device->sync();
+  // u1 and its job are canonical's already, made by others: their own ids decide.
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(device->mirror->pending_operations().value() == 0);
+  for (const std::string& finding : device->mirror.findings()) CHECK_MESSAGE(false, finding);
+  world.check_whole();
+
+  // On a canonical that knows nothing of it all of it is new, and all of it is ok.
+  Database fresh;
+  fresh.migrate();
+  auto canonical = sync::Canonical::connect(fresh.conninfo());
+  REQUIRE(canonical.has_value());
+  Device other(*canonical, fresh, Kind{});
+  other.syncer.reset();
+  other.mirror.close();
+  for (const char* end : {"", "-wal", "-shm"})
+    std::filesystem::remove(other.mirror.path().string() + end);
+  {
+    SQLite::Database db(other.mirror.path().string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    db.exec(read_source("tests/sync/mirror_v1.sql"));
+  }
+  other.mirror.open();
+  other.connect();
+  other.sync();
+  CHECK(rejected_codes(other).empty());
+  CHECK(other.mirror.balance() == 41);
+  CHECK(difference(other, *canonical) == "");
 }
 
 TEST_CASE("a mirror that differs from canonical is found by its digest, and fed anew") {
   World world;
   auto device = world.device();
   device->mirror.close();
-  tamper(device->mirror.path(), "update tally_project set title = 'Forged'; update tally_profile set display_name = 'x'");
+  tamper(device->mirror.path(),
+         "update tally_project set title = 'Forged'; update tally_profile set display_name = 'x'");
   device->mirror.open();
   device->connect();
   CHECK(!device->syncer->verify(user_id(1), patience).value());

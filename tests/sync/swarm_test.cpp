@@ -21,18 +21,21 @@ std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise)
 
 /// Sees every committed balance from inside the database.
 void watch(Session& session) {
-  session.ask("create table public.below_zero (user_id uuid, balance integer);"
-              "create function public.watch() returns trigger language plpgsql security definer as $$ begin"
-              " if new.balance < 0 then insert into public.below_zero values (new.user_id, new.balance); end if;"
-              " return null; end $$;"
-              "create constraint trigger watch after insert or update on tally.accounts deferrable initially deferred"
-              " for each row execute function public.watch()");
+  session.ask(
+      "create table public.below_zero (user_id uuid, balance integer);"
+      "create function public.watch() returns trigger language plpgsql security definer as $$ begin"
+      " if new.balance < 0 then insert into public.below_zero values (new.user_id, new.balance); "
+      "end if;"
+      " return null; end $$;"
+      "create constraint trigger watch after insert or update on tally.accounts deferrable "
+      "initially deferred"
+      " for each row execute function public.watch()");
 }
 
-/// Devices for one of the users that canonical has: who writes and works there with a lease, and who only
-/// works.
-void add_scoped(std::vector<std::unique_ptr<Device>>& devices, sync::Canonical& canonical, const Database& database,
-                std::mt19937_64& random, Timestamp at) {
+/// Devices for one of the users that canonical has: who writes and works there with a lease, and
+/// who only works.
+void add_scoped(std::vector<std::unique_ptr<Device>>& devices, sync::Canonical& canonical,
+                const Database& database, std::mt19937_64& random, Timestamp at) {
   const auto users = canonical.users();
   REQUIRE(users.has_value());
   if (users->empty()) return;
@@ -48,7 +51,10 @@ void add_scoped(std::vector<std::unique_ptr<Device>>& devices, sync::Canonical& 
   if (kind.policy != SpendPolicy::leased) return;
   CallId call;
   call.at = at;
-  (void)device.mirror->apply(LeaseCredits{new_uuid_v7(), user, Credits{static_cast<std::int64_t>(1 + random() % 20)}, 2'000'000}, call);
+  (void)device.mirror->apply(
+      LeaseCredits{new_uuid_v7(), user, Credits{static_cast<std::int64_t>(1 + random() % 20)},
+                   2'000'000},
+      call);
   device.sync();
 }
 
@@ -98,13 +104,16 @@ void swarm(std::uint64_t seed, std::size_t operations, std::size_t devices_count
     rejected += device->rejected;
   }
   MESSAGE("seed ", seed, ": ", devices.size(), " devices, ", rejected, " operations were rejected");
-  for (const std::string& finding : session.ask("select explanation from tally.audit()")) CHECK_MESSAGE(false, finding);
+  for (const std::string& finding : session.ask("select explanation from tally.audit()"))
+    CHECK_MESSAGE(false, finding);
   CHECK(session.ask("select user_id from public.below_zero").empty());
 }
 
 TEST_CASE("devices that work offline from each other are equal to canonical at rest") {
-  const auto operations = static_cast<std::size_t>(number_from_environment("TALLY_TEST_OPERATIONS", 400));
-  if (std::getenv("TALLY_TEST_SEED") != nullptr) return swarm(number_from_environment("TALLY_TEST_SEED", 1), operations, 3);
+  const auto operations =
+      static_cast<std::size_t>(number_from_environment("TALLY_TEST_OPERATIONS", 400));
+  if (std::getenv("TALLY_TEST_SEED") != nullptr)
+    return swarm(number_from_environment("TALLY_TEST_SEED", 1), operations, 3);
   swarm(1, operations, 1);
   for (std::uint64_t seed = 2; seed < 8; ++seed) swarm(seed, operations, 3);
 }
