@@ -462,6 +462,12 @@ class Syncer::Impl {
   std::optional<Wait> take(const Answer& answer) {
     if (answer.trouble.error_class != ErrorClass::none) return fail(answer.trouble);
     if (!enrolled_) {
+      if (options_.device_id && *options_.device_id != answer.device.device_id) {
+        return fail(
+            {ErrorClass::protocol,
+             {Code::invalid_argument, "the token is device " + answer.device.device_id.text() +
+                                          "'s, not " + options_.device_id->text() + "'s"}});
+      }
       // The first contact says who we are; what was fed with it is asked for again.
       auto enrolled = replica_.enrol(answer.device);
       if (!enrolled) return fail({ErrorClass::local, enrolled.error()});
@@ -489,6 +495,8 @@ class Syncer::Impl {
     for (const RejectedOperation& rejected : taken->rejected) {
       if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
     }
+    if (options_.callbacks.changed && !taken->changed.empty())
+      options_.callbacks.changed(taken->changed);
     for (const Uuid& user : taken->diverged) tell_diverged(user);
     if (!answer.digest.empty()) compare_digest(answer.digest);
     const auto pending = engine_.pending_operations();

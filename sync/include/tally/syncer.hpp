@@ -46,6 +46,8 @@ struct SyncCallbacks {
   std::function<void(const RejectedOperation&)> rejected{};
   std::function<void(std::int64_t acked, std::int64_t pending)> progress{};
   std::function<void(SyncState, ErrorClass, std::string_view error)> state{};
+  /// The users whose rows came with an answer.
+  std::function<void(const std::vector<Uuid>& user_ids)> changed{};
   /// A user's rows were not canonical's, found by a count, a balance or a digest; they are fed
   /// anew.
   std::function<void(const Uuid& user_id)> diverged{};
@@ -56,6 +58,9 @@ struct SyncOptions {
   std::string conninfo;
   std::string token;
   std::string schema = "public";
+  /// Where given, a token of another device's makes the mirror no device: the first contact stops
+  /// with invalid_argument.
+  std::optional<Uuid> device_id{};
   /// Of one call.
   std::size_t operations_max = 1'000;
   std::size_t bytes_max = 4U << 20U;
