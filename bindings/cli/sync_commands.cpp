@@ -39,6 +39,21 @@ JsonValue to_json(const std::optional<Timestamp>& time) {
   return time ? JsonValue(time->text()) : JsonValue(nullptr);
 }
 
+/// libpq breaks and indents the lines of its messages.
+std::string on_one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool is_space = c == ' ' || c == '\n' || c == '\t';
+    if (!is_space) {
+      out += c;
+    } else if (!out.empty() && out.back() != ' ') {
+      out += ' ';
+    }
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
 JsonValue parsed(const std::string& text) {
   JsonValue value = JsonValue::parse(text, nullptr, false);
   return value.is_discarded() ? JsonValue(text) : value;
@@ -245,11 +260,14 @@ struct SyncArguments : CanonicalArguments {
   std::string token_file;
   std::string device;
   bool watch = false;
+  bool enrol_anew = false;
   std::int64_t timeout_s = 0;
   std::int64_t ttl_s = 0;
 };
 
-constexpr std::int64_t timeout_default_s = 30;
+seconds timeout_of(const SyncArguments& arguments) {
+  return seconds(arguments.timeout_s > 0 ? arguments.timeout_s : 30);
+}
 
 void add_sync_options(CLI::App* command, SyncArguments& arguments) {
   add_db(command, arguments.db);
@@ -311,11 +329,11 @@ std::string require_token(const std::string& path, bool json) {
 }
 
 /// With --device, the mirror must be that one, where it is one already.
-std::optional<Uuid> require_device(Engine& engine, const std::string& argument) {
+std::optional<Uuid> require_device(Engine& engine, const std::string& argument, bool enrols_anew) {
   if (argument.empty()) return std::nullopt;
   const Uuid wanted = uuid_argument(argument, "--device");
   const auto link = take(Replica(engine).state());
-  if (link && link->enrolment.device_id != wanted) {
+  if (link && link->enrolment.device_id != wanted && !enrols_anew) {
     throw Stop{Exit::usage, "usage",
                "the mirror is device " + link->enrolment.device_id.text() + ", not " +
                    wanted.text() + "; leave --device out, or give that mirror's file"};
@@ -327,7 +345,7 @@ sync::SyncOptions sync_options(const SyncArguments& arguments, Engine& engine, b
   sync::SyncOptions options;
   options.conninfo = arguments.pg;
   options.schema = arguments.schema;
-  options.device_id = require_device(engine, arguments.device);
+  options.device_id = require_device(engine, arguments.device, arguments.enrol_anew);
   options.token = require_token(arguments.token_file, json);
   return options;
 }
@@ -340,6 +358,9 @@ std::string_view sync_hint(const Error& error) {
                  : "check --pg, its user and password";
     case Code::unreachable:
       return "check --pg, and that the server is up; what is pending is kept";
+    case Code::device_forked:
+      return "make another device with tally device add, and run tally sync --enrol-anew with its "
+             "token";
     case Code::busy:
       return "tally status tells how far it is";
     case Code::protocol:
@@ -352,9 +373,7 @@ std::string_view sync_hint(const Error& error) {
 }
 
 Stop sync_stop(Error error, bool with_device) {
-  // libpq ends its messages with a newline.
-  while (!error.detail.empty() && (error.detail.back() == ' ' || error.detail.back() == '\n'))
-    error.detail.pop_back();
+  error.detail = on_one_line(error.detail);
   Stop stop = stop_for(error, sync_hint(error));
   // The token turned out to be another device's than --device says.
   const bool is_usage = with_device && error.code == Code::invalid_argument;
@@ -382,7 +401,7 @@ JsonValue to_json(const std::vector<RejectedOperation>& rejected) {
 }
 
 std::string rejected_table(const std::vector<RejectedOperation>& rejected) {
-  Table table({{"number", true}, {"operation"}, {"code"}, {"of"}, {"rejected"}});
+  Table table({{"number", true}, {"operation"}, {"code"}, {"made"}, {"rejected"}});
   for (const RejectedOperation& operation : rejected) {
     table.add({std::to_string(operation.number),
                std::string(row_of(operation.command.operation).name),
@@ -478,8 +497,7 @@ Exit sync_once(Engine& engine, const SyncArguments& arguments, sync::SyncOptions
                      : ("trying again: " + shown(error, 300)).c_str());
   };
   sync::Syncer syncer(engine, std::move(options));
-  const auto done = run_until_synced(
-      syncer, answers, seconds(arguments.timeout_s > 0 ? arguments.timeout_s : timeout_default_s));
+  const auto done = run_until_synced(syncer, answers, timeout_of(arguments));
   progress.clear();
   if (!done) throw sync_stop(done.error(), !arguments.device.empty());
   const auto link = take(replica.state());
@@ -545,7 +563,13 @@ class Watch {
     if (state == sync::SyncState::connecting || state == sync::SyncState::syncing) return;
     std::string text(name_of(state));
     const bool in_trouble = error_class != sync::ErrorClass::none;
-    if (in_trouble) text += ": " + std::string(error);
+    if (state == sync::SyncState::standby) {
+      text += ": another process syncs this mirror";
+    } else if (in_trouble) {
+      text += ": " + on_one_line(error);
+    } else if (state == sync::SyncState::idle) {
+      text += ": something is rejected; tally rejected list shows it";
+    }
     if (text == told_) return;
     told_ = text;
     const std::optional<std::string> class_name =
@@ -615,9 +639,23 @@ Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOption
   return Exit::fine;
 }
 
+/// What has not been pushed is kept as rejected, for `tally rejected retry`.
+void enrol_anew(Engine& engine, const SyncArguments& arguments, const sync::SyncOptions& options) {
+  auto enrolled = sync::Syncer(engine, options).enrol_anew(timeout_of(arguments));
+  if (enrolled) return;
+  if (enrolled.error().code == Code::already_exists) {
+    throw Stop{Exit::usage, "usage",
+               enrolled.error().detail +
+                   "; --enrol-anew wants the token of a new one, which tally "
+                   "device add makes"};
+  }
+  throw sync_stop(enrolled.error(), !arguments.device.empty());
+}
+
 Exit run_sync(const SyncArguments& arguments, bool json) {
   Engine engine = open_mirror(arguments.db);
   sync::SyncOptions options = sync_options(arguments, engine, json);
+  if (arguments.enrol_anew) enrol_anew(engine, arguments, options);
   return arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
                          : sync_once(engine, arguments, std::move(options), json);
 }
@@ -629,6 +667,9 @@ void add_sync(CLI::App& app, Run& run) {
   command->get_option("--timeout")
       ->description(
           "Give up after so long without an answer (30); with --watch, end after so long");
+  command->add_flag("--enrol-anew", arguments->enrol_anew,
+                    "A mirror that is a copy, or was restored, becomes the token's device; what it "
+                    "has not pushed is kept as rejected, to be retried");
   command->add_flag("--watch", arguments->watch,
                     "Go on until SIGINT or SIGTERM, and print what changes");
   command->footer(
@@ -645,8 +686,12 @@ void add_sync(CLI::App& app, Run& run) {
 Exit run_claim_next(const SyncArguments& arguments, bool json) {
   Engine engine = open_mirror(arguments.db);
   sync::Syncer syncer(engine, sync_options(arguments, engine, json));
-  const auto claimed = syncer.claim_next(
-      arguments.ttl_s, seconds(arguments.timeout_s > 0 ? arguments.timeout_s : timeout_default_s));
+  const auto claimed = syncer.claim_next(arguments.ttl_s, timeout_of(arguments));
+  if (!claimed && claimed.error().code == Code::busy) {
+    throw Stop{Exit::world, "busy",
+               "another process syncs this mirror, and that one alone can claim; end it, or claim "
+               "with a mirror and a device of its own"};
+  }
   if (!claimed) throw sync_stop(claimed.error(), !arguments.device.empty());
   if (*claimed) {
     if (json) {
@@ -776,7 +821,8 @@ void print_status(const LinkState& link, const std::vector<OpenLease>& leases) {
         thousands(link.acked) + "\ncursor        " + shown(link.cursor.value_or("none"), 100) +
         "\nlast answer   " + (link.synced_at ? ago(*link.synced_at) : "never") + "\n");
   if (link.error_class) {
-    print("last error    " + *link.error_class + ": " + shown(link.error.value_or(""), 400) + "\n");
+    print("last error    " + *link.error_class + ": " +
+          shown(on_one_line(link.error.value_or("")), 400) + "\n");
   }
   print("next attempt  " + next_attempt(link) + "\n");
   if (!leases.empty()) print("\n" + lease_table(leases));

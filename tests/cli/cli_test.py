@@ -801,6 +801,30 @@ class Sync(InFolder):
         self.assert_error(tally(*self.sync("--device", NOBODY)), USAGE, device)
         self.assertEqual(tally(*self.sync("--device", device))[0], FINE)
 
+    def test_a_copied_mirror_is_enrolled_anew(self):
+        self.enrolled()
+        copy = self.folder / "copy.db"
+        with sqlite3.connect(self.db) as mirror:
+            mirror.execute("vacuum into ?", (str(copy),))
+        mirror.close()
+        self.applied(*self.job(1))
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.applied(*self.job(2), db=copy)
+        self.assert_error(tally(*self.sync(db=copy)), WORLD, "copy", "--enrol-anew")
+        self.assert_error(tally(*self.sync("--enrol-anew")), WORLD, "tally device add")
+        another = self.device(token=self.folder / "other_token")
+        anew = self.sync("--enrol-anew", "--device", another, db=copy, token=self.folder / "other_token")
+        report = self.json(*anew, status=REFUSED)
+        self.assertEqual((report["device_id"], report["pushed"], report["rejected_kept"]), (another, 0, 2))
+        kept = self.json("rejected", "list", "--db", copy)["rejected"]
+        self.assertEqual({r["code"] for r in kept}, {"device_forked"})
+        for rejected in kept:
+            self.json("rejected", "retry", rejected["number"], "--db", copy)
+        self.assertEqual(self.json(*self.sync(db=copy, token=self.folder / "other_token"))["pushed"], 2)
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        for mirror in (self.db, copy):
+            self.assertEqual(tally("verify", "--db", mirror, "--pg", self.pg)[0], FINE)
+
     def test_another_devices_token_is_found_out(self):
         self.enrolled()
         self.device()
@@ -1009,6 +1033,7 @@ class Sync(InFolder):
         second, second_until = self.watch()
         second_until(state="standby")
         self.assert_error(tally(*self.sync("--timeout", 1)), WORLD, "another process syncs this mirror")
+        self.assert_error(tally("claim-next", *self.sync("--timeout", 1, "--ttl", 9)[1:]), WORLD, "alone can claim")
         before = time.monotonic()
         first.kill()
         second_until(state="synced")

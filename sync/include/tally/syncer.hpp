@@ -106,6 +106,11 @@ class TALLY_API Syncer {
 
   /// After authentication errors: another token, and on.
   void resume(std::string token);
+  /// A mirror that is forked becomes another device, whose token the options have. What it has not
+  /// pushed is kept as rejected, with the code device_forked, for the host to retry. Refusals:
+  /// already_exists (the token is that of the device that the mirror is). Failures as
+  /// run_until_synced.
+  Result<bool> enrol_anew(std::chrono::milliseconds timeout) noexcept;
   /// The next job for a worker, claimed for so many seconds, in one call; none where there is none.
   /// Failures as run_until_synced.
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s,
