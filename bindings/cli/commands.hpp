@@ -19,6 +19,7 @@ struct Run {
 void add_replay(CLI::App& app, Run& run);
 void add_read_commands(CLI::App& app, Run& run);
 void add_canonical_commands(CLI::App& app, Run& run);
+void add_sync_commands(CLI::App& app, Run& run);
 void add_demo(CLI::App& app, Run& run);
 
 /// A subcommand with --json.

@@ -140,6 +140,7 @@ Exit run_program(int argc, char** argv) {
   add_replay(app, run);
   add_read_commands(app, run);
   add_canonical_commands(app, run);
+  add_sync_commands(app, run);
   add_demo(app, run);
   add_version(app, run);
   try {

@@ -71,7 +71,10 @@ bool is_among(const auto& names, std::string_view name) {
 Stop stop_for(const Error& error, std::string_view what_to_do) {
   std::string sentence =
       error.detail.empty() ? std::string(row_of(error.code).sentence) : error.detail;
-  if (!what_to_do.empty()) sentence += "; " + std::string(what_to_do);
+  if (!what_to_do.empty()) {
+    if (sentence.ends_with('.')) sentence.pop_back();
+    sentence += "; " + std::string(what_to_do);
+  }
   return {is_failure(error.code) ? Exit::world : Exit::refused, std::string(name_of(error.code)),
           std::move(sentence)};
 }

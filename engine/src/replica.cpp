@@ -1118,6 +1118,22 @@ Result<bool> Replica::note_attempt(std::string_view error_class, std::string_vie
   });
 }
 
+Result<std::vector<OpenLease>> Replica::leases() const noexcept {
+  return guarded<std::vector<OpenLease>>([&]() -> Result<std::vector<OpenLease>> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    Query query(reader.db(),
+                "select y.id, l.id, l.unspent, l.expires_at, l.closing from tally_lease l"
+                " join tally_user y on y.u = l.u order by y.id");
+    std::vector<OpenLease> out;
+    while (query.step()) {
+      out.push_back({query.column<Uuid>(0), query.column<Uuid>(1),
+                     Credits{query.column<std::int64_t>(2)}, query.column<Timestamp>(3),
+                     query.column<int>(4) != 0});
+    }
+    return out;
+  });
+}
+
 Result<std::vector<RejectedOperation>> Replica::rejected() const noexcept {
   return guarded<std::vector<RejectedOperation>>([&]() -> Result<std::vector<RejectedOperation>> {
     Engine::Impl::Reader reader(*engine_.impl_);

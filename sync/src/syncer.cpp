@@ -221,6 +221,14 @@ class Syncer::Impl {
         timeout);
   }
 
+  Result<bool> enrol_anew(milliseconds timeout) {
+    anew_ = true;
+    auto done = run_until([&](SyncState) { return !anew_; }, timeout);
+    anew_ = false;
+    if (!done) return done.error();
+    return true;
+  }
+
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s, milliseconds timeout) {
     claim_ttl_ = ttl_s;
     claimed_.reset();
@@ -368,7 +376,7 @@ class Syncer::Impl {
   std::optional<Wait> begin_call() {
     auto state = replica_.state();
     if (!state) return fail({ErrorClass::local, state.error()});
-    enrolled_ = state->has_value();
+    enrolled_ = state->has_value() && !anew_;
     push_ = {};
     if (enrolled_) {
       device_id_ = (*state)->enrolment.device_id;
@@ -463,9 +471,19 @@ class Syncer::Impl {
   std::optional<Wait> take(const Answer& answer) {
     if (answer.trouble.error_class != ErrorClass::none) return fail(answer.trouble);
     if (!enrolled_) {
+      if (options_.device_id && *options_.device_id != answer.device.device_id) {
+        return fail(
+            {ErrorClass::protocol,
+             {Code::invalid_argument, "the token is device " + answer.device.device_id.text() +
+                                          "'s, not " + options_.device_id->text() + "'s"}});
+      }
       // The first contact says who we are; what was fed with it is asked for again.
-      auto enrolled = replica_.enrol(answer.device);
-      if (!enrolled) return fail({ErrorClass::local, enrolled.error()});
+      auto enrolled = anew_ ? enrol_as_another(answer.device) : replica_.enrol(answer.device);
+      if (!enrolled) {
+        const bool refused = !is_failure(enrolled.error().code);
+        return fail({refused ? ErrorClass::protocol : ErrorClass::local, enrolled.error()});
+      }
+      anew_ = false;
       phase_ = Phase::away;
       wake_ = true;
       return std::nullopt;
@@ -490,6 +508,8 @@ class Syncer::Impl {
     for (const RejectedOperation& rejected : taken->rejected) {
       if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
     }
+    if (options_.callbacks.changed && !taken->changed.empty())
+      options_.callbacks.changed(taken->changed);
     for (const Uuid& user : taken->diverged) tell_diverged(user);
     if (!answer.digest.empty()) compare_digest(answer.digest);
     const auto pending = engine_.pending_operations();
@@ -504,6 +524,15 @@ class Syncer::Impl {
     }
     (void)replica_.note_attempt("", "", std::nullopt);
     return rest(rest_state(), milliseconds{1});
+  }
+
+  Result<bool> enrol_as_another(const Enrolment& device) {
+    auto state = replica_.state();
+    if (!state) return state.error();
+    if (!*state) return replica_.enrol(device);
+    if ((*state)->enrolment.device_id == device.device_id)
+      return Error{Code::already_exists, "the mirror is this token's device already"};
+    return replica_.enrol_anew(device);
   }
 
   void compare_digest(const std::vector<TableDigest>& there) {
@@ -586,6 +615,7 @@ class Syncer::Impl {
   Phase phase_ = Phase::away;
   Push push_{};
   bool enrolled_ = false;
+  bool anew_ = false;  ///< The next contact makes the mirror another device.
   Uuid device_id_{};
   Clock::time_point call_deadline_{};
   Clock::time_point next_attempt_{};
@@ -623,6 +653,10 @@ Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
 void Syncer::start() { impl_->start(); }
 void Syncer::stop() noexcept { impl_->stop(); }
 void Syncer::resume(std::string token) { impl_->resume(std::move(token)); }
+
+Result<bool> Syncer::enrol_anew(milliseconds timeout) noexcept {
+  return guarded([&] { return impl_->enrol_anew(timeout); });
+}
 
 Result<std::optional<Uuid>> Syncer::claim_next(std::int64_t ttl_s, milliseconds timeout) noexcept {
   return guarded([&] { return impl_->claim_next(ttl_s, timeout); });

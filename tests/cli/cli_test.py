@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 PROGRAM = os.path.abspath(sys.argv.pop(1))
@@ -506,8 +507,10 @@ class Canonical(InFolder):
         for schema in ("cell_01", "cell_02"):
             self.assertEqual(tally("migrate", "--pg", pg, "--schema", schema)[0], FINE)
             self.assertEqual(tally("migrate", "--pg", pg, "--schema", schema, "--status")[0], FINE)
-        results = {tally("replay", DEMO, "--pg", pg, "--schema", schema)[1] for schema in ("cell_01", "cell_02")}
-        self.assertEqual(len(results), 1)
+        for schema in ("cell_01", "cell_02"):
+            status, out, err = tally("replay", DEMO, "--pg", pg, "--schema", schema)
+            self.assertEqual((status, err), (FINE, ""))
+            self.assertEqual(len(out.splitlines()), len(EXPECTED.read_text().splitlines()))
         # auth.users is one for all, and its trigger is the usual schema's.
         self.assertEqual(self.postgres.sql("select distinct note from public.credit_ledger", name).strip(),
                          "Welcome bonus: 10 trial credits")
@@ -629,6 +632,448 @@ class Canonical(InFolder):
         results = [json.loads(a)["result"] for a in mirror[1].splitlines()]
         self.assertEqual([n for n, r in enumerate(results) if r != "ok"], [7, len(results) - 1])
         self.assertEqual(tally("verify", "--db", self.db, "--pg", pg)[0], FINE)
+
+
+@unittest.skipUnless(Postgres.binaries(), "no PostgreSQL server is installed")
+class Sync(InFolder):
+    """A user's mirror as a device of canonical."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.postgres = Postgres()
+        cls.addClassCleanup(cls.postgres.close)
+
+    def setUp(self):
+        super().setUp()
+        self.pg, self.name = self.postgres.fresh()
+        self.assertEqual(tally("migrate", "--pg", self.pg, "--shim")[0], FINE)
+        self.numbers = iter(range(1, 1_000_000))
+        self.token = self.folder / "token"
+
+    def json(self, *arguments, status=FINE):
+        run = tally(*arguments, "--json")
+        self.assertEqual((run[0], run[2]), (status, ""), run)
+        return json.loads(run[1])
+
+    def device(self, capabilities="author,worker,service", *more, token=None):
+        """Makes a device and its token file; answers with its id."""
+        made = self.json("device", "add", "--pg", self.pg, "--name", "laptop", "--capabilities", capabilities, *more)
+        self.assertEqual(set(made), {"device_id", "token"})
+        self.write_token(made["token"], token)
+        return made["device_id"]
+
+    def write_token(self, text, path=None):
+        path = path or self.token
+        path.write_text(text + "\n")
+        path.chmod(0o600)
+
+    def applied(self, *operations, db=None, at="--db"):
+        """Applies operations, given as (op, fields); answers with their results."""
+        lines = [line(next(self.numbers), op, **fields) for op, fields in operations]
+        status, out, _ = tally("replay", "-", at, db or self.db, stdin="\n".join(lines).encode())
+        self.assertEqual(status, FINE)
+        return [json.loads(a)["result"] for a in out.splitlines()]
+
+    def job(self, number, amount=None, queued=False):
+        """The operations that make a user's job."""
+        project, job = f"c0de0000-0000-4000-8000-{number:012d}", f"10b00000-0000-4000-8000-{number:012d}"
+        operations = [("create_project", dict(project_id=project, user_id=user(1), title="t", prompt_text="p",
+                                              niche_preset="facts", target_minutes=1)),
+                      ("create_job", dict(job_id=job, project_id=project, user_id=user(1)))]
+        if amount:
+            operations.append(("reserve_credits", dict(user_id=user(1), job_id=job, amount=amount)))
+        if queued:
+            operations.append(("advance_job", dict(job_id=job, to="QUEUED")))
+        return operations
+
+    def sync(self, *more, db=None, token=None):
+        return ["sync", "--db", db or self.db, "--pg", self.pg, "--token-file", token or self.token, *more]
+
+    def enrolled(self, capabilities="author,worker,service"):
+        """A mirror with one user, who has ten credits, in sync."""
+        device = self.device(capabilities)
+        self.assertEqual(self.applied(("create_user", dict(user_id=user(1)))), ["ok"])
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        return device
+
+    def overspent(self):
+        """One operation of the mirror's is rejected: another device was faster. Answers with its number."""
+        self.assertEqual(self.applied(*self.job(1, 8)), ["ok"] * 3)
+        self.assertEqual(self.applied(("expire_credits", dict(user_id=user(1), amount=5)), db=self.pg, at="--pg"),
+                         ["ok"])
+        report = self.json(*self.sync(), status=REFUSED)
+        return report["rejected"][0]["number"]
+
+    # ---- devices ----
+
+    def test_devices_are_made_listed_rotated_and_revoked(self):
+        self.applied(("create_user", dict(user_id=user(1))), db=self.pg, at="--pg")
+        device = self.device("author,worker", "--user", user(1), "--reclaim-after", 3600)
+        listed = self.json("device", "list", "--pg", self.pg)["devices"]
+        self.assertEqual([(d["device_id"], d["name"], d["capabilities"], d["scope"], d["watermark"], d["leased"],
+                           d["revoked_at"]) for d in listed],
+                         [(device, "laptop", ["author", "worker"], user(1), 0, 0, None)])
+        text = tally("device", "list", "--pg", self.pg)[1]
+        self.assertIn("author, worker", text)
+        self.assertNotIn(self.token.read_text().strip(), text)
+        rotated = self.json("device", "rotate", device, "--pg", self.pg)
+        self.assertEqual(rotated["device_id"], device)
+        self.assertNotEqual(rotated["token"], self.token.read_text().strip())
+        self.assertIn("tally_", tally("device", "rotate", device, "--pg", self.pg)[1])
+        self.assertEqual(self.json("device", "revoke", device, "--pg", self.pg), {"device_id": device, "revoked": True})
+        self.assertIn("revoked", tally("device", "list", "--pg", self.pg)[1])
+        for command in ("revoke", "rotate"):
+            self.assert_error(tally("device", command, device, "--pg", self.pg), REFUSED, "revoked before")
+            self.assert_error(tally("device", command, NOBODY, "--pg", self.pg), REFUSED, NOBODY)
+
+    def test_a_device_that_cannot_be_is_refused(self):
+        add = ["device", "add", "--pg", self.pg, "--name", "x", "--capabilities"]
+        self.assert_error(tally(*add, "author,root"), USAGE, "root")
+        self.assert_error(tally(*add, "author", "--user", "ada"), USAGE, "UUID")
+        self.assert_error(tally(*add, "author", "--user", NOBODY), REFUSED, NOBODY)
+        self.assert_error(tally("device", "add", "--pg", self.pg, "--name", "", "--capabilities", "author"), REFUSED)
+        self.assert_error(tally("device"), USAGE, "device --help")
+        pg, _ = self.postgres.fresh()
+        self.assert_error(tally("device", "list", "--pg", pg), WORLD, "tally migrate")
+
+    def test_devices_of_a_cell(self):
+        self.assertEqual(tally("migrate", "--pg", self.pg, "--schema", "cell_01")[0], FINE)
+        self.device("author,service", "--schema", "cell_01")
+        self.assertEqual(self.json("device", "list", "--pg", self.pg)["devices"], [])
+        self.applied(("create_user", dict(user_id=user(1))))
+        self.assert_error(tally(*self.sync()), WORLD, "token")
+        self.assertEqual(self.json(*self.sync("--schema", "cell_01"))["pushed"], 1)
+        self.assertEqual(self.postgres.sql("select watermark from cell_01.devices", self.name), "1")
+
+    # ---- sync and status ----
+
+    def test_a_mirror_becomes_a_device_at_its_first_sync(self):
+        device = self.device()
+        self.assertEqual(self.applied(("create_user", dict(user_id=user(1))), *self.job(1, 8)), ["ok"] * 4)
+        status, out, _ = tally("status", "--db", self.db)
+        self.assertEqual(status, REFUSED)
+        self.assertIn("no device yet", out)
+        self.assertEqual(self.json("status", "--db", self.db, status=REFUSED),
+                         {"device_id": None, "in_sync": False, "pending": 4})
+        report = self.json(*self.sync())
+        self.assertEqual(report, {"device_id": device, "in_sync": True, "pushed": 4, "pulled_users": 1, "rejected": [],
+                                  "diverged": [], "pending": 0, "blocked": 0, "rejected_kept": 0})
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+        state = self.json("status", "--db", self.db)
+        self.assertEqual((state["device_id"], state["in_sync"], state["acked"], state["pending"], state["scope"],
+                          state["capabilities"], state["attempts"], state["error"], state["leases"]),
+                         (device, True, 4, 0, None, ["author", "worker", "service"], 0, None, []))
+        self.assertLess(state["lag_us"], 60_000_000)
+        self.assertIsInstance(state["cursor"], dict)
+        status, out, _ = tally("status", "--db", self.db)
+        self.assertEqual(status, FINE)
+        self.assertIn("in sync", out)
+        self.assertIn(" ago", out)
+        again = tally(*self.sync())
+        self.assertEqual(again[0], FINE)
+        self.assertIn("pushed 0 operations", again[1])
+
+    def test_what_others_did_is_pulled(self):
+        self.enrolled()
+        other, token = self.folder / "other.db", self.folder / "other_token"
+        self.device(token=token)
+        self.applied(db=other)
+        self.assertEqual(self.json(*self.sync(db=other, token=token))["pulled_users"], 1)
+        self.assertEqual(tally("balance", user(1), "--db", other)[1], "10\n")
+        self.applied(("add_credits", dict(user_id=user(1), amount=5, type="grant")), db=self.pg, at="--pg")
+        self.assertEqual(self.json(*self.sync(db=other, token=token))["pulled_users"], 1)
+        self.assertEqual(tally("balance", user(1), "--db", other)[1], "15\n")
+
+    def test_pending_work_is_never_in_sync(self):
+        self.enrolled()
+        self.applied(*self.job(1))
+        state = self.json("status", "--db", self.db, status=REFUSED)
+        self.assertEqual((state["in_sync"], state["pending"]), (False, 2))
+        self.assertIn("not in sync: 2 pending", tally("status", "--db", self.db)[1])
+
+    def test_sync_does_no_more_than_its_device(self):
+        device = self.device()
+        self.applied(("create_user", dict(user_id=user(1))))
+        self.assert_error(tally(*self.sync("--device", "laptop")), USAGE, "UUID")
+        self.assert_error(tally(*self.sync("--device", NOBODY)), USAGE, NOBODY)
+        self.assertIn("no device yet", tally("status", "--db", self.db)[1])
+        self.assertEqual(tally(*self.sync("--device", device))[0], FINE)
+        self.assert_error(tally(*self.sync("--device", NOBODY)), USAGE, device)
+        self.assertEqual(tally(*self.sync("--device", device))[0], FINE)
+
+    def test_a_copied_mirror_is_enrolled_anew(self):
+        self.enrolled()
+        copy = self.folder / "copy.db"
+        with sqlite3.connect(self.db) as mirror:
+            mirror.execute("vacuum into ?", (str(copy),))
+        mirror.close()
+        self.applied(*self.job(1))
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.applied(*self.job(2), db=copy)
+        self.assert_error(tally(*self.sync(db=copy)), WORLD, "copy", "--enrol-anew")
+        self.assert_error(tally(*self.sync("--enrol-anew")), WORLD, "tally device add")
+        another = self.device(token=self.folder / "other_token")
+        anew = self.sync("--enrol-anew", "--device", another, db=copy, token=self.folder / "other_token")
+        report = self.json(*anew, status=REFUSED)
+        self.assertEqual((report["device_id"], report["pushed"], report["rejected_kept"]), (another, 0, 2))
+        kept = self.json("rejected", "list", "--db", copy)["rejected"]
+        self.assertEqual({r["code"] for r in kept}, {"device_forked"})
+        for rejected in kept:
+            self.json("rejected", "retry", rejected["number"], "--db", copy)
+        self.assertEqual(self.json(*self.sync(db=copy, token=self.folder / "other_token"))["pushed"], 2)
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        for mirror in (self.db, copy):
+            self.assertEqual(tally("verify", "--db", mirror, "--pg", self.pg)[0], FINE)
+
+    def test_another_devices_token_is_found_out(self):
+        self.enrolled()
+        self.device()
+        self.assert_error(tally(*self.sync()), WORLD)
+
+    def test_a_token_file_that_holds_none_is_said(self):
+        self.enrolled()
+        token = self.folder / "other_token"
+        run = self.sync(token=token)
+        self.assert_error(tally(*run), WORLD, "No such file", "tally device add")
+        for text in ("", "\n", "two words\n", "a\nb\n", "x" * 5_000, "\x00"):
+            self.write_token(text, token)
+            self.assert_error(tally(*run), WORLD, "holds no token")
+        self.assert_error(tally(*self.sync(token=self.folder)), WORLD, "folder")
+        for end in ("", "\n", "\r\n"):
+            token.write_bytes(self.token.read_bytes().strip() + end.encode())
+            self.assertEqual(tally(*run)[0], FINE)
+
+    def test_a_token_that_others_can_read_is_warned_of(self):
+        self.enrolled()
+        self.token.chmod(0o644)
+        status, _, err = tally(*self.sync())
+        self.assertEqual(status, FINE)
+        self.assertIn("chmod 600", err)
+        self.assertIn("chmod 600", json.loads(tally(*self.sync("--json"))[2])["warning"])
+
+    def test_a_wrong_token_and_a_revoked_device_are_failures(self):
+        device = self.enrolled()
+        self.applied(*self.job(1))
+        token = self.token.read_text().strip()
+        self.write_token("tally_" + "0" * 64)
+        self.assert_error(tally(*self.sync()), WORLD, "does not know this token", "tally device add")
+        self.assertEqual(json.loads(tally(*self.sync("--json"))[2])["error"], "unauthorized")
+        state = self.json("status", "--db", self.db, status=REFUSED)
+        self.assertEqual((state["error_class"], state["pending"], state["next_attempt_at"]), ("authentication", 2, None))
+        self.assertIn("another token", tally("status", "--db", self.db)[1])
+        self.write_token(self.json("device", "rotate", device, "--pg", self.pg)["token"])
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.json("device", "revoke", device, "--pg", self.pg)
+        run = tally(*self.sync())
+        self.assert_error(run, WORLD, "the device was revoked")
+        self.assertNotIn(token, run[2])
+
+    def test_without_a_server_the_queue_is_kept_and_the_status_says_why(self):
+        self.enrolled()
+        self.applied(*self.job(1))
+        run = tally("sync", "--db", self.db, "--pg", f"host={self.folder}", "--token-file", self.token, "--timeout", 1)
+        self.assert_error(run, WORLD, "check --pg")
+        state = self.json("status", "--db", self.db, status=REFUSED)
+        self.assertEqual((state["error_class"], state["pending"]), ("transient", 2))
+        self.assertGreater(state["attempts"], 0)
+        self.assertIn("last error    transient: ", tally("status", "--db", self.db)[1])
+        self.assertEqual(tally(*self.sync())[0], FINE)
+
+    def test_without_our_schema_sync_names_the_way_out(self):
+        self.enrolled()
+        pg, _ = self.postgres.fresh()
+        run = tally("sync", "--db", self.db, "--pg", pg, "--token-file", self.token)
+        self.assert_error(run, WORLD, "tally migrate")
+
+    def test_wrong_usage_of_sync(self):
+        self.enrolled()
+        for arguments in (["sync"], self.sync("--timeout", 0), ["rejected"], ["rejected", "show", "--db", self.db],
+                          ["rejected", "show", "x", "--db", self.db], ["lease"], ["status"],
+                          ["lease", "open", user(1), "--db", self.db, "--amount", 0, "--ttl", 1],
+                          ["lease", "open", user(1), "--db", self.db, "--amount", 1],
+                          ["claim-next", "--db", self.db, "--pg", self.pg, "--token-file", self.token]):
+            with self.subTest(arguments=arguments):
+                self.assert_error(tally(*arguments), USAGE)
+        for arguments in (["status"], ["rejected", "list"], ["lease", "list"],
+                          ["sync", "--pg", self.pg, "--token-file", self.token]):
+            self.assert_error(tally(*arguments, "--db", self.folder / "none"), WORLD, "tally replay")
+
+    # ---- rejected ----
+
+    def test_a_rejected_operation_is_kept_shown_and_dismissed(self):
+        self.enrolled()
+        number = self.overspent()
+        status, out, _ = tally(*self.sync())
+        self.assertEqual(status, REFUSED)
+        self.assertIn("tally rejected list", out)
+        self.assertEqual(self.json("status", "--db", self.db, status=REFUSED)["rejected"], 1)
+        listed = self.json("rejected", "list", "--db", self.db)["rejected"]
+        self.assertEqual([(r["number"], r["op"], r["code"]) for r in listed],
+                         [(number, "reserve_credits", "insufficient_credits")])
+        self.assertIn("insufficient_credits", tally("rejected", "list", "--db", self.db)[1])
+        one = self.json("rejected", "show", number, "--db", self.db)
+        self.assertEqual((one, one["operation"]["amount"]), (listed[0], 8))
+        self.assertIn("The balance does not cover it.", tally("rejected", "show", number, "--db", self.db)[1])
+        self.assertEqual(self.json("rejected", "dismiss", number, "--db", self.db), {"number": number, "dismissed": True})
+        for command in ("show", "dismiss", "retry"):
+            self.assert_error(tally("rejected", command, number, "--db", self.db), REFUSED, "tally rejected list")
+        self.assertEqual(tally("rejected", "list", "--db", self.db), (FINE, "Nothing is rejected.\n", ""))
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+
+    def test_a_rejected_operation_is_retried_once_it_can_be(self):
+        self.enrolled()
+        number = self.overspent()
+        self.assert_error(tally("rejected", "retry", number, "--db", self.db), REFUSED, "insufficient_credits")
+        self.applied(("add_credits", dict(user_id=user(1), amount=5, type="grant")), db=self.pg, at="--pg")
+        self.assertEqual(tally(*self.sync())[0], REFUSED)
+        retried = self.json("rejected", "retry", number, "--db", self.db)
+        self.assertEqual((retried["number"], retried["balance"]), (number, 2))
+        self.assertEqual(self.json("status", "--db", self.db, status=REFUSED)["pending"], 1)
+        self.assertEqual(self.json(*self.sync())["pushed"], 1)
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+
+    # ---- leases ----
+
+    def test_a_lease_is_opened_added_to_returned_and_written_off(self):
+        self.applied(("create_user", dict(user_id=user(2))))
+        opening = ["lease", "open", user(1), "--amount", 4, "--ttl", 3600, "--db", self.db]
+        self.assert_error(tally(*opening), REFUSED, "no device yet")
+        self.enrolled()
+        opened = self.json(*opening)
+        self.assertEqual((opened["user_id"], opened["amount"], opened["ttl_s"]), (user(1), 4, 3600))
+        self.assertEqual(self.json("lease", "list", "--db", self.db), {"leases": []})
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        lease = self.json("lease", "list", "--db", self.db)["leases"][0]
+        self.assertEqual((lease["lease_id"], lease["user_id"], lease["unspent"], lease["returning"]),
+                         (opened["lease_id"], user(1), 4, False))
+        self.assertEqual(self.json("status", "--db", self.db)["leases"], [lease])
+        self.assertEqual(tally("balance", user(1), "--db", self.db)[1], "6\n")
+        status, out, _ = tally(*opening)
+        self.assertEqual(status, FINE)
+        self.assertIn(opened["lease_id"], out)
+        self.assertIn("next sync", out)
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertIn(" 8  ", tally("lease", "list", "--db", self.db)[1])
+        self.assertEqual(self.json("device", "list", "--pg", self.pg)["devices"][0]["leased"], 8)
+        returned = self.json("lease", "return", lease["lease_id"], "--db", self.db)
+        self.assertEqual(returned["lease_id"], lease["lease_id"])
+        self.assertTrue(self.json("lease", "list", "--db", self.db)["leases"][0]["returning"])
+        self.assert_error(tally(*opening), REFUSED, "being returned")
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertEqual(tally("lease", "list", "--db", self.db), (FINE, "No open leases.\n", ""))
+        self.assertEqual(tally("balance", user(1), "--db", self.db)[1], "10\n")
+        self.assert_error(tally("lease", "return", lease["lease_id"], "--db", self.db), REFUSED, "tally lease list")
+        another = self.json(*opening)["lease_id"]
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertEqual(self.json("lease", "write-off", another, "--pg", self.pg), {"lease_id": another, "returned": 4})
+        self.assert_error(tally("lease", "write-off", another, "--pg", self.pg), REFUSED, another)
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertEqual(self.json("lease", "list", "--db", self.db), {"leases": []})
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+
+    # ---- claims ----
+
+    def test_the_next_job_is_claimed(self):
+        self.enrolled()
+        claim = ["claim-next", "--db", self.db, "--pg", self.pg, "--token-file", self.token, "--ttl", 60]
+        self.assert_error(tally(*claim), REFUSED, "no job")
+        self.assertEqual(self.json(*claim, status=REFUSED), {"job_id": None})
+        self.assertEqual(self.applied(*self.job(1, 2, queued=True), *self.job(2, 2, queued=True)), ["ok"] * 8)
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        claimed = {self.json(*claim)["job_id"], tally(*claim)[1].strip()}
+        self.assertEqual(claimed, {f"10b00000-0000-4000-8000-{n:012d}" for n in (1, 2)})
+        self.assert_error(tally(*claim), REFUSED, "no job")
+        self.assertEqual(self.postgres.sql("select count(*) from tally.job_state where claim_until > now()", self.name), "2")
+
+    def test_a_device_that_is_no_worker_claims_nothing(self):
+        self.enrolled("author,service")
+        run = tally("claim-next", "--db", self.db, "--pg", self.pg, "--token-file", self.token, "--ttl", 60)
+        self.assert_error(run, REFUSED, "capability worker")
+
+    # ---- watch ----
+
+    def watch(self, *more):
+        """`sync --watch`, and a function that answers with its events up to the first that is wanted."""
+        command = subprocess.Popen([PROGRAM, *map(str, self.sync("--watch", "--json", *more))], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        self.addCleanup(lambda: (command.kill(), command.communicate()))
+
+        def until(**wanted):
+            events = []
+            for text in command.stdout:
+                events.append(json.loads(text))
+                if wanted.items() <= events[-1].items():
+                    return events
+            self.fail(f"no {wanted}: {events}, {command.stderr.read()}")
+
+        return command, until
+
+    def end(self, command, sign=signal.SIGTERM):
+        command.send_signal(sign)
+        out, err = command.communicate(timeout=30)
+        self.assertEqual((command.returncode, err), (FINE, b""))
+        self.assertEqual(json.loads(out.splitlines()[-1])["event"], "end")
+
+    def test_a_watch_pushes_what_comes_and_ends_at_a_signal(self):
+        self.enrolled()
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            command, until = self.watch()
+            until(event="state", state="synced")
+            self.applied(*self.job(sign))
+            self.assertEqual(until(event="pushed")[-1]["pushed"], 2)
+            self.end(command, sign)
+            self.assertEqual(tally("status", "--db", self.db)[0], FINE)
+        self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+
+    def test_one_process_syncs_and_the_next_stands_by(self):
+        self.enrolled()
+        first, first_until = self.watch()
+        first_until(state="synced")
+        second, second_until = self.watch()
+        second_until(state="standby")
+        self.assert_error(tally(*self.sync("--timeout", 1)), WORLD, "another process syncs this mirror")
+        self.assert_error(tally("claim-next", *self.sync("--timeout", 1, "--ttl", 9)[1:]), WORLD, "alone can claim")
+        before = time.monotonic()
+        first.kill()
+        second_until(state="synced")
+        self.assertLess(time.monotonic() - before, 5)
+        self.end(second)
+
+    def test_a_watch_takes_up_another_token(self):
+        device = self.enrolled()
+        rotated = self.json("device", "rotate", device, "--pg", self.pg)["token"]
+        command, until = self.watch()
+        self.assertEqual(until(state="paused")[-1]["error_class"], "authentication")
+        self.write_token(rotated)
+        until(state="synced")
+        self.end(command)
+
+    def test_a_watch_tells_of_trouble_and_of_what_is_rejected(self):
+        self.enrolled()
+        self.applied(*self.job(1, 8))
+        self.applied(("expire_credits", dict(user_id=user(1), amount=5)), db=self.pg, at="--pg")
+        command, until = self.watch()
+        self.assertEqual(until(event="rejected")[-1]["rejected"]["code"], "insufficient_credits")
+        until(state="idle")
+        self.postgres.sql(f"alter database {self.name} allow_connections false")
+        self.postgres.sql("select pg_terminate_backend(pid) from pg_stat_activity where"
+                          f" datname = '{self.name}' and application_name = 'tally'")
+        self.assertEqual(until(state="waiting")[-1]["error_class"], "transient")
+        self.postgres.sql(f"alter database {self.name} allow_connections true")
+        until(state="idle")
+        self.end(command)
+
+    def test_a_watch_ends_after_its_time_and_when_it_cannot_go_on(self):
+        self.enrolled()
+        status, out, err = tally(*self.sync("--watch", "--timeout", 1))
+        self.assertEqual((status, err), (FINE, ""))
+        self.assertRegex(out, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  synced\n")
+        self.assertTrue(out.endswith("  stopped\n"), out)
+        self.postgres.sql("update tally_sync.devices set watermark = 0, confirmed = 0", self.name)
+        status, out, err = tally(*self.sync("--watch"))
+        self.assertEqual(status, WORLD)
+        self.assertIn("an operator decides", err)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,15 @@ struct RejectedOperation {
   Timestamp rejected_at{};
 };
 
+/// A lease of this device's, as canonical last showed it, less what pending operations drew.
+struct OpenLease {
+  Uuid user_id{};
+  Uuid lease_id{};
+  Credits unspent{};
+  Timestamp expires_at{};
+  bool returning = false;  ///< return_lease was called: nothing more is drawn on it.
+};
+
 struct Taken {
   std::vector<RejectedOperation> rejected{};
   std::vector<Uuid> changed{};  ///< Users whose rows canonical had otherwise.
@@ -152,6 +161,9 @@ class TALLY_API Replica {
   /// How an attempt went: the class and text of the error, none where it went well.
   Result<bool> note_attempt(std::string_view error_class, std::string_view error,
                             std::optional<Timestamp> next_attempt_at) noexcept;
+
+  /// In the order of their users' ids.
+  Result<std::vector<OpenLease>> leases() const noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;
   /// Refusals: not_found.

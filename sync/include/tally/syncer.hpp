@@ -46,6 +46,8 @@ struct SyncCallbacks {
   std::function<void(const RejectedOperation&)> rejected{};
   std::function<void(std::int64_t acked, std::int64_t pending)> progress{};
   std::function<void(SyncState, ErrorClass, std::string_view error)> state{};
+  /// The users whose rows came with an answer.
+  std::function<void(const std::vector<Uuid>& user_ids)> changed{};
   /// A user's rows were not canonical's, found by a count, a balance or a digest; they are fed
   /// anew.
   std::function<void(const Uuid& user_id)> diverged{};
@@ -56,6 +58,9 @@ struct SyncOptions {
   std::string conninfo;
   std::string token;
   std::string schema = "public";
+  /// Where given, a token of another device's makes the mirror no device: the first contact stops
+  /// with invalid_argument.
+  std::optional<Uuid> device_id{};
   /// Of one call.
   std::size_t operations_max = 1'000;
   std::size_t bytes_max = 4U << 20U;
@@ -101,6 +106,11 @@ class TALLY_API Syncer {
 
   /// After authentication errors: another token, and on.
   void resume(std::string token);
+  /// A mirror that is forked becomes another device, whose token the options have. What it has not
+  /// pushed is kept as rejected, with the code device_forked, for the host to retry. Refusals:
+  /// already_exists (the token is that of the device that the mirror is). Failures as
+  /// run_until_synced.
+  Result<bool> enrol_anew(std::chrono::milliseconds timeout) noexcept;
   /// The next job for a worker, claimed for so many seconds, in one call; none where there is none.
   /// Failures as run_until_synced.
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s,

@@ -1,0 +1,123 @@
+#include "sync_texts.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace tally::cli {
+
+void add_pg(CLI::App* command, CanonicalArguments& arguments) {
+  command->add_option("--pg", arguments.pg, "Canonical's database")
+      ->type_name("CONNINFO")
+      ->required();
+  add_schema(command, arguments.schema);
+}
+
+CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& what) {
+  CLI::App* group = app.add_subcommand(name, what);
+  group->require_subcommand(1);
+  return group;
+}
+
+Timestamp now() {
+  return {std::chrono::duration_cast<std::chrono::microseconds>(
+              std::chrono::system_clock::now().time_since_epoch())
+              .count()};
+}
+
+std::string ago(Timestamp time) {
+  return duration(std::max<std::int64_t>(now().us - time.us, 0)) + " ago";
+}
+
+JsonValue to_json(const std::optional<Timestamp>& time) {
+  return time ? JsonValue(time->text()) : JsonValue(nullptr);
+}
+
+std::string on_one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool is_space = c == ' ' || c == '\n' || c == '\t';
+    if (!is_space) {
+      out += c;
+    } else if (!out.empty() && out.back() != ' ') {
+      out += ' ';
+    }
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+JsonValue parsed(const std::string& text) {
+  JsonValue value = JsonValue::parse(text, nullptr, false);
+  return value.is_discarded() ? JsonValue(text) : value;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+std::vector<std::string> names_of(const std::vector<Capability>& capabilities) {
+  std::vector<std::string> out;
+  for (const Capability capability : capabilities)
+    out.emplace_back(capability_names[static_cast<std::size_t>(capability)]);
+  return out;
+}
+
+std::string scope_text(const std::optional<Uuid>& scope) {
+  return scope ? "user " + scope->text() : "all users";
+}
+
+JsonValue to_json(const RejectedOperation& rejected) {
+  const JsonValue operation = parsed(trace_line(rejected.command));
+  return {{"number", rejected.number},
+          {"op", row_of(rejected.command.operation).name},
+          {"op_id", rejected.command.op_id.text()},
+          {"code", name_of(rejected.code)},
+          {"index", rejected.index ? JsonValue(*rejected.index) : JsonValue(nullptr)},
+          {"rejected_at", rejected.rejected_at.text()},
+          {"operation", operation}};
+}
+
+JsonValue to_json(const std::vector<RejectedOperation>& rejected) {
+  JsonValue list = JsonValue::array();
+  for (const RejectedOperation& operation : rejected) list.push_back(to_json(operation));
+  return list;
+}
+
+std::string rejected_table(const std::vector<RejectedOperation>& rejected) {
+  Table table({{"number", true}, {"operation"}, {"code"}, {"made"}, {"rejected"}});
+  for (const RejectedOperation& operation : rejected) {
+    table.add({std::to_string(operation.number),
+               std::string(row_of(operation.command.operation).name),
+               std::string(name_of(operation.code)), short_time(operation.command.at.text()),
+               short_time(operation.rejected_at.text())});
+  }
+  return table.text();
+}
+
+JsonValue to_json(const std::vector<OpenLease>& leases) {
+  JsonValue list = JsonValue::array();
+  for (const OpenLease& lease : leases) {
+    list.push_back({{"lease_id", lease.lease_id.text()},
+                    {"user_id", lease.user_id.text()},
+                    {"unspent", lease.unspent.value},
+                    {"expires_at", lease.expires_at.text()},
+                    {"returning", lease.returning}});
+  }
+  return list;
+}
+
+std::string lease_table(const std::vector<OpenLease>& leases) {
+  Table table({{"lease"}, {"user"}, {"unspent", true}, {"expires"}, {""}});
+  for (const OpenLease& lease : leases) {
+    table.add({lease.lease_id.text(), lease.user_id.text(), thousands(lease.unspent.value),
+               short_time(lease.expires_at.text()),
+               lease.returning                  ? "is being returned"
+               : lease.expires_at.us < now().us ? paint(Paint::yellow, "expired")
+                                                : ""});
+  }
+  return table.text();
+}
+
+}  // namespace tally::cli
