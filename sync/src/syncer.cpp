@@ -334,6 +334,7 @@ class Syncer::Impl {
           }
           break;
         case Phase::sending: {
+          if (is_ready(POLLOUT)) extend();
           const int flushed = PQflush(connection_.get());
           if (flushed < 0) return fail(connection_trouble());
           if (flushed == 0) {
@@ -344,12 +345,20 @@ class Syncer::Impl {
           return on_socket(SyncState::syncing, true, true);
         }
         case Phase::receiving:
+          if (is_ready(POLLIN)) extend();
           if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
           if (auto wait = receive()) return *wait;
           break;
       }
     }
   }
+
+  bool is_ready(short events) const {
+    pollfd socket{PQsocket(connection_.get()), events, 0};
+    return poll(&socket, 1, 0) > 0;
+  }
+  /// Something moves: a network may need longer for a call than call_timeout.
+  void extend() { call_deadline_ = Clock::now() + options_.call_timeout; }
 
   bool has_more_to_push() {
     const auto pending = engine_.pending_operations();
