@@ -342,6 +342,7 @@ class Syncer::Impl {
           }
           break;
         case Phase::sending: {
+          if (is_ready(POLLOUT)) extend();
           const int flushed = PQflush(connection_.get());
           if (flushed < 0) return fail(connection_trouble());
           if (flushed == 0) {
@@ -352,13 +353,20 @@ class Syncer::Impl {
           return on_socket(SyncState::syncing, true, true);
         }
         case Phase::receiving:
+          if (is_ready(POLLIN)) extend();
           if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
-          if (PQisBusy(connection_.get()) != 0) return on_socket(SyncState::syncing, true, false);
           if (auto wait = receive()) return *wait;
           break;
       }
     }
   }
+
+  bool is_ready(short events) const {
+    pollfd socket{PQsocket(connection_.get()), events, 0};
+    return poll(&socket, 1, 0) > 0;
+  }
+  /// Something moves: a network may need longer for a call than call_timeout.
+  void extend() { call_deadline_ = Clock::now() + options_.call_timeout; }
 
   bool has_more_to_push() {
     const auto pending = engine_.pending_operations();
@@ -441,31 +449,40 @@ class Syncer::Impl {
       return fail(connection_trouble());
     }
     phase_ = Phase::sending;
+    rows_.reset();
+    call_trouble_ = {};
     return std::nullopt;
   }
 
   std::optional<Wait> receive() {
-    std::optional<Rows> rows;
-    Trouble trouble;
-    while (PGresult* result = PQgetResult(connection_.get())) {
-      Rows got(result);
-      if (PQresultStatus(result) == PGRES_TUPLES_OK) {
-        rows.emplace(std::move(got));
-        continue;
-      }
-      const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-      const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-      trouble.error_class = class_of_state(state == nullptr ? "" : state);
-      trouble.error = {
-          trouble.error_class == ErrorClass::protocol ? Code::protocol : Code::unreachable,
-          std::string(message == nullptr ? PQerrorMessage(connection_.get()) : message) +
-              (state == nullptr ? "" : " (SQLSTATE " + std::string(state) + ")")};
-      if (trouble.error_class == ErrorClass::authentication)
-        trouble.error.code = Code::unauthorized;
+    // PQgetResult waits where it is busy: between the rows and the end of the answer, too.
+    for (;;) {
+      if (PQisBusy(connection_.get()) != 0) return on_socket(SyncState::syncing, true, false);
+      PGresult* result = PQgetResult(connection_.get());
+      if (result == nullptr) break;
+      receive_result(result);
     }
-    if (trouble.error_class != ErrorClass::none) return fail(trouble);
-    if (!rows) return fail(connection_trouble());
-    return take(read_answer(*rows, push_.acked));
+    if (call_trouble_.error_class != ErrorClass::none) return fail(call_trouble_);
+    if (!rows_) return fail(connection_trouble());
+    const Rows rows = *std::exchange(rows_, std::nullopt);
+    return take(read_answer(rows, push_.acked));
+  }
+
+  void receive_result(PGresult* result) {
+    Rows got(result);
+    if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+      rows_.emplace(std::move(got));
+      return;
+    }
+    const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    call_trouble_.error_class = class_of_state(state == nullptr ? "" : state);
+    call_trouble_.error = {
+        call_trouble_.error_class == ErrorClass::protocol ? Code::protocol : Code::unreachable,
+        std::string(message == nullptr ? PQerrorMessage(connection_.get()) : message) +
+            (state == nullptr ? "" : " (SQLSTATE " + std::string(state) + ")")};
+    if (call_trouble_.error_class == ErrorClass::authentication)
+      call_trouble_.error.code = Code::unauthorized;
   }
 
   std::optional<Wait> take(const Answer& answer) {
@@ -618,6 +635,8 @@ class Syncer::Impl {
   bool anew_ = false;  ///< The next contact makes the mirror another device.
   Uuid device_id_{};
   Clock::time_point call_deadline_{};
+  std::optional<Rows> rows_;  ///< What has come of the call's answer.
+  Trouble call_trouble_{};
   Clock::time_point next_attempt_{};
   Trouble trouble_{};
   std::uint64_t failures_ = 0;

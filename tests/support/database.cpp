@@ -53,10 +53,12 @@ std::string Session::ask_one(const std::string& sql) {
 
 Database::Database() {
   static int count = 0;
-  const std::string name = "test_" + std::to_string(++count);
-  Session(server().conninfo()).ask("create database " + name);
-  conninfo_ = server().conninfo(name);
+  name_ = "test_" + std::to_string(++count);
+  Session(server().conninfo()).ask("create database " + name_);
+  conninfo_ = server().conninfo(name_);
 }
+
+const std::filesystem::path& Database::server_folder() { return server().folder(); }
 
 void Database::migrate_to(const std::string& version) {
   const auto script = sync::migration_script({.shim = true, .to = version});

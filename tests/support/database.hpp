@@ -3,6 +3,7 @@
 
 #include <libpq-fe.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,12 +43,16 @@ class Database {
  public:
   Database();
   const std::string& conninfo() const { return conninfo_; }
+  const std::string& name() const { return name_; }
+  /// Of the file's server, where its socket is.
+  static const std::filesystem::path& server_folder();
   Session session() const { return Session(conninfo_); }
   /// The migrations up to that version, or all; on plain Postgres.
   void migrate_to(const std::string& version);
   void migrate();
 
  private:
+  std::string name_;
   std::string conninfo_;
 };
 

@@ -30,11 +30,13 @@ struct Kind {
 /// A device: its mirror and its syncer.
 struct Device {
   Device(sync::Canonical& canonical, const Database& database, Kind of_kind)
+      : Device(canonical, database.conninfo(), std::move(of_kind)) {}
+  Device(sync::Canonical& canonical, const std::string& conninfo, Kind of_kind)
       : kind(std::move(of_kind)), mirror(telling(kind.policy)) {
     const auto made = canonical.add_device(
         {.name = "device", .capabilities = kind.capabilities, .scope = kind.scope});
     REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().detail));
-    options.conninfo = database.conninfo();
+    options.conninfo = conninfo;
     options.token = made->token;
     options.backoff_base = std::chrono::milliseconds{5};
     options.callbacks.rejected = [this](const RejectedOperation& operation) {

@@ -66,7 +66,8 @@ struct SyncOptions {
   std::size_t bytes_max = 4U << 20U;
   /// Between calls when there is nothing to push.
   std::chrono::milliseconds poll_interval{2'000};
-  /// A call without an answer for so long is given up, and made again.
+  /// A call for which nothing moves for so long, out or in, is given up, and made again; so is a
+  /// connection that is not made in that time.
   std::chrono::milliseconds call_timeout{60'000};
   /// After the k-th transient error in a row: a random time up to the least of cap and base times
   /// 2^k.

@@ -1,0 +1,174 @@
+// One process syncs a mirror at a time, and when it goes, however it goes, another takes over.
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <random>
+#include <thread>
+
+#include "sync/watched_device.hpp"
+
+namespace tally::test {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+/// How long a test waits for something that takes a moment.
+template <class Condition>
+bool eventually(Condition&& condition) {
+  for (const auto end = Clock::now() + patience; Clock::now() < end;) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(milliseconds{2});
+  }
+  return false;
+}
+
+/// What a child tells its parent.
+enum Told : std::uint64_t { on_standby = 1, leads, applied };
+
+/// Steps until the parent goes or kills us; tells when it is on standby and when it leads. Where
+/// asked to, it adds a credit after every step, and tells that, too.
+int sync_for_ever(const ChildProcess::Pipes& pipes, const std::filesystem::path& path,
+                  const sync::SyncOptions& options, bool adds) {
+  auto engine = Engine::open(path, TemporaryMirror::fast());
+  if (!engine) return 1;
+  sync::Syncer syncer(*engine, options);
+  std::optional<bool> was_leader;
+  for (;;) {
+    const sync::Wait wait = syncer.step();
+    if (wait.state == sync::SyncState::stopped || wait.state == sync::SyncState::paused) return 2;
+    const bool is_leader = wait.state != sync::SyncState::standby;
+    if (was_leader != is_leader) pipes.write(is_leader ? leads : on_standby);
+    was_leader = is_leader;
+    if (adds && is_leader) {
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 3;
+      pipes.write(applied);
+    }
+    // Not longer than the syncer says, and on a socket never long.
+    const milliseconds longest{adds ? 1 : wait.socket < 0 ? 1'000 : 5};
+    std::this_thread::sleep_for(std::min(wait.timeout, longest));
+  }
+}
+
+struct Scene {
+  Database database;
+  std::optional<sync::Canonical> canonical{};
+  std::unique_ptr<WatchedDevice> device{};
+
+  Scene() {
+    database.migrate();
+    canonical.emplace(sync::Canonical::connect(database.conninfo()).value());
+    Session session = database.session();
+    make_device_role(session, "led_device");
+    device = std::make_unique<WatchedDevice>(*canonical, database.conninfo() + " user=led_device");
+    device->mirror.make_users(1);
+    device->sync();
+    // Children are made while nothing is open here.
+    device->syncer.reset();
+    device->mirror.close();
+    device->options.callbacks = {};
+    device->options.poll_interval = milliseconds{50};
+  }
+  std::unique_ptr<ChildProcess> child(bool adds) {
+    return std::make_unique<ChildProcess>([this, adds](const ChildProcess::Pipes& pipes) {
+      return sync_for_ever(pipes, device->mirror.path(), device->options, adds);
+    });
+  }
+  std::int64_t canonical_balance() {
+    return std::stoll(database.session().ask_one(
+        "select sum(amount) from public.credit_ledger where user_id = '" + user_id(1).text() +
+        "'"));
+  }
+};
+
+TEST_CASE("the leader is killed: the one on standby takes over within a second, and all arrives") {
+  Scene scene;
+  auto leader = scene.child(false);
+  REQUIRE(leader->read() == leads);
+  auto other = scene.child(false);
+  REQUIRE(other->read() == on_standby);
+  scene.device->mirror.open();
+  Engine& engine = scene.device->mirror.engine();
+
+  // What any process applies, the leader pushes.
+  REQUIRE(engine.apply(AddCredits{user_id(1), Credits{7}, "grant"}).has_value());
+  CHECK(eventually([&] { return scene.canonical_balance() == 17; }));
+
+  leader->kill_now();
+  const auto killed = Clock::now();
+  REQUIRE(engine.apply(AddCredits{user_id(1), Credits{5}, "grant"}).has_value());
+  REQUIRE(other->read() == leads);
+  CHECK(Clock::now() - killed < milliseconds{1'000});
+  CHECK(eventually([&] { return scene.canonical_balance() == 22; }));
+  CHECK(leader->wait() == -SIGKILL);
+  CHECK(eventually([&] { return engine.pending_operations().value() == 0; }));
+  other->kill_now();
+  CHECK(other->wait() == -SIGKILL);
+  scene.device->connect();
+  CHECK(difference(*scene.device, *scene.canonical) == "");
+}
+
+TEST_CASE("leaders killed in the middle of it, one after another, lose and double nothing") {
+  Scene scene;
+  std::mt19937 random(11);
+  const int rounds = long_run() ? 200 : 25;
+  auto leader = scene.child(true);
+  REQUIRE(leader->read() == leads);
+  std::int64_t acknowledged = 0;
+  Clock::duration longest{};
+  for (int round = 0; round < rounds; ++round) {
+    CAPTURE(round);
+    auto next = scene.child(true);
+    REQUIRE(next->read() == on_standby);
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 40'000));
+    leader->kill_now();
+    const auto killed = Clock::now();
+    REQUIRE(next->read() == leads);
+    longest = std::max(longest, Clock::now() - killed);
+    while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
+    REQUIRE(leader->wait() == -SIGKILL);
+    leader = std::move(next);
+  }
+  leader->kill_now();
+  while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
+  REQUIRE(leader->wait() == -SIGKILL);
+  CHECK(longest < milliseconds{1'000});
+
+  scene.device->mirror.open();
+  scene.device->connect();
+  scene.device->sync();
+  CHECK(difference(*scene.device, *scene.canonical) == "");
+  const std::int64_t added = scene.device->mirror.balance() - 10;
+  // Each leader can have been killed between an operation and its telling of it.
+  CHECK(added >= acknowledged);
+  CHECK(added <= acknowledged + rounds + 1);
+  CHECK(scene.device->mirror->check(user_id(1))->entries == 1 + added);
+  CHECK(scene.device->mirror.findings() == std::vector<std::string>{});
+  CHECK(scene.device->diverged == 0);
+  MESSAGE((rounds + 1), " leaders killed; the next took over after ",
+          std::chrono::duration_cast<milliseconds>(longest).count(), " ms at most; ", added,
+          " operations");
+}
+
+TEST_CASE("two syncers in one process: one is on standby, and says so, until the other goes") {
+  Scene scene;
+  WatchedDevice& device = *scene.device;
+  device.mirror.open();
+  auto engine = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  REQUIRE(engine.has_value());
+  device.connect();
+  device.sync();
+  sync::Syncer other(*engine, device.options);
+  CHECK(other.step().state == sync::SyncState::standby);
+  const auto refused = other.run_until_synced(milliseconds{50});
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().code == Code::busy);
+  device.syncer.reset();
+  REQUIRE(engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}).has_value());
+  REQUIRE(other.run_until_synced(patience).has_value());
+  CHECK(scene.canonical_balance() == 11);
+}
+
+}  // namespace
+}  // namespace tally::test
