@@ -864,7 +864,10 @@ class Intake {
     next.bind(last_ + 1).run();
     Query rebased(db_, "delete from tally_rebased where n <= ?");
     rebased.bind(watermark_).run();
-    Query link(db_, "update tally_link set acked = ?, chain = ?, cursor = ?, sent = max(sent, ?1)");
+    Query link(db_,
+               "update tally_link set acked = ?1, chain = ?2, cursor = ?3, sent = max(sent, ?1), synced_at = ?4,"
+               " attempts = 0, error_class = null, error = null, next_attempt_at = null");
+    link.bind_one(4, now_);
     link.bind_one(1, watermark_);
     link.bind_blob(2, link_.chain);
     if (taken_.diverged.empty()) {
@@ -873,7 +876,8 @@ class Intake {
       link.bind_one(3, std::nullopt);
     }
     link.run();
-    execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
+    // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
+    if (!users_.empty()) execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
   }
 
   Store& store_;
@@ -1078,7 +1082,7 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
         [&](Store& store, Work& work, SQLite::Database& db) {
           taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
         },
-        true);
+        !reply.verdicts.empty());
     return taken;
   });
 }
@@ -1094,24 +1098,15 @@ Result<bool> Replica::forget_cursor() noexcept {
   });
 }
 
-Result<bool> Replica::note_attempt(std::string_view error_class, std::string_view error,
+Result<bool> Replica::note_failure(std::string_view error_class, std::string_view error,
                                    std::optional<Timestamp> next_attempt_at) noexcept {
   return guarded<bool>([&]() -> Result<bool> {
-    const Timestamp now = now_of(engine_.impl_->options());
     engine_.impl_->run(
         [&](Store&, Work&, SQLite::Database& db) {
-          if (error_class.empty()) {
-            Query query(db,
-                        "update tally_link set synced_at = ?, attempts = 0, error_class = null, "
-                        "error = null,"
-                        " next_attempt_at = ?");
-            query.bind(now, next_attempt_at).run();
-          } else {
-            Query query(db,
-                        "update tally_link set attempts = attempts + 1, error_class = ?, error = ?,"
-                        " next_attempt_at = ?");
-            query.bind(error_class, error, next_attempt_at).run();
-          }
+          Query query(db,
+                      "update tally_link set attempts = attempts + 1, error_class = ?, error = ?,"
+                      " next_attempt_at = ?");
+          query.bind(error_class, error, next_attempt_at).run();
         },
         false);
     return true;

@@ -733,7 +733,7 @@ $$;
 create or replace function tally_sync.sync(
   p_protocol integer, p_token text, p_acked bigint, p_chain bytea, p_users uuid[], p_operations text[], p_leases text[],
   p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null,
-  p_digest uuid default null)
+  p_digest uuid default null, p_device uuid default null)
 returns table (part text, user_id uuid, fields text[])
 language plpgsql
 security definer
@@ -763,7 +763,8 @@ declare
   v_now timestamptz;
 begin
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
-  if not found or d.revoked_at is not null then
+  if not found or d.revoked_at is not null or p_device <> d.device_id then
+    -- No such token, or another device's: nothing is judged under its name.
     v_refusal := 'unauthorized';
   elsif p_protocol is distinct from 1 or p_acked is null or p_chain is null
         or coalesce(cardinality(p_operations), 0) <> coalesce(cardinality(p_users), 0)
@@ -935,7 +936,7 @@ $$;
 grant usage on schema tally_sync to service_role, current_user;
 -- Devices, and a gateway that calls for them: the token says who it is.
 grant execute on function
-  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid)
+  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid, uuid)
   to tally_device, service_role, current_user;
 -- Operators.
 grant execute on function

@@ -179,7 +179,7 @@ class Syncer::Impl {
     statement_ =
         "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
         "$4::bytea,"
-        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid)";
+        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, $12::uuid)";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -435,7 +435,9 @@ class Syncer::Impl {
         claim_ttl_ && enrolled_ && push_.operations.empty()
             ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
             : std::nullopt,
-        asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt};
+        asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
+        // So that nothing is judged under the name of another device whose token this is.
+        enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt};
     std::vector<const char*> values;
     std::vector<int> lengths;
     std::vector<int> formats;
@@ -539,7 +541,6 @@ class Syncer::Impl {
       wake_ = true;
       return std::nullopt;
     }
-    (void)replica_.note_attempt("", "", std::nullopt);
     return rest(rest_state(), milliseconds{1});
   }
 
@@ -574,12 +575,22 @@ class Syncer::Impl {
     if (options_.callbacks.diverged) options_.callbacks.diverged(user);
   }
 
+  /// The server says so before there is a session, without a code.
+  static bool refuses_the_role(std::string_view text) {
+    constexpr std::string_view says[] = {"authentication failed", "no pg_hba.conf entry", "permission denied for database",
+                                         "is not permitted to log in"};
+    const bool no_role = text.find("role \"") != std::string_view::npos && text.find("does not exist") != std::string_view::npos;
+    return no_role || std::any_of(std::begin(says), std::end(says), [&](std::string_view part) {
+             return text.find(part) != std::string_view::npos;
+           });
+  }
+
   Trouble connection_trouble() const {
     std::string text = connection_ == nullptr ? "" : PQerrorMessage(connection_.get());
     std::replace(text.begin(), text.end(), '\n', ' ');
     const bool password = connection_ != nullptr && PQstatus(connection_.get()) != CONNECTION_OK &&
                           (PQconnectionNeedsPassword(connection_.get()) != 0 ||
-                           text.find("authentication failed") != std::string::npos);
+                           refuses_the_role(text));
     return {password ? ErrorClass::authentication : ErrorClass::transient,
             {password ? Code::unauthorized : Code::unreachable, text}};
   }
@@ -616,7 +627,7 @@ class Syncer::Impl {
       next = Timestamp{
           std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count()};
     }
-    (void)replica_.note_attempt(name_of(trouble_.error_class), trouble_.error.detail, next);
+    (void)replica_.note_failure(name_of(trouble_.error_class), trouble_.error.detail, next);
   }
 
   struct Finish {

@@ -158,8 +158,8 @@ class TALLY_API Replica {
   Result<Taken> take(const Reply& reply) noexcept;
   /// The next push asks for everything from the start.
   Result<bool> forget_cursor() noexcept;
-  /// How an attempt went: the class and text of the error, none where it went well.
-  Result<bool> note_attempt(std::string_view error_class, std::string_view error,
+  /// An attempt failed: for the status, which other processes read, too. take() ends it.
+  Result<bool> note_failure(std::string_view error_class, std::string_view error,
                             std::optional<Timestamp> next_attempt_at) noexcept;
 
   /// In the order of their users' ids.
