@@ -303,7 +303,7 @@ void Engine::Impl::abandon(bool begun) noexcept {
 /// False where nothing is to be written.
 bool Engine::Impl::apply_group(const Group& group) {
   if (const Task* task = group.first->task) {
-    (*task)(store_, work_, writer_);
+    (*task)(store_, work_);
     load_device();
     return true;
   }

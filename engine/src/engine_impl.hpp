@@ -23,7 +23,7 @@ class Engine::Impl final : private AccountMemory {
               Error& failure) noexcept;
 
   /// What a transaction of the engine's own does, alone in its commit; it throws to undo it all.
-  using Task = std::function<void(Store&, Work&, SQLite::Database&)>;
+  using Task = std::function<void(Store&, Work&)>;
   /// Runs it, blocks until it is committed, and, where `synced`, on disk in either durability.
   void run(const Task& task, bool synced);
   /// The identity of the mirror has changed: read it anew.

@@ -865,7 +865,8 @@ class Intake {
     Query rebased(db_, "delete from tally_rebased where n <= ?");
     rebased.bind(watermark_).run();
     Query link(db_,
-               "update tally_link set acked = ?1, chain = ?2, cursor = ?3, sent = max(sent, ?1), synced_at = ?4,"
+               "update tally_link set acked = ?1, chain = ?2, cursor = ?3, sent = max(sent, ?1), "
+               "synced_at = ?4,"
                " attempts = 0, error_class = null, error = null, next_attempt_at = null");
     link.bind_one(4, now_);
     link.bind_one(1, watermark_);
@@ -877,7 +878,8 @@ class Intake {
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
-    if (!users_.empty()) execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
+    if (!users_.empty())
+      execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
   }
 
   Store& store_;
@@ -940,7 +942,8 @@ void Replica::step_down() noexcept { lock_->file.release(); }
 Result<bool> Replica::enrol(const Enrolment& enrolment) noexcept {
   return guarded<bool>([&]() -> Result<bool> {
     engine_.impl_->run(
-        [&](Store&, Work&, SQLite::Database& db) {
+        [&](Store& store, Work&) {
+          SQLite::Database& db = store.db();
           if (const auto link = read_link(db)) {
             if (link->device_id == enrolment.device_id) return;
             refuse(Code::already_exists,
@@ -956,7 +959,8 @@ Result<bool> Replica::enrol(const Enrolment& enrolment) noexcept {
 Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
   return guarded<bool>([&]() -> Result<bool> {
     engine_.impl_->run(
-        [&](Store& store, Work&, SQLite::Database& db) {
+        [&](Store& store, Work&) {
+          SQLite::Database& db = store.db();
           const Link link = require_link(db);
           const Timestamp now = now_of(engine_.impl_->options());
           std::vector<Record> records;
@@ -1065,7 +1069,8 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
     }
     if (last > sent) {
       engine_.impl_->run(
-          [&](Store&, Work&, SQLite::Database& db) {
+          [&](Store& store, Work&) {
+            SQLite::Database& db = store.db();
             Query query(db, "update tally_link set sent = max(sent, ?)");
             query.bind(last).run();
           },
@@ -1079,7 +1084,8 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
   return guarded<Taken>([&]() -> Result<Taken> {
     Taken taken;
     engine_.impl_->run(
-        [&](Store& store, Work& work, SQLite::Database& db) {
+        [&](Store& store, Work& work) {
+          SQLite::Database& db = store.db();
           taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
         },
         !reply.verdicts.empty());
@@ -1090,7 +1096,8 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
 Result<bool> Replica::forget_cursor() noexcept {
   return guarded<bool>([&]() -> Result<bool> {
     engine_.impl_->run(
-        [](Store&, Work&, SQLite::Database& db) {
+        [](Store& store, Work&) {
+          SQLite::Database& db = store.db();
           execute(db, "update tally_link set cursor = null");
         },
         false);
@@ -1102,7 +1109,8 @@ Result<bool> Replica::note_failure(std::string_view error_class, std::string_vie
                                    std::optional<Timestamp> next_attempt_at) noexcept {
   return guarded<bool>([&]() -> Result<bool> {
     engine_.impl_->run(
-        [&](Store&, Work&, SQLite::Database& db) {
+        [&](Store& store, Work&) {
+          SQLite::Database& db = store.db();
           Query query(db,
                       "update tally_link set attempts = attempts + 1, error_class = ?, error = ?,"
                       " next_attempt_at = ?");
@@ -1142,7 +1150,8 @@ Result<std::vector<RejectedOperation>> Replica::rejected() const noexcept {
 Result<bool> Replica::dismiss(std::int64_t number) noexcept {
   return guarded<bool>([&]() -> Result<bool> {
     engine_.impl_->run(
-        [&](Store&, Work&, SQLite::Database& db) {
+        [&](Store& store, Work&) {
+          SQLite::Database& db = store.db();
           Query query(db, "delete from tally_rejected where n = ? returning n");
           query.bind(number);
           if (!query.step())
@@ -1158,7 +1167,8 @@ Result<Receipt> Replica::retry(std::int64_t number) noexcept {
   return guarded<Receipt>([&]() -> Result<Receipt> {
     Verdict verdict;
     engine_.impl_->run(
-        [&](Store&, Work& work, SQLite::Database& db) {
+        [&](Store& store, Work& work) {
+          SQLite::Database& db = store.db();
           Query query(db, std::string(rejected_columns) + " where n = ?");
           query.bind(number);
           if (!query.step())

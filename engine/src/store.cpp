@@ -27,6 +27,7 @@ Store::Store(SQLite::Database& db)
       assets(db),
       job_links(db),
       leases(db),
+      db_(db),
       insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
       insert_entry_text_(db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
       insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),

@@ -60,6 +60,9 @@ class Store {
  public:
   explicit Store(SQLite::Database& db);
 
+  /// The writer's connection, for what has no table here.
+  SQLite::Database& db() noexcept { return db_; }
+
   /// Forgets what it knew; call at the begin of a transaction. Numbers are read anew when another
   /// process has written since.
   void begin(bool reload_numbers);
@@ -191,6 +194,7 @@ class Store {
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
 
+  SQLite::Database& db_;
   Query insert_entry_;
   Query insert_entry_text_;
   Query insert_operation_;

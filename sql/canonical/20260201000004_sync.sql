@@ -292,9 +292,11 @@ do $$
 begin
   -- The users of a cell are shared, and it has no trigger on them.
   if not tally.is_cell() then
-    drop trigger if exists tally_user_changed on auth.users;
-    create trigger tally_user_changed after update on auth.users referencing new table as new_rows
-      for each statement execute function tally_sync.user_changed();
+    -- Not ours to drop.
+    if not exists (select from pg_trigger t where t.tgrelid = 'auth.users'::regclass and t.tgname = 'tally_user_changed') then
+      create trigger tally_user_changed after update on auth.users referencing new table as new_rows
+        for each statement execute function tally_sync.user_changed();
+    end if;
   end if;
 end;
 $$;

@@ -179,7 +179,8 @@ class Syncer::Impl {
     statement_ =
         "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
         "$4::bytea,"
-        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, $12::uuid)";
+        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, "
+        "$12::uuid)";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -423,13 +424,9 @@ class Syncer::Impl {
     // The digest is compared where nothing is on its way.
     const bool asks_digest = digest_of_ && push_.operations.empty();
     const std::vector<std::optional<Parameter>> parameters{
-        text_parameter(std::to_string(protocol)),
-        text_parameter(options_.token),
-        text_parameter(std::to_string(push_.acked)),
-        Parameter{push_.chain, true},
-        uuid_array(users),
-        text_array(lines),
-        text_array(leases),
+        text_parameter(std::to_string(protocol)), text_parameter(options_.token),
+        text_parameter(std::to_string(push_.acked)), Parameter{push_.chain, true},
+        uuid_array(users), text_array(lines), text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter("200"),
         claim_ttl_ && enrolled_ && push_.operations.empty()
@@ -577,9 +574,11 @@ class Syncer::Impl {
 
   /// The server says so before there is a session, without a code.
   static bool refuses_the_role(std::string_view text) {
-    constexpr std::string_view says[] = {"authentication failed", "no pg_hba.conf entry", "permission denied for database",
+    constexpr std::string_view says[] = {"authentication failed", "no pg_hba.conf entry",
+                                         "permission denied for database",
                                          "is not permitted to log in"};
-    const bool no_role = text.find("role \"") != std::string_view::npos && text.find("does not exist") != std::string_view::npos;
+    const bool no_role = text.find("role \"") != std::string_view::npos &&
+                         text.find("does not exist") != std::string_view::npos;
     return no_role || std::any_of(std::begin(says), std::end(says), [&](std::string_view part) {
              return text.find(part) != std::string_view::npos;
            });
@@ -588,9 +587,9 @@ class Syncer::Impl {
   Trouble connection_trouble() const {
     std::string text = connection_ == nullptr ? "" : PQerrorMessage(connection_.get());
     std::replace(text.begin(), text.end(), '\n', ' ');
-    const bool password = connection_ != nullptr && PQstatus(connection_.get()) != CONNECTION_OK &&
-                          (PQconnectionNeedsPassword(connection_.get()) != 0 ||
-                           refuses_the_role(text));
+    const bool password =
+        connection_ != nullptr && PQstatus(connection_.get()) != CONNECTION_OK &&
+        (PQconnectionNeedsPassword(connection_.get()) != 0 || refuses_the_role(text));
     return {password ? ErrorClass::authentication : ErrorClass::transient,
             {password ? Code::unauthorized : Code::unreachable, text}};
   }

@@ -25,7 +25,8 @@ Catalogue catalogue_of(const Database& database) {
   REQUIRE(catalogue.has_value());
   auto trigger = connection->query(
       "select pg_get_triggerdef(oid) from pg_trigger"
-      " where tgrelid = 'auth.users'::regclass and not tgisinternal");
+      " where tgrelid = 'auth.users'::regclass and not tgisinternal and tgname <> "
+      "'tally_user_changed'");
   REQUIRE(trigger.has_value());
   REQUIRE(trigger->count() == 1);
   catalogue->try_emplace({"trigger", "on auth.users"},

@@ -60,6 +60,8 @@ void undo(const std::filesystem::path& path, const Record& record) {
     store.begin(true);
     Decoder images(record.images);
     store.restore_images(images);
+    // Behind them, how many numbers it took.
+    CHECK(images.get_varint() >= 1);
     CHECK(images.at_end());
     store.erase_operations_from(record.first_number);
     store.flush();

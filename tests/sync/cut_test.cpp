@@ -174,7 +174,9 @@ TEST_CASE(
     }
   }
   MESSAGE("bytes to the server ", bytes[0], ", to the client ", bytes[1], "; cut ", cuts, " times");
-  CHECK(cuts + 20 >= n - 1);
+  // The bytes are the first exchange's; another may be shorter, and its last offsets are behind its
+  // end.
+  CHECK(cuts * 10 >= (n - 1) * 8);
   check_ledger(*scene.operators);
 }
 

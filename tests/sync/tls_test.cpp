@@ -161,7 +161,7 @@ TEST_CASE(
   }
   SUBCASE("no encryption") {
     device->options.conninfo += " sslmode=disable";
-    check_failure(*device, sync::ErrorClass::transient, "no encryption");
+    check_failure(*device, sync::ErrorClass::authentication, "no encryption");
   }
   SUBCASE("a wrong password") {
     device->options.conninfo += " password=guessed";
