@@ -264,8 +264,12 @@ class Intake {
     for (const PulledUser& pulled : reply_.users) {
       if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
     }
-    // An id that canonical gave to one user's row and this mirror, for now, to another's.
+    // An id, an address or a payment that canonical gave to one user and this mirror, for now, to
+    // another.
     for (const PulledUser& pulled : reply_.users) {
+      if (pulled.state && pulled.state->email) {
+        if (const auto owner = store_.find_email(*pulled.state->email)) users_[*owner];
+      }
       for (const PulledUser::Row& row : pulled.rows) {
         if (const auto owner = owner_here(row); owner && *owner > 0) users_[*owner];
       }
@@ -318,7 +322,10 @@ class Intake {
     if (row.texts.empty() || !row.texts.front()) return std::nullopt;
     const auto id = Uuid::parse(*row.texts.front());
     if (!id) return std::nullopt;
-    if (row.table == "projects") {
+    constexpr std::size_t payment = 7;
+    if (row.table == "credit_ledger" && row.texts.size() > payment && row.texts[payment]) {
+      if (const auto y = store_.find_payment(*row.texts[payment])) return store_.payments.get(*y).u;
+    } else if (row.table == "projects") {
       if (const auto p = store_.projects.find_id(*id)) return store_.projects.get(*p).u;
     } else if (row.table == "voice_profiles") {
       if (const auto v = store_.voice_profiles.find_id(*id)) return store_.voice_profiles.get(*v).u;
@@ -340,14 +347,17 @@ class Intake {
   /// The chain goes on with what was sent of it.
   void link_operation(std::int64_t n, std::string_view bytes) {
     const Record record = decode(n, bytes);
-    PushedOperation sent{n, user_id_of(record.u), trace_line(record.command),
+    PushedOperation sent{n, user_id_of(record), trace_line(record.command),
                          leases_of(record.command)};
     link_.chain = chained(link_.chain, sent);
   }
 
-  std::optional<Uuid> user_id_of(std::int64_t u) {
-    if (u <= 0) return std::nullopt;
-    return store_.users.get(u).id;
+  /// As next_push() tells it. A user whose making is blocked is none here; that operation says who
+  /// it would be.
+  std::optional<Uuid> user_id_of(const Record& record) {
+    if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) return made->user_id;
+    const UserRow* user = record.u <= 0 ? nullptr : store_.users.find(record.u);
+    return user == nullptr ? std::nullopt : std::optional(user->id);
   }
 
   void judge() {
@@ -464,6 +474,13 @@ class Intake {
       store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     if (store_.accounts.find(u) == nullptr) store_.accounts.insert(u, AccountRow{});
     if (pulled.state->with_email) {
+      // Whoever else has the address here has another one by now, and is fed it in turn.
+      const auto owner =
+          pulled.state->email ? store_.find_email(*pulled.state->email) : std::nullopt;
+      if (owner && *owner != u) {
+        store_.users.edit(*owner).email.reset();
+        store_.users.flush();
+      }
       UserRow& row = store_.users.edit(u);
       row.email = pulled.state->email;
       row.raw_user_meta_data = pulled.state->meta;
@@ -855,7 +872,8 @@ class Intake {
   void settle_link() {
     // Of users who were not fed, and have verdicts: fewer are pending.
     for (const auto& [n, u] : later_) {
-      if (n <= watermark_ && u > 0 && users_.count(u) == 0) store_.accounts.edit(u).pending -= 1;
+      if (n > watermark_ || u <= 0 || users_.count(u) != 0) continue;
+      if (store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending -= 1;
     }
     store_.flush();
     Query outbox(db_, "delete from tally_outbox where n + operations - 1 <= ?");
@@ -1055,7 +1073,9 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
         const Record record = decode(n, body);
         PushedOperation operation;
         operation.number = n - link.base;
-        if (record.u > 0) {
+        if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) {
+          operation.user_id = made->user_id;
+        } else if (record.u > 0) {
           const Rewind rewind(user);
           if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
         }

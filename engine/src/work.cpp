@@ -156,7 +156,11 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t a
 }
 
 std::optional<std::int64_t> Work::find_user(const Uuid& id) {
-  if (const auto u = memory_.find_user(id)) return u;
+  // Memory has what was committed: a user whose making was undone since is there, too.
+  if (const auto u = memory_.find_user(id);
+      u && (!store.users.knows(*u) || store.users.find(*u) != nullptr)) {
+    return u;
+  }
   return store.users.find_id(id);
 }
 
