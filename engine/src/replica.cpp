@@ -254,7 +254,7 @@ class Intake {
   std::int64_t key_of(const PulledUser& pulled) {
     if (const auto u = store_.users.find_id(pulled.user_id)) return *u;
     if (!pulled.state) return 0;
-    const std::int64_t u = store_.users.new_key();
+    const std::int64_t u = store_.new_user_key();
     store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     store_.accounts.insert(u, AccountRow{});
     return u;
@@ -405,6 +405,8 @@ class Intake {
       (*record)->count = count_of(**record, images);
       if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
         store_.erase_operations((*record)->o, (*record)->count);
+      const std::int64_t u = (*record)->u;
+      if (u > 0 && store_.users.find(u) == nullptr) store_.retire_user_key(u);
     }
   }
 
@@ -996,6 +998,8 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
             store.restore_images(images);
             if (!images.at_end()) record->count = static_cast<std::int64_t>(images.get_varint());
             if (record->count > 0) store.erase_operations(record->o, record->count);
+            if (record->u > 0 && store.users.find(record->u) == nullptr)
+              store.retire_user_key(record->u);
             insert_rejected(db, *record, Code::device_forked, {}, now);
           }
           store.flush();

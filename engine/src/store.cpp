@@ -42,7 +42,8 @@ Store::Store(SQLite::Database& db)
                "  coalesce((select n + operations from tally_outbox order by n desc limit 1),"
                "           (select value from tally_meta where name = 'outbox_next'), 1),"
                "  (select value from tally_meta where name = 'job_floor'),"
-               "  exists (select 1 from tally_entry_text where id is not null)"),
+               "  exists (select 1 from tally_entry_text where id is not null),"
+               "  (select value from tally_meta where name = 'user_floor')"),
       entry_kind_at_(db,
                      "select 1 from tally_entry n join tally_entry_kind k on k.kind = n.kind"
                      " left join tally_entry_text t on t.e = n.e"
@@ -89,6 +90,7 @@ void Store::begin(bool reload_numbers) {
     next_outbox_ = numbers_.column<std::int64_t>(2);
     job_floor_ = stored_job_floor_ = numbers_.column<std::int64_t>(3);
     has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
+    user_floor_ = numbers_.column<std::int64_t>(5);
   }
 }
 
@@ -289,6 +291,12 @@ bool Store::step_ids_taken(const Uuid& job_id) {
   const Uuid id = folded(job_id);
   const Rewind rewind(like_jobs_);
   return like_jobs_.bind(masked(id, 0x00), masked(id, 0xff)).step();
+}
+
+void Store::retire_user_key(std::int64_t u) {
+  if (u <= user_floor_) return;
+  user_floor_ = u;
+  set_meta_.bind(std::string_view("user_floor"), user_floor_).run();
 }
 
 void Store::retire_job_key(std::int64_t j) { job_floor_ = std::max(job_floor_, j); }

@@ -126,6 +126,9 @@ class Store {
   /// Whether another job's steps have taken this job's derived step ids.
   bool step_ids_taken(const Uuid& job_id);
   std::int64_t new_job_key() { return jobs.new_key(job_floor_); }
+  std::int64_t new_user_key() { return users.new_key(user_floor_); }
+  /// A user is no more: the number is never given out again.
+  void retire_user_key(std::int64_t u);
   /// A job number was deleted: it is never given out again.
   void retire_job_key(std::int64_t j);
 
@@ -239,6 +242,7 @@ class Store {
   std::int64_t next_outbox_ = 0;
   std::int64_t job_floor_ = 0;         ///< No job gets a number up to this one.
   std::int64_t stored_job_floor_ = 0;  ///< As SQLite has it.
+  std::int64_t user_floor_ = 0;
   bool has_stored_entry_ids_ = false;
 };
 

@@ -21,6 +21,10 @@ create table tally_link (
   next_attempt_at integer
 ) strict;
 
+-- The greatest key of a user whose making canonical rejected: what is pending may still name it, so it is
+-- nobody else's ever.
+insert into tally_meta values ('user_floor', 0);
+
 -- Pending operations that were applied again on canonical's rows: these records stand for those of the
 -- outbox under the same number. code: 0, or what such an operation, which has no effect here, met.
 create table tally_rebased (
