@@ -9,6 +9,7 @@
 #include <charconv>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "engine_impl.hpp"
 #include "ids.hpp"
@@ -210,6 +211,7 @@ class Intake {
     check();
     read_records();
     judge();
+    settle_expected();
     undo();
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
@@ -379,6 +381,87 @@ class Intake {
     return record.n <= watermark_ && record.code == Code::ok;
   }
 
+  // ---- what was expected ----
+
+  /// Of most users canonical says what this mirror had made of it: then nothing is undone, and only
+  /// what was judged goes from the outbox.
+  void settle_expected() {
+    for (auto user = users_.begin(); user != users_.end();) {
+      if (user->first <= 0 || !is_expected(user->first, user->second)) {
+        ++user;
+        continue;
+      }
+      const auto judged = std::count_if(user->second.records.begin(), user->second.records.end(),
+                                        [&](const Record& record) { return is_settled(record); });
+      if (judged > 0) store_.accounts.edit(user->first).pending -= judged;
+      user = users_.erase(user);
+      ++expected_;
+    }
+  }
+
+  bool is_expected(std::int64_t u, User& user) {
+    if (user.pulled == nullptr || !user.pulled->state) return false;
+    const PulledUser::State& state = *user.pulled->state;
+    if (state.since == 0 && state.since_entries == 0) return false;
+    for (const Record& record : user.records) {
+      if (record.n <= watermark_ && record.code != Code::ok) return false;
+    }
+    past_ = {};
+    for (auto record = user.records.rbegin();
+         record != user.records.rend() && record->n > watermark_; ++record) {
+      Decoder images(record->images);
+      store_.read_images(images,
+                         [&]<class Row>(Table<Row>&, std::int64_t key, std::optional<Row> row) {
+                           std::get<Past<Row>>(past_)[key] = std::move(row);
+                         });
+    }
+    comparing_ = true;
+    differs_ = false;
+    compare(u, user, state);
+    comparing_ = false;
+    user.entries.clear();
+    return !differs_;
+  }
+
+  void compare(std::int64_t u, User& user, const PulledUser::State& state) {
+    const auto row = row_at(store_.users, u);
+    const auto account = row_at(store_.accounts, u);
+    differs_ =
+        !row || !account || account->seq != state.entries || account->balance != state.balance ||
+        account->held != state.held ||
+        (state.with_email && (row->email != state.email || row->raw_user_meta_data != state.meta));
+    const auto lease = row_at(store_.leases, u);
+    const auto shown =
+        std::find_if(reply_.leases.begin(), reply_.leases.end(),
+                     [&](const PulledLease& open) { return open.user_id == user.pulled->user_id; });
+    if (shown == reply_.leases.end()) {
+      differs_ = differs_ || lease;
+    } else {
+      differs_ = differs_ || !lease || lease->lease_id != shown->lease_id ||
+                 lease->unspent != shown->unspent.value || lease->expires_at != shown->expires_at;
+    }
+    differs_ = differs_ || !user.pulled->gone.empty();
+    if (!differs_) compare_entries(user, *account);
+    if (!differs_) take_fed(u, user);
+  }
+
+  /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
+  void compare_entries(User& user, const AccountRow& account) {
+    for (const Record& record : user.records) {
+      if (is_settled(record)) collect_entries(record, user.entries);
+    }
+    const std::int64_t confirmed = account.seq - static_cast<std::int64_t>(user.entries.size());
+    std::size_t local = 0;
+    for (const PulledUser::Row& row : user.pulled->rows) {
+      if (row.table != "credit_ledger" || row.texts.size() != 10) continue;
+      if (Columns(PulledUser::Row{row.table, {row.texts[9]}}).required_number() <= confirmed)
+        continue;
+      if (local >= user.entries.size() || !equals(user.entries[local++], row.texts))
+        differs_ = true;
+    }
+    differs_ = differs_ || local != user.entries.size();
+  }
+
   // ---- undo ----
 
   void undo() {
@@ -430,7 +513,7 @@ class Intake {
   /// The entries that an operation appended, as canonical would show them.
   void collect_entries(const Record& record, std::vector<LocalEntry>& out) {
     Decoder images(record.images);
-    store_.skip_images(images);
+    store_.read_images(images, [](auto&, std::int64_t, auto&&) {});
     const std::int64_t count = count_of(record, images);
     if (count == 0) return;
     store_.flush_entries();
@@ -489,9 +572,20 @@ class Intake {
     }
     if (pulled.state->since == 0 && pulled.state->since_entries == 0) wipe(u, user);
     for (const auto& [table, id] : pulled.gone) erase(u, table, id);
+    take_fed(u, user);
+    take_entries(u, user);
+    AccountRow& account = store_.accounts.edit(u);
+    account.held = pulled.state->held;
+    if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
+      taken_.diverged.push_back(pulled.user_id);
+    taken_.changed.push_back(pulled.user_id);
+  }
+
+  /// The rows that are fed, but for the entries.
+  void take_fed(std::int64_t u, User& user) {
     std::set<std::int64_t> jobs;
-    std::set<std::int64_t> with_steps;
-    for (const PulledUser::Row& row : pulled.rows) {
+    std::map<std::int64_t, std::int64_t> with_steps;  ///< Which of them each job has, a bit each.
+    for (const PulledUser::Row& row : user.pulled->rows) {
       Columns columns(row);
       if (row.table == "profiles") take_profile(u, columns);
       if (row.table == "voice_profiles") take_voice_profile(u, user, columns);
@@ -501,14 +595,14 @@ class Intake {
       if (row.table == "assets") take_asset(user, columns);
       if (row.table == "draft_prompts") take_draft(u, user, columns);
     }
-    jobs.insert(with_steps.begin(), with_steps.end());
+    for (const auto& [j, bits] : with_steps) {
+      jobs.insert(j);
+      JobLinkRow link = row_at(store_.job_links, j).value_or(JobLinkRow{});
+      link.steps = bits;
+      put_link(j, link);
+    }
+    if (comparing_) return;
     for (const std::int64_t j : jobs) sum_steps(j);
-    take_entries(u, user);
-    AccountRow& account = store_.accounts.edit(u);
-    account.held = pulled.state->held;
-    if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
-      taken_.diverged.push_back(pulled.user_id);
-    taken_.changed.push_back(pulled.user_id);
   }
 
   /// A feed from the start has everything: what else the user has here is not canonical's.
@@ -546,19 +640,47 @@ class Intake {
     account = AccountRow{};
   }
 
-  /// The row is that from now on; also its columns that no operation changes.
+  /// The row is that from now on; also its columns that no operation changes. Where it is only
+  /// compared: whether it is that already.
   template <class Row>
   void put(Table<Row>& table, std::int64_t key, Row row) {
+    if (comparing_) {
+      differs_ = differs_ || row_at(table, key) != row;
+      return;
+    }
     const Row* before = table.find(key);
     if (before != nullptr && *before == row) return;
     table.erase(key);
     table.insert(key, std::move(row));
   }
+  template <class Row>
+  void drop(Table<Row>& table, std::int64_t key) {
+    if (comparing_) {
+      differs_ = differs_ || row_at(table, key).has_value();
+    } else {
+      table.erase(key);
+    }
+  }
+  /// The row as it is, or, where rows are compared, as it was before what is still pending.
+  template <class Row>
+  std::optional<Row> row_at(Table<Row>& table, std::int64_t key) {
+    if (comparing_) {
+      const auto& past = std::get<Past<Row>>(past_);
+      if (const auto found = past.find(key); found != past.end()) return found->second;
+    }
+    const Row* row = table.find(key);
+    return row == nullptr ? std::nullopt : std::optional(*row);
+  }
+
   /// The key of a fed row: that of the row under its id, as it is, or as it was before the undoing.
   template <class Row>
   std::int64_t key_for(Table<Row>& table, User& user, const char* name, const Uuid& id) {
     if (const auto here = table.find_id(std::is_same_v<Row, JobRow> ? folded(id) : id))
       return *here;
+    if (comparing_) {
+      differs_ = true;
+      return 0;
+    }
     const auto found = user.keys.find({name, id});
     if (found != user.keys.end()) return found->second;
     std::int64_t key = 0;
@@ -647,12 +769,17 @@ class Intake {
   std::int64_t take_job(std::int64_t u, User& user, Columns& in) {
     const Uuid id = in.required_id();
     const std::int64_t j = key_for(store_.jobs, user, "jobs", id);
-    const JobRow* before = store_.jobs.find(j);
+    const std::optional<JobRow> before = row_at(store_.jobs, j);
     JobRow row;
-    row.steps_pct = before == nullptr ? 0 : before->steps_pct;
+    row.steps_pct = before ? before->steps_pct : 0;
     row.id = folded(id);
     row.u = u;
-    row.p = in.or_refuse(store_.projects.find_id(in.required_id()));
+    const auto p = store_.projects.find_id(in.required_id());
+    if (!p && comparing_) {
+      differs_ = true;
+      return j;
+    }
+    row.p = in.or_refuse(p);
     in.text();
     row.status = in.or_refuse(job_status_named(in.required()));
     row.progress = in.number().value_or(0);
@@ -670,9 +797,8 @@ class Intake {
     row.finished_at = in.time();
     row.hold = in.required_number();
     row.reservation = in.id();
-    JobLinkRow link;
-    if (const JobLinkRow* had = store_.job_links.find(j)) link = *had;
-    if (before == nullptr) link.steps = 0;  // Until they are fed.
+    JobLinkRow link = row_at(store_.job_links, j).value_or(JobLinkRow{});
+    if (!before) link.steps = 0;  // Until they are fed.
     link.lease = in.id();
     row.claim_until = in.time();
     const auto holder = in.id();
@@ -680,7 +806,7 @@ class Intake {
     row.active_at = in.time().value_or(Timestamp{});
     put(store_.jobs, j, std::move(row));
     if (text == JobTextRow{}) {
-      store_.job_texts.erase(j);
+      drop(store_.job_texts, j);
     } else {
       put(store_.job_texts, j, std::move(text));
     }
@@ -690,13 +816,13 @@ class Intake {
 
   void put_link(std::int64_t j, const JobLinkRow& link) {
     if (link == JobLinkRow{}) {
-      store_.job_links.erase(j);
+      drop(store_.job_links, j);
     } else {
       put(store_.job_links, j, link);
     }
   }
 
-  void take_step(Columns& in, std::set<std::int64_t>& with_steps) {
+  void take_step(Columns& in, std::map<std::int64_t, std::int64_t>& with_steps) {
     const Uuid id = in.required_id();
     const Uuid job_id = in.required_id();
     const auto j = store_.jobs.find_id(folded(job_id));
@@ -715,17 +841,16 @@ class Intake {
     row.artifacts_json = in.text();
     row.started_at = in.time();
     row.finished_at = in.time();
-    JobLinkRow link;
-    if (const JobLinkRow* had = store_.job_links.find(*j)) link = *had;
-    if (with_steps.insert(*j).second) {
-      // All of a job's steps are fed together.
-      link.steps = 0;
-      for (int n = 1; n <= step_count; ++n) store_.steps.erase(step_key(*j, n));
+    // All of a job's steps are fed together.
+    const auto [bits, first] = with_steps.emplace(*j, 0);
+    for (int n = 1; first && !comparing_ && n <= step_count; ++n)
+      store_.steps.erase(step_key(*j, n));
+    bits->second |= 1 << (*order - 1);
+    if (row == StepRow{}) {
+      drop(store_.steps, step_key(*j, *order));
+    } else {
+      put(store_.steps, step_key(*j, *order), std::move(row));
     }
-    link.steps |= 1 << (*order - 1);
-    put_link(*j, link);
-    if (row == StepRow{}) return;
-    put(store_.steps, step_key(*j, *order), std::move(row));
   }
 
   void sum_steps(std::int64_t j) {
@@ -739,7 +864,12 @@ class Intake {
   void take_asset(User& user, Columns& in) {
     AssetRow row;
     row.id = in.required_id();
-    row.j = in.or_refuse(store_.jobs.find_id(folded(in.required_id())));
+    const auto j = store_.jobs.find_id(folded(in.required_id()));
+    if (!j && comparing_) {
+      differs_ = true;
+      return;
+    }
+    row.j = in.or_refuse(j);
     row.type = in.required();
     row.url = in.required();
     row.storage_path = in.required();
@@ -898,7 +1028,7 @@ class Intake {
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
-    if (!users_.empty())
+    if (!users_.empty() || expected_ > 0)
       execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
   }
 
@@ -914,6 +1044,16 @@ class Intake {
   std::map<std::int64_t, std::int64_t>
       first_numbers_;  ///< Of pending operations, as first applied.
   std::vector<Record*> undone_;
+  template <class Row>
+  using Past = std::map<std::int64_t, std::optional<Row>>;
+  /// Rows as they were before what is still pending of one user.
+  std::tuple<Past<UserRow>, Past<ProfileRow>, Past<AccountRow>, Past<PaymentRow>,
+             Past<VoiceProfileRow>, Past<ProjectRow>, Past<DraftRow>, Past<JobRow>,
+             Past<JobTextRow>, Past<StepRow>, Past<AssetRow>, Past<JobLinkRow>, Past<LeaseRow>>
+      past_;
+  bool comparing_ = false;  ///< Rows are looked at, and none is written.
+  bool differs_ = false;
+  std::size_t expected_ = 0;  ///< Users of whom canonical said what was expected.
   std::vector<std::pair<std::int64_t, std::int64_t>>
       later_;  ///< Records left alone: number and user.
   Taken taken_;

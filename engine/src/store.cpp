@@ -363,16 +363,6 @@ void Store::restore_images(Decoder& in) {
   }
 }
 
-void Store::skip_images(Decoder& in) {
-  const std::uint64_t count = in.get_varint();
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint64_t number = in.get_varint();
-    for_each_table([&](int n, auto& table) {
-      if (static_cast<std::uint64_t>(n) == number) table.skip_image(in);
-    });
-  }
-}
-
 void Store::erase_operations_from(std::int64_t o) {
   erase_entries_.bind(o).run();
   erase_entry_texts_.bind(o).run();

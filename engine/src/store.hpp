@@ -152,8 +152,19 @@ class Store {
   void put_images(Encoder& out, const Mark& mark);
   /// Takes before-images back, last first.
   void restore_images(Decoder& in);
-  /// Reads over them.
-  void skip_images(Decoder& in);
+  /// Reads them, in their order: visit(table, key, the row as it was).
+  template <class Visit>
+  void read_images(Decoder& in, Visit&& visit) {
+    const std::uint64_t count = in.get_varint();
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::uint64_t number = in.get_varint();
+      for_each_table([&](int n, auto& table) {
+        if (static_cast<std::uint64_t>(n) != number) return;
+        auto [key, row] = table.read_image(in);
+        visit(table, key, std::move(row));
+      });
+    }
+  }
   /// Removes the entries and the memory of the operations from o on.
   void erase_operations_from(std::int64_t o);
   /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite

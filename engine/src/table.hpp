@@ -283,30 +283,25 @@ class Table {
     }
     return journal_.size() - mark;
   }
-  /// Reads over one image.
-  static void skip_image(Decoder& in) {
-    std::int64_t key = 0;
-    in.get(key);
-    if (in.get_byte(1) == 0) return;
-    Row row;
+  /// Reads one image: the key, and the row as it was, if it was there.
+  static std::pair<std::int64_t, std::optional<Row>> read_image(Decoder& in) {
+    std::pair<std::int64_t, std::optional<Row>> image;
+    in.get(image.first);
+    if (in.get_byte(1) == 0) return image;
+    Row& row = image.second.emplace();
     std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); },
                Row::columns());
+    return image;
   }
   /// Takes one image back: the row becomes what it was.
   void restore_image(Decoder& in) {
-    std::int64_t key = 0;
-    in.get(key);
-    if (in.get_byte(1) == 0) {
+    auto [key, row] = read_image(in);
+    if (!row) {
       erase(key);
-      return;
-    }
-    Row row;
-    std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); },
-               Row::columns());
-    if (find(key) == nullptr) {
-      insert(key, std::move(row));
+    } else if (find(key) == nullptr) {
+      insert(key, std::move(*row));
     } else {
-      edit(key) = std::move(row);
+      edit(key) = std::move(*row);
     }
   }
 
