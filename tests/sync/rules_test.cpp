@@ -68,8 +68,6 @@ std::string apply(Device& device, char letter, int n, const std::string& line) {
 }
 
 std::vector<std::string> rejected_codes(Device& device) {
-  sync::Syncer& syncer = *device.syncer;
-  (void)syncer;
   Replica replica(device.mirror.engine());
   const auto rejected = replica.rejected();
   REQUIRE(rejected.has_value());
@@ -421,27 +419,29 @@ TEST_CASE("a mirror that worked before it was enrolled pushes what it did") {
   CHECK(difference(*device, *world.canonical) == "");
 }
 
+/// The device's mirror is one that version 1 wrote, with eleven operations pending.
+void become_version_1(Device& device) {
+  device.syncer.reset();
+  device.mirror.close();
+  for (const char* end : {"", "-wal", "-shm"})
+    std::filesystem::remove(device.mirror.path().string() + end);
+  SQLite::Database(device.mirror.path().string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE)
+      .exec(read_source("tests/sync/mirror_v1.sql"));
+  device.mirror.open();
+  CHECK(device.mirror->pending_operations().value() == 11);
+  CHECK(device.mirror.balance() == 41);
+  device.connect();
+}
+
 TEST_CASE("a mirror of version 1 with pending operations is upgraded, pushes them, and converges") {
   World world;
-  auto device = std::make_unique<Device>(*world.canonical, world.database, Kind{});
-  device->syncer.reset();
-  device->mirror.close();
-  for (const char* end : {"", "-wal", "-shm"})
-    std::filesystem::remove(device->mirror.path().string() + end);
-  {
-    SQLite::Database db(device->mirror.path().string(),
-                        SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-    db.exec(read_source("tests/sync/mirror_v1.sql"));
-  }
-  device->mirror.open();
-  CHECK(device->mirror->pending_operations().value() == 11);
-  CHECK(device->mirror.balance() == 41);
-  device->connect();
-  device->sync();
+  Device device(*world.canonical, world.database, Kind{});
+  become_version_1(device);
+  device.sync();
   // u1 and its job are canonical's already, made by others: their own ids decide.
-  CHECK(difference(*device, *world.canonical) == "");
-  CHECK(device->mirror->pending_operations().value() == 0);
-  for (const std::string& finding : device->mirror.findings()) CHECK_MESSAGE(false, finding);
+  CHECK(difference(device, *world.canonical) == "");
+  CHECK(device.mirror->pending_operations().value() == 0);
+  for (const std::string& finding : device.mirror.findings()) CHECK_MESSAGE(false, finding);
   world.check_whole();
 
   // On a canonical that knows nothing of it all of it is new, and all of it is ok.
@@ -450,16 +450,7 @@ TEST_CASE("a mirror of version 1 with pending operations is upgraded, pushes the
   auto canonical = sync::Canonical::connect(fresh.conninfo());
   REQUIRE(canonical.has_value());
   Device other(*canonical, fresh, Kind{});
-  other.syncer.reset();
-  other.mirror.close();
-  for (const char* end : {"", "-wal", "-shm"})
-    std::filesystem::remove(other.mirror.path().string() + end);
-  {
-    SQLite::Database db(other.mirror.path().string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-    db.exec(read_source("tests/sync/mirror_v1.sql"));
-  }
-  other.mirror.open();
-  other.connect();
+  become_version_1(other);
   other.sync();
   CHECK(rejected_codes(other).empty());
   CHECK(other.mirror.balance() == 41);
