@@ -476,9 +476,9 @@ TEST_CASE("the status never says synced while something is pending or rejected")
   World world;
   auto device = world.device();
   CHECK(device->syncer->run_until_synced(patience).value() == sync::SyncState::synced);
+  world.apply("expire_credits user_id=u1 amount=5");
   CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=8").starts_with("ok"));
   CHECK(device->syncer->step().state != sync::SyncState::synced);
-  world.apply("expire_credits user_id=u1 amount=5");
   CHECK(device->syncer->run_until_synced(patience).value() == sync::SyncState::idle);
   Replica replica(device->mirror.engine());
   CHECK(replica.dismiss(replica.rejected()->at(0).number).has_value());
