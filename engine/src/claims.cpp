@@ -17,7 +17,7 @@ Timestamp last_alive(const JobRow& job) {
 
 /// Whether the job's claim, if any, is another device's.
 bool is_elsewhere(Work& work) {
-  const JobLinkRow* link = work.store.job_links.find(work.j());
+  const JobLinkRow* link = work.link(work.j());
   return link != nullptr && link->claimed_elsewhere != 0;
 }
 

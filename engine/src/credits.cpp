@@ -49,7 +49,7 @@ void take_from_lease(Work& work, std::int64_t u, Credits amount) {
 }
 
 void set_lease(Work& work, std::int64_t j, const std::optional<Uuid>& lease) {
-  const JobLinkRow* link = work.store.job_links.find(j);
+  const JobLinkRow* link = work.link(j);
   if (link == nullptr ? !lease : link->lease == lease) return;
   work.store.job_links.edit_or_insert(j).lease = lease;
 }
@@ -57,11 +57,11 @@ void set_lease(Work& work, std::int64_t j, const std::optional<Uuid>& lease) {
 /// What a hold drawn on the open lease gave back goes back to it. It is not drawn on again before
 /// canonical has shown it there.
 void give_back(Work& work, std::int64_t j, Credits amount, EntryKind kind) {
+  const JobLinkRow* link = work.link(j);
+  if (link == nullptr || !link->lease) return;
   const std::int64_t u = work.store.jobs.get(j).u;
-  const JobLinkRow* link = work.store.job_links.find(j);
   const LeaseRow* lease = work.store.leases.find(u);
-  if (link == nullptr || !link->lease || lease == nullptr || lease->lease_id != *link->lease)
-    return;
+  if (lease == nullptr || lease->lease_id != *link->lease) return;
   work.append(u, std::nullopt, kind, -amount);
   change_held(work, u, amount.value);
 }

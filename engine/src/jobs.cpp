@@ -44,7 +44,7 @@ void leave_stage(Work& work, std::int64_t j, JobRow& job) {
 
 /// A job that canonical fed may lack steps until it enters its first stage.
 bool has_step(Work& work, std::int64_t j, int order) {
-  const JobLinkRow* link = work.store.job_links.find(j);
+  const JobLinkRow* link = work.link(j);
   return link == nullptr || (link->steps >> (order - 1) & 1) != 0;
 }
 
@@ -104,7 +104,7 @@ Code apply(Work& work, const AdvanceJob& op) {
   }
 
   JobRow& job = work.store.jobs.edit(j);
-  if (job.status == JobStatus::QUEUED && work.store.job_links.find(j) != nullptr)
+  if (job.status == JobStatus::QUEUED && work.link(j) != nullptr)
     work.store.job_links.edit(j).steps = JobLinkRow::all_steps;  // It gets those it lacks.
   if (is_stage(job.status)) leave_stage(work, j, job);
   if (is_stage(op.to)) enter_stage(work, j, job, op.to);

@@ -93,6 +93,11 @@ class Work {
   Code check_credits(std::int64_t u, Credits amount, Credits more = {});
   /// Takes it from the lease where check_credits found it there; false where the balance is to pay.
   bool draw(std::int64_t u, Credits amount);
+  /// What only some jobs have, null for others; on a mirror without a device, for all, without a
+  /// look.
+  const JobLinkRow* link(std::int64_t j) {
+    return device() == nullptr ? nullptr : store.job_links.find(j);
+  }
   bool may_exceed_hold() const noexcept {
     return device() == nullptr || device()->has(Capability::author) ||
            device()->has(Capability::service);
