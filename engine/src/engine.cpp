@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine_impl.hpp"
+#include "fields.hpp"
 #include "ids.hpp"
 
 namespace tally {
@@ -308,13 +309,14 @@ bool Engine::Impl::apply_group(const Group& group) {
     return true;
   }
   const std::int64_t before = store_.next_number();
+  const std::int64_t queued_before = store_.next_outbox_number();
   group.for_each([&](Request& request) {
     request.verdicts.resize(request.commands.size());
     for (std::size_t i = 0; i < request.commands.size(); ++i) {
       request.verdicts[i] = work_.apply(request.commands[i]);
     }
   });
-  return store_.next_number() != before;
+  return store_.next_number() != before || store_.next_outbox_number() != queued_before;
 }
 
 void Engine::Impl::fail_group(const Group& group, const Error& error) noexcept {
@@ -376,6 +378,73 @@ void Engine::Impl::tell_host(const std::vector<Happening>& happenings) noexcept 
 
 void Engine::Impl::log(LogLevel level, std::string_view line) noexcept {
   if (options_.callbacks.log) options_.callbacks.log(level, line);
+}
+
+// ---- online -----------------------------------------------------------------------------------
+
+// Whoever syncs, in this process or another, takes the verdict into the file; it is read there.
+bool Engine::Impl::read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict) {
+  Query judged(db,
+               "select r.code, r.place from tally_link l left join tally_rejected r on r.n = ?1"
+               " where l.acked >= ?1");
+  judged.bind(verdict.number);
+  if (!judged.step()) return false;
+  if (!judged.is_null(0)) {
+    verdict.code = static_cast<Code>(judged.column<int>(0));
+    if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
+  } else {
+    Query known(db, "select result from tally_operation where id = ? order by o desc limit 1");
+    const Uuid id = folded(command.op_id);
+    if (!known.bind(id).step()) return false;  // Rejected, and dismissed meanwhile.
+    verdict.code = Code::ok;
+    verdict.id = known.column<std::optional<Uuid>>(0);
+  }
+  Query balance(db,
+                "select balance from tally_account where u = coalesce("
+                "(select u from tally_user where id = ?), (select u from tally_job where id = ?))");
+  const auto user_id = named_user(command);
+  const auto job_id = named_job(command);
+  const auto job = job_id ? std::optional(folded(*job_id)) : std::nullopt;
+  if (balance.bind(user_id, job).step()) verdict.balance = Credits{balance.column<std::int64_t>(0)};
+  return true;
+}
+
+void Engine::Impl::await_verdicts(const std::vector<Command>& commands,
+                                  std::vector<Verdict>& verdicts) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds other_process{20};  // How often its work is looked for.
+  const auto is_pending = [](const Verdict& verdict) { return verdict.code == Code::pending; };
+  auto next = std::find_if(verdicts.begin(), verdicts.end(), is_pending);
+  if (next == verdicts.end()) return;
+  queued_.give();
+  const auto deadline = Clock::now() + options_.verdict_timeout;
+  std::vector<std::int64_t> refused;
+  while (next != verdicts.end()) {
+    const std::uint64_t count = verdicts_came_.count();
+    {
+      Reader reader(*this);
+      while (next != verdicts.end() &&
+             read_verdict(reader.db(), commands[static_cast<std::size_t>(next - verdicts.begin())],
+                          *next)) {
+        if (next->code != Code::ok) refused.push_back(next->number);
+        next = std::find_if(next, verdicts.end(), is_pending);
+      }
+    }
+    const auto now = Clock::now();
+    if (next == verdicts.end() || now >= deadline) break;
+    verdicts_came_.wait_until(count, std::min(deadline, now + other_process));
+  }
+  // The caller has the answer, as of any refusal; only what nobody waited for is kept.
+  if (!refused.empty()) dismiss(refused);
+}
+
+void Engine::Impl::dismiss(const std::vector<std::int64_t>& numbers) {
+  run(
+      [&](Store& store, Work&) {
+        Query query(store.db(), "delete from tally_rejected where n = ?");
+        for (const std::int64_t n : numbers) query.bind(n).run();
+      },
+      false);
 }
 
 // ---- readers ----------------------------------------------------------------------------------
@@ -442,6 +511,7 @@ Result<Receipt> Engine::apply_command(Command command) noexcept {
     Error failure;
     impl_->submit(commands, verdicts, failure);
     if (verdicts.empty()) return failure;
+    impl_->await_verdicts(commands, verdicts);
     const Verdict& verdict = verdicts.front();
     if (verdict.code == Code::ok) return Receipt{verdict.op_id, verdict.balance, verdict.id};
     std::string detail(row_of(verdict.code).sentence);
@@ -469,6 +539,7 @@ Result<std::vector<Verdict>> Engine::submit(std::vector<Command> commands) noexc
     Error failure;
     impl_->submit(commands, verdicts, failure);
     if (verdicts.size() != commands.size()) return failure;
+    impl_->await_verdicts(commands, verdicts);
     return verdicts;
   } catch (...) {
     return error_in_flight();

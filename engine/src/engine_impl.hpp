@@ -3,6 +3,8 @@
 // connections for readers.
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -12,6 +14,32 @@
 #include "work.hpp"
 
 namespace tally {
+
+/// Wakes threads that wait for something to happen. Thread-safe.
+class Signal {
+ public:
+  std::uint64_t count() const {
+    const std::lock_guard lock(mutex_);
+    return count_;
+  }
+  void give() {
+    {
+      const std::lock_guard lock(mutex_);
+      ++count_;
+    }
+    given_.notify_all();
+  }
+  /// Until it was given after that count was read, or the time has come.
+  void wait_until(std::uint64_t count, std::chrono::steady_clock::time_point time) const {
+    std::unique_lock lock(mutex_);
+    given_.wait_until(lock, time, [&] { return count_ != count; });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::condition_variable given_;
+  std::uint64_t count_ = 0;
+};
 
 class Engine::Impl final : private AccountMemory {
  public:
@@ -28,6 +56,11 @@ class Engine::Impl final : private AccountMemory {
   void run(const Task& task, bool synced);
   /// The identity of the mirror has changed: read it anew.
   void load_device();
+
+  /// Waits, as long as the options say, for canonical's verdicts on those that are `pending`.
+  void await_verdicts(const std::vector<Command>& commands, std::vector<Verdict>& verdicts);
+  Signal& verdicts_came() noexcept { return verdicts_came_; }
+  Signal& queued() noexcept { return queued_; }
 
   std::optional<AccountRow> check(const Uuid& user_id);
   std::optional<std::int64_t> balance(const Uuid& user_id);
@@ -95,6 +128,10 @@ class Engine::Impl final : private AccountMemory {
   void tell_host(const std::vector<Happening>& happenings) noexcept;
   void log(LogLevel level, std::string_view line) noexcept;
 
+  /// Reads canonical's verdict on what was queued; false where it has not come.
+  static bool read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict);
+  void dismiss(const std::vector<std::int64_t>& numbers);
+
   // Memory.
   std::optional<std::int64_t> find_user(const Uuid& user_id) const override;
   std::optional<AccountRow> account(std::int64_t u) const override;
@@ -135,6 +172,9 @@ class Engine::Impl final : private AccountMemory {
   std::mutex queue_mutex_;
   Request* queue_first_ = nullptr;  ///< The leader, while there is one.
   Request* queue_last_ = nullptr;
+
+  Signal verdicts_came_;  ///< In this process; another one's are seen in the file.
+  Signal queued_;         ///< Something that waits for its verdict.
 
   std::mutex readers_mutex_;
   std::vector<std::unique_ptr<SQLite::Database>> idle_readers_;

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "engine_impl.hpp"
+#include "fields.hpp"
 #include "ids.hpp"
 #include "ledger.hpp"
 #include "platform.hpp"
@@ -79,6 +80,9 @@ struct Record {
   std::string images;
   Code code = Code::ok;  ///< Its verdict, once there is one.
   bool fed = false;      ///< Its user's rows come with the reply.
+
+  /// It waits for canonical's verdict without effect here.
+  bool is_queued() const noexcept { return o == queued_operation; }
 };
 
 Record decode(std::int64_t n, std::string_view bytes) {
@@ -215,6 +219,7 @@ class Intake {
     undo();
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
+    remember_queued();
     apply_again();
     settle_link();
     return std::move(taken_);
@@ -289,8 +294,13 @@ class Intake {
       std::int64_t o = 0;
       header.get(u);
       header.get(o);
-      first_numbers_[n] = o;
       const bool judged = n <= watermark_;
+      if (o == queued_operation) {
+        if (judged) link_operation(n, bytes);
+        queued_.push_back(decode(n, bytes));
+        return true;
+      }
+      first_numbers_[n] = o;
       const bool rejected = judged && verdict(n).code != Code::ok;
       if (judged) link_operation(n, bytes);
       if (users_.count(u) == 0 && !rejected) {
@@ -358,23 +368,31 @@ class Intake {
   /// it would be.
   std::optional<Uuid> user_id_of(const Record& record) {
     if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) return made->user_id;
+    if (record.is_queued() && record.u <= 0) return named_user(record.command);
     const UserRow* user = record.u <= 0 ? nullptr : store_.users.find(record.u);
     return user == nullptr ? std::nullopt : std::optional(user->id);
   }
 
   void judge() {
     for (auto& [u, user] : users_) {
-      for (Record& record : user.records) {
-        if (record.n > watermark_) continue;
-        record.code = verdict(record.n).code;
-        if (record.code == Code::ok) continue;
-        insert_rejected(db_, record, record.code, verdict(record.n).index, now_);
-        taken_.rejected.push_back(
-            {record.n, record.command, record.code, verdict(record.n).index, now_});
-      }
+      for (Record& record : user.records) judge(record);
     }
+    for (Record& record : queued_) judge(record);
     std::sort(taken_.rejected.begin(), taken_.rejected.end(),
               [](const auto& a, const auto& b) { return a.number < b.number; });
+  }
+
+  void judge(Record& record) {
+    if (record.n > watermark_) return;
+    const PulledVerdict& judged = verdict(record.n);
+    record.code = judged.code;
+    if (record.is_queued()) {
+      taken_.settled.push_back(
+          {record.n, {record.command.op_id, judged.code, {}, judged.id, judged.index, record.n}});
+    }
+    if (record.code == Code::ok) return;
+    insert_rejected(db_, record, record.code, judged.index, now_);
+    taken_.rejected.push_back({record.n, record.command, record.code, judged.index, now_});
   }
 
   bool is_settled(const Record& record) const {
@@ -985,9 +1003,28 @@ class Intake {
     }
   }
 
+  /// What was queued without effect and is canonical's now is known by its op_id from here on.
+  void remember_queued() {
+    for (const Record& record : queued_) {
+      if (record.n > watermark_ || record.code != Code::ok) continue;
+      const auto user_id = named_user(record.command);
+      const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
+      store_.add_operation(
+          AppliedOperation{store_.next_number(), folded(record.command.op_id),
+                           named.value_or(std::max<std::int64_t>(record.u, 0)),
+                           row_of(record.command.operation).number, record.command.at,
+                           fingerprint(record.command.operation), verdict(record.n).id},
+          1);
+    }
+  }
+
   void apply_again() {
     std::map<std::int64_t, std::int64_t> pending;
     for (const auto& [u, user] : users_) pending[u] = 0;
+    for (const Record& record : queued_) {
+      const auto user = pending.find(record.u);
+      if (user != pending.end()) user->second += record.n > watermark_ ? 1 : 0;
+    }
     for (Record* record : undone_) {
       if (record->n > watermark_) {
         ++pending[record->u];
@@ -1002,11 +1039,13 @@ class Intake {
   }
 
   void settle_link() {
-    // Of users who were not fed, and have verdicts: fewer are pending.
-    for (const auto& [n, u] : later_) {
-      if (n > watermark_ || u <= 0 || users_.count(u) != 0) continue;
+    // Of users whose rows stay, and who have verdicts: fewer are pending.
+    const auto settle = [&](std::int64_t n, std::int64_t u) {
+      if (n > watermark_ || u <= 0 || users_.count(u) != 0) return;
       if (store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending -= 1;
-    }
+    };
+    for (const auto& [n, u] : later_) settle(n, u);
+    for (const Record& record : queued_) settle(record.n, record.u);
     store_.flush();
     Query outbox(db_, "delete from tally_outbox where n + operations - 1 <= ?");
     outbox.bind(watermark_).run();
@@ -1028,8 +1067,7 @@ class Intake {
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
-    if (!users_.empty() || expected_ > 0)
-      execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
+    if (!users_.empty() || expected_ > 0 || !taken_.settled.empty()) store_.bump_epoch();
   }
 
   Store& store_;
@@ -1053,7 +1091,8 @@ class Intake {
       past_;
   bool comparing_ = false;  ///< Rows are looked at, and none is written.
   bool differs_ = false;
-  std::size_t expected_ = 0;  ///< Users of whom canonical said what was expected.
+  std::vector<Record> queued_;  ///< Pending ones that wait for their verdict without effect.
+  std::size_t expected_ = 0;    ///< Users of whom canonical said what was expected.
   std::vector<std::pair<std::int64_t, std::int64_t>>
       later_;  ///< Records left alone: number and user.
   Taken taken_;
@@ -1151,7 +1190,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           next.bind(last + 1).run();
           write_link(db, enrolment, last);
           execute(db, "update tally_account set pending = 0");
-          execute(db, "update tally_meta set value = value + 1 where name = 'epoch'");
+          store.bump_epoch();
         },
         true);
     return true;
@@ -1219,6 +1258,8 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
         operation.number = n - link.base;
         if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) {
           operation.user_id = made->user_id;
+        } else if (record.is_queued() && record.u <= 0) {
+          operation.user_id = named_user(record.command);  // Canonical may know who it is.
         } else if (record.u > 0) {
           const Rewind rewind(user);
           if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
@@ -1253,8 +1294,16 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
           taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
         },
         !reply.verdicts.empty());
+    if (!taken.settled.empty()) engine_.impl_->verdicts_came().give();
     return taken;
   });
+}
+
+std::uint64_t Replica::queued() const noexcept { return engine_.impl_->queued().count(); }
+
+void Replica::wait_for_queued(std::uint64_t queued,
+                              std::chrono::milliseconds timeout) const noexcept {
+  engine_.impl_->queued().wait_until(queued, std::chrono::steady_clock::now() + timeout);
 }
 
 Result<bool> Replica::forget_cursor() noexcept {
@@ -1349,7 +1398,7 @@ Result<Receipt> Replica::retry(std::int64_t number) noexcept {
             for (Command& inner : batch->operations) forget(inner);
           }
           verdict = work.apply(rejected.command);
-          if (verdict.code != Code::ok) return;
+          if (verdict.code != Code::ok && verdict.code != Code::pending) return;
           Query erase(db, "delete from tally_rejected where n = ?");
           erase.bind(number).run();
         },

@@ -59,6 +59,7 @@ Store::Store(SQLite::Database& db)
       working_jobs_(db, "select j from tally_job where status between 2 and 9"),
       like_jobs_(db, "select 1 from tally_job where id between ? and ?"),
       set_meta_(db, "insert or replace into tally_meta values (?, ?)"),
+      bump_epoch_(db, "update tally_meta set value = value + 1 where name = 'epoch'"),
       erase_entries_(db, "delete from tally_entry where e >= ?"),
       erase_entry_texts_(db, "delete from tally_entry_text where e >= ?"),
       erase_operations_(db, "delete from tally_operation where o >= ?"),
@@ -82,6 +83,7 @@ void Store::begin(bool reload_numbers) {
   flushed_entries_ = flushed_entry_texts_ = flushed_operations_ = 0;
   outbox_.clear();
   outbox_records_ = 0;
+  epoch_bumped_ = false;
   if (reload_numbers || next_number_ == 0) {
     const Rewind rewind(numbers_);
     numbers_.step();
@@ -129,6 +131,16 @@ void Store::put_rebased(std::int64_t n, Code code, const std::string& record) {
   insert_rebased_.bind(n, static_cast<int>(code));
   insert_rebased_.bind_blob(3, record);
   insert_rebased_.run();
+}
+
+std::int64_t Store::put_outbox_record(const std::string& record) {
+  outbox_.put_varint(record.size());
+  outbox_.bytes() += record;
+  return next_outbox_ + outbox_records_++;
+}
+
+void Store::bump_epoch() {
+  if (!std::exchange(epoch_bumped_, true)) bump_epoch_.run();
 }
 
 void Store::flush_large_outbox() {

@@ -68,6 +68,8 @@ class Store {
   void begin(bool reload_numbers);
   /// Writes everything, with the outbox segment, into the open transaction.
   void flush();
+  /// Whoever has rows in memory reads them anew after this transaction.
+  void bump_epoch();
 
   Table<UserRow> users;
   Table<ProfileRow> profiles;
@@ -105,12 +107,13 @@ class Store {
   // ---- outbox ----
   /// The largest record: only a batch of hundreds of very long texts is larger.
   static constexpr std::size_t outbox_record_max = 512U << 20U;
-  Encoder& outbox() noexcept { return outbox_; }
+  /// Appends one, and answers the number it will have; the next one's, before.
+  std::int64_t put_outbox_record(const std::string& record);
+  std::int64_t next_outbox_number() const noexcept { return next_outbox_ + outbox_records_; }
   /// A pending operation that was applied again: this record stands for the one under its number.
   void put_rebased(std::int64_t n, Code code, const std::string& record);
   /// Writes the segment when it has grown large; between operations only.
   void flush_large_outbox();
-  void count_outbox_record() noexcept { ++outbox_records_; }
 
   // ---- queries over what was flushed ----
   std::optional<std::int64_t> find_email(const std::string& email);
@@ -227,6 +230,7 @@ class Store {
   Query working_jobs_;
   Query like_jobs_;
   Query set_meta_;
+  Query bump_epoch_;
   Query erase_entries_;
   Query erase_entry_texts_;
   Query erase_operations_;
@@ -248,6 +252,7 @@ class Store {
   std::size_t flushed_operations_ = 0;
   Encoder outbox_;
   std::int64_t outbox_records_ = 0;
+  bool epoch_bumped_ = false;  ///< By this transaction.
   std::int64_t next_number_ = 0;
   std::int64_t last_operation_ = 0;
   std::int64_t next_outbox_ = 0;

@@ -143,7 +143,8 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t a
     const bool pushed = pushed_by_itself && call.remembered && row_of(command.operation).pushed;
     if (pushed && !put_outbox_record(call, mark)) verdict.code = Code::invalid_argument;
   }
-  if (verdict.code != Code::ok) {
+  verdict.number = call.queued;
+  if (verdict.code != Code::ok && call.queued == 0) {
     store.rollback(mark);
     happenings_.resize(happenings, Happening{});
   }
@@ -230,6 +231,7 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
   if (fields != Code::ok) return fields;
   if (!one_user) return Code::invalid_argument;
+  if (is_online(call)) return queue(call, index);
 
   const AccountRow* account =
       call.u > 0 && batch == nullptr ? store.accounts.find(call.u) : nullptr;
@@ -310,10 +312,48 @@ Code Work::apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& i
   return Code::ok;
 }
 
+// ---- online ---------------------------------------------------------------------------------
+
+bool Work::is_online(const Call& call) const noexcept {
+  return spend_policy_ == SpendPolicy::online && device() != nullptr && call.again == 0 &&
+         call.pushed_by_itself && row_of(call.command->operation).pushed;
+}
+
+Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
+  Command& command = *call.command;
+  if (auto* batch = std::get_if<Batch>(&command.operation)) {
+    // What is no operation has no line to be sent.
+    for (std::uint32_t i = 0; i < batch->operations.size(); ++i) {
+      Command& inner = batch->operations[i];
+      inner.at = command.at;
+      Code code = check_fields(inner);
+      if (inner.op_id == command.op_id) code = Code::operation_conflict;
+      if (code != Code::ok) {
+        index = i;
+        return code;
+      }
+      Call named;
+      find_named(inner, named);
+      if (named.reservation) inner.reservation = named.reservation;
+    }
+  }
+  if (call.reservation) command.reservation = call.reservation;
+  Encoder record;
+  record.put(call.u);
+  record.put(queued_operation);
+  put_command(record, command);
+  record.put_varint(0);
+  record.put_varint(0);
+  if (record.bytes().size() > Store::outbox_record_max) return Code::invalid_argument;
+  call.queued = store.put_outbox_record(record.bytes());
+  if (call.u > 0) store.accounts.edit(call.u).pending += 1;
+  store.bump_epoch();  // Its number is no operation's: other processes would not see the account.
+  return Code::pending;
+}
+
 // ---- outbox ---------------------------------------------------------------------------------
 
 bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
-  Encoder& out = store.outbox();
   Encoder record;
   record.put(call.u);
   record.put(mark.next_number);
@@ -325,9 +365,7 @@ bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
     store.put_rebased(call.again, Code::ok, record.bytes());
     return true;
   }
-  out.put_varint(record.bytes().size());
-  out.bytes() += record.bytes();
-  store.count_outbox_record();
+  store.put_outbox_record(record.bytes());
   return true;
 }
 

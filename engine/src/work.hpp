@@ -128,6 +128,7 @@ class Work {
     bool pushed_by_itself = true;     ///< Not as a part of its batch.
     std::optional<Uuid> reservation;  ///< The job's latest before the call; nil where it had none.
     std::int64_t again = 0;           ///< The number under which it is applied once more.
+    std::int64_t queued = 0;          ///< Its number, where it has no effect before canonical's.
     std::vector<AppliedOperation> like;
   };
 
@@ -145,6 +146,9 @@ class Work {
   /// Spares the load where memory has the account.
   void adopt_account(std::int64_t u);
   std::optional<std::int64_t> find_job(const Uuid& id) { return store.jobs.find_id(folded(id)); }
+  bool is_online(const Call& call) const noexcept;
+  /// Leaves the operation to canonical: pending, or what keeps it from being sent.
+  Code queue(Call& call, std::optional<std::uint32_t>& index);
   /// False where the record would be larger than the outbox takes.
   bool put_outbox_record(const Call& call, const Store::Mark& mark);
   bool wants(std::int64_t u, std::string_view preference);
@@ -190,6 +194,9 @@ Code apply(Work&, const DropClaim&);
 Code apply(Work&, const LeaseCredits&);
 Code apply(Work&, const ReturnLease&);
 Code apply(Work&, const Sweep&);
+
+/// The first number of an operation in the outbox that was queued without effect.
+constexpr std::int64_t queued_operation = 0;
 
 /// Appends a command to the outbox's bytes; reads it back.
 void put_command(Encoder& out, const Command& command);

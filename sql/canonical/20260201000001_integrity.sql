@@ -84,7 +84,8 @@ insert into tally.codes (number, name, class, sentence) values
   (110, 'unauthorized', 'failure', 'Canonical does not know this token, or the device was revoked.'),
   (111, 'device_forked', 'failure', 'This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept.'),
   (112, 'history_lost', 'failure', 'Canonical is behind what this device has confirmed (restored from a backup?); an operator decides.'),
-  (113, 'protocol', 'failure', 'Canonical and this program do not understand each other; update the older one.')
+  (113, 'protocol', 'failure', 'Canonical and this program do not understand each other; update the older one.'),
+  (114, 'pending', 'failure', 'The operation is queued; canonical''s verdict has not come yet, and a callback brings it.')
 on conflict (number) do update
   set name = excluded.name, class = excluded.class, sentence = excluded.sentence;
 

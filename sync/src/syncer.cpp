@@ -256,9 +256,15 @@ class Syncer::Impl {
     stopping_ = false;
     thread_ = std::thread([this] {
       while (!stopping_) {
+        const std::uint64_t queued = replica_.queued();
         const Wait wait = step();
         // So that stop() need not wait long.
-        sleep(wait, std::min(wait.timeout, milliseconds{100}));
+        const milliseconds timeout = std::min(wait.timeout, milliseconds{100});
+        if (wait.state == SyncState::synced || wait.state == SyncState::idle) {
+          replica_.wait_for_queued(queued, timeout);
+        } else {
+          sleep(wait, timeout);
+        }
       }
     });
   }
@@ -521,6 +527,9 @@ class Syncer::Impl {
     phase_ = Phase::away;
     if (push_.operations.empty()) claim_ttl_.reset();
     if (answer.claimed) claimed_ = answer.claimed;
+    for (const SettledOperation& settled : taken->settled) {
+      if (options_.callbacks.verdict) options_.callbacks.verdict(settled);
+    }
     for (const RejectedOperation& rejected : taken->rejected) {
       if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
     }

@@ -20,6 +20,7 @@ std::string text_of(const Texts& row) {
 Options telling(SpendPolicy policy) {
   Options options = TemporaryMirror::fast();
   options.spend_policy = policy;
+  options.verdict_timeout = std::chrono::milliseconds{0};  // Who calls is who syncs.
   options.callbacks.log = [](LogLevel, std::string_view line) { MESSAGE(line); };
   return options;
 }

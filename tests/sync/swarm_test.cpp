@@ -44,7 +44,9 @@ void add_scoped(std::vector<std::unique_ptr<Device>>& devices, sync::Canonical& 
   kind.scope = user;
   kind.capabilities = random() % 3 == 0 ? std::vector{Capability::worker}
                                         : std::vector{Capability::author, Capability::worker};
-  if (kind.is_full() && random() % 2 == 0) kind.policy = SpendPolicy::leased;
+  constexpr SpendPolicy policies[] = {SpendPolicy::optimistic, SpendPolicy::leased,
+                                      SpendPolicy::online};
+  if (kind.is_full()) kind.policy = policies[random() % std::size(policies)];
   devices.push_back(std::make_unique<Device>(canonical, database, kind));
   Device& device = *devices.back();
   device.sync();

@@ -63,6 +63,7 @@ enum class Code : std::uint16_t {
   device_forked = 111,
   history_lost = 112,
   protocol = 113,
+  pending = 114,
 };
 
 struct CodeRow {
@@ -159,6 +160,8 @@ inline constexpr std::array codes{
         "decides."},
     CodeRow{Code::protocol, "protocol", CodeClass::failure,
             "Canonical and this program do not understand each other; update the older one."},
+    CodeRow{Code::pending, "pending", CodeClass::failure,
+            "The operation is queued; canonical's verdict has not come yet, and a callback brings it."},
 };
 
 constexpr const CodeRow& row_of(Code code) noexcept {

@@ -35,6 +35,8 @@ enum class Durability : std::uint8_t {
 enum class SpendPolicy : std::uint8_t {
   optimistic,  ///< What the balance here shows; canonical may reject it later.
   leased,      ///< The device's lease alone: what is ok here is never rejected for lack of credits.
+  online,      ///< Canonical's balance: an operation is queued without effect here, and the call
+               ///< waits for canonical's verdict.
 };
 
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
@@ -55,6 +57,10 @@ struct Options {
   /// How long a call waits for another process' transaction before it fails with `busy`.
   std::chrono::milliseconds busy_timeout{10'000};
   SpendPolicy spend_policy = SpendPolicy::optimistic;
+  /// Under `online`: how long a call waits for the verdict before it answers `pending`. Somebody
+  /// else has to sync meanwhile: a thread (Syncer::start()) or process other than the caller's. 0:
+  /// every call answers at once, and SyncCallbacks::verdict brings what it asked for.
+  std::chrono::milliseconds verdict_timeout{10'000};
   /// low_credits is told when a balance falls below this.
   Credits low_credits{5};
   /// SQLite's page cache, in KiB, for the writing connection.
@@ -156,7 +162,8 @@ class TALLY_API Engine {
 
   /// Applies one operation: whole or not at all. Callers that wait at the same time share one
   /// commit. When it returns, an `ok` is as durable as Options::durability says.
-  /// Refusals: the operation's codes. Failures: busy, io, full, corrupt, internal.
+  /// Refusals: the operation's codes. Failures: busy, io, full, corrupt, internal; pending (under
+  /// SpendPolicy::online: it is queued, as durably as an `ok`).
   template <class T>
   requires requires(Operation o, T t) { o = std::move(t); }
   Result<Receipt> apply(T operation, CallId call = {}) noexcept {

@@ -2,6 +2,7 @@
 // The one seam for sync: what is to be pushed comes out of the mirror here, and what canonical
 // answers goes in. It knows no network; `tally::sync` is its user, and a host need not look at it.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -120,8 +121,15 @@ struct OpenLease {
   bool returning = false;  ///< return_lease was called: nothing more is drawn on it.
 };
 
+/// Canonical's verdict on an operation that was queued without effect (SpendPolicy::online).
+struct SettledOperation {
+  std::int64_t number = 0;
+  Verdict verdict{};  ///< Without a balance.
+};
+
 struct Taken {
   std::vector<RejectedOperation> rejected{};
+  std::vector<SettledOperation> settled{};
   std::vector<Uuid> changed{};  ///< Users whose rows canonical had otherwise.
   std::vector<Uuid>
       diverged{};  ///< Users whose entries do not add up to what canonical says: to be fed anew.
@@ -156,6 +164,10 @@ class TALLY_API Replica {
   /// again. Refusals: invalid_argument (a reply to another push than the latest, or not in the form
   /// that canonical gives it), device_forked (canonical has judged more than this file holds).
   Result<Taken> take(const Reply& reply) noexcept;
+  /// How many times calls of this engine's began to wait for a verdict; and sleeps, but no longer
+  /// than until there was another.
+  std::uint64_t queued() const noexcept;
+  void wait_for_queued(std::uint64_t queued, std::chrono::milliseconds timeout) const noexcept;
   /// The next push asks for everything from the start.
   Result<bool> forget_cursor() noexcept;
   /// An attempt failed: for the status, which other processes read, too. take() ends it.
@@ -169,7 +181,8 @@ class TALLY_API Replica {
   /// Refusals: not_found.
   Result<bool> dismiss(std::int64_t number) noexcept;
   /// Applies it anew, under its op_id, on the mirror as it is; then it is pending again. Refusals:
-  /// not_found, and the operation's: then it stays rejected.
+  /// not_found, and the operation's: then it stays rejected. Failures: pending (under
+  /// SpendPolicy::online: it waits for its verdict again).
   Result<Receipt> retry(std::int64_t number) noexcept;
 
  private:

@@ -17,6 +17,7 @@ struct Verdict {
   std::optional<Credits> balance{};      ///< Of the user it names, else of its job's owner; now.
   std::optional<Uuid> id{};              ///< The id that claim_draft returns.
   std::optional<std::uint32_t> index{};  ///< Of a batch that was refused: which of its operations.
+  std::int64_t number = 0;               ///< Of one that is `pending`: its place in the outbox.
 };
 
 /// Reads one line. Nothing where it is no operation: no JSON object, an unknown `op`, a missing or

@@ -44,6 +44,9 @@ TALLY_API std::string_view name_of(SyncState state) noexcept;
 /// Called from the thread that calls step() (with start(), that one). They must not throw.
 struct SyncCallbacks {
   std::function<void(const RejectedOperation&)> rejected{};
+  /// Canonical's verdict on an operation that was queued under SpendPolicy::online, whether or not
+  /// its call still waits. In the process that syncs; a refusal is told to `rejected`, too.
+  std::function<void(const SettledOperation&)> verdict{};
   std::function<void(std::int64_t acked, std::int64_t pending)> progress{};
   std::function<void(SyncState, ErrorClass, std::string_view error)> state{};
   /// The users whose rows came with an answer.
