@@ -31,6 +31,9 @@ struct SyncArguments : CanonicalArguments {
   bool enrol_anew = false;
   std::int64_t timeout_s = 0;
   std::int64_t ttl_s = 0;
+  std::int64_t lease = 0;
+  std::int64_t lease_low_water = -1;
+  std::int64_t lease_ttl_s = 604'800;
 };
 
 seconds timeout_of(const SyncArguments& arguments) {
@@ -115,6 +118,12 @@ sync::SyncOptions sync_options(const SyncArguments& arguments, Engine& engine, b
   options.schema = arguments.schema;
   options.device_id = require_device(engine, arguments.device, arguments.enrol_anew);
   options.token = require_token(arguments.token_file, json);
+  if (arguments.lease > 0) {
+    const std::int64_t low = arguments.lease_low_water;
+    options.lease =
+        LeaseTarget{Credits{arguments.lease}, Credits{low >= 0 ? low : (arguments.lease + 1) / 2},
+                    seconds(arguments.lease_ttl_s)};
+  }
   return options;
 }
 
@@ -410,6 +419,19 @@ void add_sync(CLI::App& app, Run& run) {
                     "has not pushed is kept as rejected, to be retried");
   command->add_flag("--watch", arguments->watch,
                     "Go on until SIGINT or SIGTERM, and print what changes");
+  command->add_option("--lease", arguments->lease, "Keep the device's leases at so many credits")
+      ->type_name("CREDITS")
+      ->check(CLI::Range(std::int64_t{1}, Credits::max));
+  command
+      ->add_option("--lease-low-water", arguments->lease_low_water,
+                   "Ask for more below so many (half of --lease)")
+      ->type_name("CREDITS")
+      ->check(CLI::Range(std::int64_t{0}, Credits::max))
+      ->needs("--lease");
+  command->add_option("--lease-ttl", arguments->lease_ttl_s, "How long they last (604800, a week)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{2'592'000}))
+      ->needs("--lease");
   command->footer(
       "A mirror becomes the token's device at its first sync; what it did before is pushed too. "
       "Exit status: 0 in sync, 1 something is rejected or blocked, 3 a failure. One process syncs "

@@ -1110,6 +1110,52 @@ Result<T> guarded(Body&& body) noexcept {
 
 Timestamp now_of(const Options& options) { return options.clock ? options.clock() : system_now(); }
 
+/// The users on whose leases an operation is pending.
+std::set<std::int64_t> users_with_pending_leases(SQLite::Database& db, std::int64_t acked) {
+  std::set<std::int64_t> users;
+  for_each_pending(db, acked, [&](std::int64_t, std::string_view bytes) {
+    Decoder header(bytes);
+    std::int64_t u = 0;
+    std::int64_t o = 0;
+    header.get(u);
+    header.get(o);
+    const std::uint64_t operation = header.get_varint();
+    if (operation == LeaseCredits::row.number || operation == ReturnLease::row.number)
+      users.insert(u);
+    return true;
+  });
+  return users;
+}
+
+/// What has to be asked for so that every lease holds what it should.
+std::vector<LeaseCredits> lacking_leases(SQLite::Database& db, const LeaseTarget& target,
+                                         Timestamp now) {
+  std::vector<LeaseCredits> out;
+  const auto link = read_link(db);
+  if (!link) return out;
+  const std::int64_t soon =
+      now.us + std::chrono::duration_cast<std::chrono::microseconds>(target.ttl).count() / 4;
+  Query low(db,
+            "select y.u, y.id, l.id, coalesce(l.unspent, 0), a.balance from tally_user y"
+            " join tally_account a on a.u = y.u left join tally_lease l on l.u = y.u"
+            " where (l.u is not null or y.id = (select scope from tally_link)) and a.balance > 0"
+            " and coalesce(l.closing, 0) = 0"
+            " and (l.u is null or l.unspent < ? or l.expires_at < ?) order by y.id");
+  low.bind(target.low_water.value, soon);
+  std::optional<std::set<std::int64_t>> pending;
+  while (low.step()) {
+    if (!pending) pending = users_with_pending_leases(db, link->acked);
+    if (pending->count(low.column<std::int64_t>(0)) != 0) continue;
+    const std::int64_t lacks =
+        std::max<std::int64_t>(target.size.value - low.column<std::int64_t>(3), 1);
+    const Uuid lease = low.column<std::optional<Uuid>>(2).value_or(new_uuid_v7());
+    out.push_back(LeaseCredits{lease, low.column<Uuid>(1),
+                               Credits{std::min(lacks, low.column<std::int64_t>(4))},
+                               target.ttl.count()});
+  }
+  return out;
+}
+
 void write_link(SQLite::Database& db, const Enrolment& enrolment, std::int64_t base) {
   Query query(
       db,
@@ -1347,6 +1393,30 @@ Result<std::vector<OpenLease>> Replica::leases() const noexcept {
                      query.column<int>(4) != 0});
     }
     return out;
+  });
+}
+
+Result<std::vector<Uuid>> Replica::refill(const LeaseTarget& target) noexcept {
+  return guarded<std::vector<Uuid>>([&]() -> Result<std::vector<Uuid>> {
+    const Options& options = engine_.impl_->options();
+    if (options.spend_policy == SpendPolicy::online) return std::vector<Uuid>{};
+    std::vector<Command> commands;
+    {
+      Engine::Impl::Reader reader(*engine_.impl_);
+      for (LeaseCredits& lacking : lacking_leases(reader.db(), target, now_of(options)))
+        commands.push_back(engine_.make_command(std::move(lacking)));
+    }
+    std::vector<Uuid> asked;
+    if (commands.empty()) return asked;
+    const auto verdicts = engine_.submit(std::move(commands));
+    if (!verdicts) return verdicts.error();
+    for (const Verdict& verdict : *verdicts) {
+      if (verdict.code != Code::ok)
+        return Error{verdict.code,
+                     "no lease can be asked for: " + std::string(row_of(verdict.code).sentence)};
+      asked.push_back(verdict.op_id);
+    }
+    return asked;
   });
 }
 

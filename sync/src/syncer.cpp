@@ -9,6 +9,7 @@
 #include <atomic>
 #include <charconv>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "canonical_impl.hpp"
@@ -395,6 +396,7 @@ class Syncer::Impl {
     push_ = {};
     if (enrolled_) {
       device_id_ = (*state)->enrolment.device_id;
+      if (auto wait = refill()) return wait;
       auto next = replica_.next_push(options_.operations_max, options_.bytes_max);
       if (!next) return fail({ErrorClass::local, next.error()});
       push_ = std::move(next).value();
@@ -416,6 +418,25 @@ class Syncer::Impl {
         connection_.get(), [](void*, const char*) {}, nullptr);
     phase_ = Phase::connecting;
     return on_socket(SyncState::connecting, false, true);
+  }
+
+  /// Options that no lease can follow stop the sync: a host that counts on leases has to know.
+  std::optional<Wait> refill() {
+    if (!options_.lease || Clock::now() < next_refill_) return std::nullopt;
+    auto asked = replica_.refill(*options_.lease);
+    if (!asked) {
+      const bool world = is_failure(asked.error().code);
+      return fail({world ? ErrorClass::local : ErrorClass::protocol, asked.error()});
+    }
+    refills_.insert(asked->begin(), asked->end());
+    return std::nullopt;
+  }
+
+  /// Whether it was asked for by ourselves; then it is forgotten.
+  void forget_refill(const RejectedOperation& rejected) {
+    if (refills_.erase(rejected.command.op_id) == 0) return;
+    next_refill_ = Clock::now() + options_.backoff_cap;
+    (void)replica_.dismiss(rejected.number);  // Else it stays, for the host to dismiss.
   }
 
   std::optional<Wait> send() {
@@ -532,6 +553,7 @@ class Syncer::Impl {
     }
     for (const RejectedOperation& rejected : taken->rejected) {
       if (options_.callbacks.rejected) options_.callbacks.rejected(rejected);
+      forget_refill(rejected);
     }
     if (options_.callbacks.changed && !taken->changed.empty())
       options_.callbacks.changed(taken->changed);
@@ -539,6 +561,7 @@ class Syncer::Impl {
     if (!answer.digest.empty()) compare_digest(answer.digest);
     const auto pending = engine_.pending_operations();
     pending_seen_ = 0;
+    if (pending && *pending == 0) refills_.clear();
     if (options_.callbacks.progress)
       options_.callbacks.progress(answer.reply.watermark, pending ? *pending : 0);
     const bool again = answer.more || !taken->diverged.empty() || (pending && *pending > 0);
@@ -668,6 +691,8 @@ class Syncer::Impl {
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
   std::optional<Uuid> claimed_;
+  std::set<Uuid> refills_;  ///< Of leases, by op_id.
+  Clock::time_point next_refill_{};
   std::optional<SyncState> told_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -27,9 +27,7 @@ struct Online {
     device->mirror.open(with);
     device->connect();
   }
-  std::string apply(int n, const std::string& line) {
-    return test::apply(*device, 'd', n, line);
-  }
+  std::string apply(int n, const std::string& line) { return test::apply(*device, 'd', n, line); }
 
   std::unique_ptr<Device> device;
   Options options{};
@@ -60,16 +58,18 @@ TEST_CASE("online: canonical's balance decides, and a refusal that was answered 
         "insufficient_credits 3");
   CHECK(online.apply(2, "reserve_credits user_id=u1 job_id=j9 amount=1") == "job_not_found 3");
   CHECK(online.apply(3, "reserve_credits user_id=u1 job_id=j1 amount=0") == "invalid_amount 3");
-  CHECK(online.apply(
-            4, "batch ops=(reserve_credits op_id=e1 user_id=u1 job_id=j1 amount=2 ; "
-               "finalize_job_credits op_id=e2 job_id=j2 final_cost=1)") == "no_reservation 3 index=1");
+  CHECK(online.apply(4,
+                     "batch ops=(reserve_credits op_id=e1 user_id=u1 job_id=j1 amount=2 ; "
+                     "finalize_job_credits op_id=e2 job_id=j2 final_cost=1)") ==
+        "no_reservation 3 index=1");
   online.device->syncer->stop();
   CHECK(rejected_codes(*online.device).empty());
   CHECK(online.device->syncer->run_until_synced(patience).value() == sync::SyncState::synced);
   CHECK(difference(*online.device, *world.canonical) == "");
 }
 
-TEST_CASE("online: without a verdict in time it is pending, without effect, and the callback brings it") {
+TEST_CASE(
+    "online: without a verdict in time it is pending, without effect, and the callback brings it") {
   World world;
   Online online(world, milliseconds{0});
   CHECK(online.apply(1, "reserve_credits user_id=u1 job_id=j1 amount=8") == "pending 10");
@@ -114,8 +114,7 @@ TEST_CASE("online: the same op_id again has no second effect and the same answer
   CHECK(online.apply(1, "claim_draft session_token=tok user_id=u1") == claimed);
   CHECK(online.apply(2, "reserve_credits user_id=u1 job_id=j1 amount=2") == "ok 8");
   CHECK(online.apply(2, "reserve_credits user_id=u1 job_id=j1 amount=2") == "ok 8");
-  CHECK(online.apply(2, "reserve_credits user_id=u1 job_id=j1 amount=3") ==
-        "operation_conflict 8");
+  CHECK(online.apply(2, "reserve_credits user_id=u1 job_id=j1 amount=3") == "operation_conflict 8");
   online.device->syncer->stop();
   CHECK(difference(*online.device, *world.canonical) == "");
 }
@@ -146,8 +145,8 @@ TEST_CASE("online: many callers at once each get their own verdict") {
   for (int n = 1; n <= 4; ++n) {
     callers.emplace_back([&, n] {
       for (int i = 0; i < 5; ++i) {
-        const auto receipt = online.device->mirror->apply(ReserveCredits{
-            user_id(1), job_id(static_cast<std::uint64_t>(n)), Credits{1}});
+        const auto receipt = online.device->mirror->apply(
+            ReserveCredits{user_id(1), job_id(static_cast<std::uint64_t>(n)), Credits{1}});
         if (receipt) ++ok;
         if (!receipt && receipt.error().code == Code::already_reserved) ++refused;
       }

@@ -154,6 +154,41 @@ TEST_CASE("I11: what is drawn on a lease never bounces, whatever else is spent m
   world.check_whole();
 }
 
+TEST_CASE("a lease is filled up when it falls below the low water, as far as the balance goes") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  device->options.lease = LeaseTarget{Credits{20}, Credits{10}, std::chrono::hours{700}};
+  device->connect();
+  const auto unspent = [&] {
+    const auto leases = Replica(device->mirror.engine()).leases();
+    REQUIRE(leases.has_value());
+    return leases->empty() ? -1 : leases->front().unspent.value;
+  };
+  device->sync();
+  CHECK(unspent() == 20);
+  CHECK(world.balance() == 30);
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=10").starts_with("ok"));
+  device->sync();
+  CHECK(unspent() == 10);
+  CHECK(apply(*device, 'd', 2, "reserve_credits user_id=u1 job_id=j2 amount=1").starts_with("ok"));
+  device->sync();
+  CHECK(unspent() == 20);
+  CHECK(world.balance() == 19);
+  // Canonical has less by now than the mirror knows: refused, told, and not kept.
+  CHECK(world.apply("expire_credits user_id=u1 amount=18") == "ok");
+  CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j3 amount=15").starts_with("ok"));
+  device->sync();
+  CHECK(device->rejected == 1);
+  CHECK(rejected_codes(*device).empty());
+  CHECK(unspent() == 5);
+  const Uuid lease = Replica(device->mirror.engine()).leases()->front().lease_id;
+  CHECK(device->mirror->apply(ReturnLease{lease}).has_value());
+  device->sync();
+  CHECK(device->bounces == 0);
+  CHECK(difference(*device, *world.canonical) == "");
+  world.check_whole();
+}
+
 TEST_CASE("what is pushed after a lease was written off is judged against the balance") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);

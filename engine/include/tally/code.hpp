@@ -160,8 +160,9 @@ inline constexpr std::array codes{
         "decides."},
     CodeRow{Code::protocol, "protocol", CodeClass::failure,
             "Canonical and this program do not understand each other; update the older one."},
-    CodeRow{Code::pending, "pending", CodeClass::failure,
-            "The operation is queued; canonical's verdict has not come yet, and a callback brings it."},
+    CodeRow{
+        Code::pending, "pending", CodeClass::failure,
+        "The operation is queued; canonical's verdict has not come yet, and a callback brings it."},
 };
 
 constexpr const CodeRow& row_of(Code code) noexcept {

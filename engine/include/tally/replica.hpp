@@ -127,6 +127,13 @@ struct SettledOperation {
   Verdict verdict{};  ///< Without a balance.
 };
 
+/// How much a lease is to hold; see Replica::refill().
+struct LeaseTarget {
+  Credits size{};
+  Credits low_water{};
+  std::chrono::seconds ttl{};
+};
+
 struct Taken {
   std::vector<RejectedOperation> rejected{};
   std::vector<SettledOperation> settled{};
@@ -176,6 +183,13 @@ class TALLY_API Replica {
 
   /// In the order of their users' ids.
   Result<std::vector<OpenLease>> leases() const noexcept;
+  /// Applies a lease_credits for every lease of this device that has fallen below the low water, or
+  /// has less than a quarter of the ttl left: for what it lacks to its size, as far as the balance
+  /// here shows as much. A device for one user opens a lease where there is none. Nothing where an
+  /// operation on that lease is still pending, where it is being returned, or under
+  /// SpendPolicy::online. Answers the op_ids. Refusals: not_permitted (no author),
+  /// invalid_argument (a ttl out of its range).
+  Result<std::vector<Uuid>> refill(const LeaseTarget& target) noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;
   /// Refusals: not_found.

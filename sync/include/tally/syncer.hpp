@@ -76,6 +76,10 @@ struct SyncOptions {
   /// 2^k.
   std::chrono::milliseconds backoff_base{250};
   std::chrono::milliseconds backoff_cap{60'000};
+  /// Keeps the device's leases at that size: more is asked for, with the next call, when one has
+  /// fallen below the low water or ends soon (Replica::refill). What canonical cannot give is asked
+  /// for again after backoff_cap; `rejected` is told, and nothing is kept of it.
+  std::optional<LeaseTarget> lease{};
   /// Every so many calls without anything to do a user's digest is compared.
   int digest_every = 100;
   SyncCallbacks callbacks{};
