@@ -29,6 +29,8 @@ class Columns {
  public:
   explicit Columns(const PulledUser::Row& row) : row_(row) {}
 
+  std::size_t count() const noexcept { return row_.texts.size(); }
+
   std::optional<std::string> text() {
     if (next_ >= row_.texts.size())
       refuse(Code::invalid_argument, "a fed row of " + row_.table + " is too short");
@@ -47,17 +49,23 @@ class Columns {
   }
   Uuid required_id() { return or_refuse(id()); }
   std::optional<std::int64_t> number() {
-    const auto value = text();
-    if (!value) return std::nullopt;
+    if (next_ < row_.texts.size() && row_.texts[next_]) return number_at(next_++);
+    (void)text();
+    return std::nullopt;
+  }
+  /// The number in that column, wherever the reading is.
+  std::int64_t number_at(std::size_t i) const {
     std::int64_t parsed = 0;
-    const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), parsed);
-    if (error != std::errc{} || end != value->data() + value->size())
+    const bool is_there = i < row_.texts.size() && row_.texts[i];
+    const std::string_view value = is_there ? *row_.texts[i] : std::string_view();
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+    if (!is_there || error != std::errc{} || end != value.data() + value.size())
       or_refuse(std::optional<int>{});
     return parsed;
   }
   std::int64_t required_number() { return or_refuse(number()); }
   template <class T>
-  T or_refuse(std::optional<T> value) {
+  T or_refuse(std::optional<T> value) const {
     if (!value)
       refuse(Code::invalid_argument, "canonical fed a row of " + row_.table + " that is none");
     return std::move(*value);
@@ -67,6 +75,11 @@ class Columns {
   const PulledUser::Row& row_;
   std::size_t next_ = 0;
 };
+
+/// Columns of credit_ledger.
+constexpr std::size_t entry_amount = 3;
+constexpr std::size_t entry_payment = 7;
+constexpr std::size_t entry_seq = 9;
 
 // ---- the outbox ---------------------------------------------------------------------------------
 
@@ -203,6 +216,46 @@ unsigned bits_of(const std::vector<Capability>& capabilities) {
   return bits;
 }
 
+// ---- pages --------------------------------------------------------------------------------------
+
+std::string encoded(const PulledUser& page) {
+  Encoder out;
+  out.put_varint(page.gone.size());
+  for (const auto& [table, id] : page.gone) {
+    out.put(table);
+    out.put(id);
+  }
+  for (const PulledUser::Row& row : page.rows) {
+    out.put(row.table);
+    out.put_varint(row.texts.size());
+    for (const auto& text : row.texts) out.put(text);
+  }
+  return std::move(out.bytes());
+}
+
+PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {
+  PulledUser page;
+  page.user_id = user_id;
+  Decoder in(bytes);
+  page.gone.resize(in.get_varint());
+  for (auto& [table, id] : page.gone) {
+    in.get(table);
+    in.get(id);
+  }
+  while (!in.at_end()) {
+    PulledUser::Row& row = page.rows.emplace_back();
+    in.get(row.table);
+    row.texts.resize(in.get_varint());
+    for (auto& text : row.texts) in.get(text);
+  }
+  return page;
+}
+
+void forget_pages(SQLite::Database& db, const Uuid& user_id) {
+  Query query(db, "delete from tally_page where user_id = ?");
+  query.bind(user_id).run();
+}
+
 // ---- taking an answer ---------------------------------------------------------------------------
 
 /// One reply, taken within one transaction.
@@ -213,6 +266,7 @@ class Intake {
 
   Taken run() {
     check();
+    keep_pages();
     read_records();
     judge();
     settle_expected();
@@ -226,12 +280,24 @@ class Intake {
   }
 
  private:
+  /// Of a job: those it has, and those whose rows are fed, a bit each.
+  struct Steps {
+    std::int64_t there = 0;
+    int fed = 0;
+  };
+  static constexpr std::int64_t all_steps = (1 << step_count) - 1;
+  /// How many of the entries that this mirror wrote itself canonical has the same, so far.
+  struct LocalEntries {
+    std::size_t taken = 0;
+    bool same = true;
+  };
   struct LocalEntry {
     std::int64_t e;
     std::vector<std::optional<std::string>> texts;
   };
   struct User {
     const PulledUser* pulled = nullptr;
+    bool is_new = false;  ///< Nothing of it was here before.
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
@@ -257,6 +323,31 @@ class Intake {
       refuse(Code::invalid_argument, "a verdict is missing");
   }
 
+  /// What is a part of a user's rows waits for the rest of them.
+  void keep_pages() {
+    for (const PulledUser& pulled : reply_.users) {
+      if (pulled.page == PulledUser::Page::first || (pulled.state && !pulled.state->with_pages))
+        forget_pages(db_, pulled.user_id);
+      if (pulled.page == PulledUser::Page::none) continue;
+      const std::string body = encoded(pulled);
+      Query page(db_, "insert into tally_page (user_id, body) values (?, ?)");
+      page.bind_one(1, pulled.user_id);
+      page.bind_blob(2, body);
+      page.run();
+    }
+  }
+
+  /// Calls visit(part) for the pages of a user that came before, in order, then for what came now.
+  template <class Visit>
+  void for_each_part(const PulledUser& pulled, Visit&& visit) {
+    if (pulled.state && pulled.state->with_pages) {
+      Query pages(db_, "select body from tally_page where user_id = ? order by page");
+      pages.bind(pulled.user_id);
+      while (pages.step()) visit(decoded_page(pulled.user_id, pages.column<std::string>(0)));
+    }
+    visit(pulled);
+  }
+
   /// The key of a user; makes the user where canonical knows one who is not here.
   std::int64_t key_of(const PulledUser& pulled) {
     if (const auto u = store_.users.find_id(pulled.user_id)) return *u;
@@ -264,12 +355,15 @@ class Intake {
     const std::int64_t u = store_.new_user_key();
     store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     store_.accounts.insert(u, AccountRow{});
+    users_[u].is_new = true;
     return u;
   }
 
   void read_records() {
     for (const PulledUser& pulled : reply_.users) {
+      if (pulled.page != PulledUser::Page::none) continue;
       if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
+      if (pulled.state && pulled.state->since_entries == 0) store_.expect_many();
     }
     // An id, an address or a payment that canonical gave to one user and this mirror, for now, to
     // another.
@@ -277,9 +371,12 @@ class Intake {
       if (pulled.state && pulled.state->email) {
         if (const auto owner = store_.find_email(*pulled.state->email)) users_[*owner];
       }
-      for (const PulledUser::Row& row : pulled.rows) {
-        if (const auto owner = owner_here(row); owner && *owner > 0) users_[*owner];
-      }
+      if (pulled.page != PulledUser::Page::none) continue;
+      for_each_part(pulled, [&](const PulledUser& part) {
+        for (const PulledUser::Row& row : part.rows) {
+          if (const auto owner = owner_here(row); owner && *owner > 0) users_[*owner];
+        }
+      });
     }
     std::map<std::int64_t, std::pair<Code, std::string>> rebased;
     Query query(db_, "select n, code, body from tally_rebased where n > ?");
@@ -334,9 +431,10 @@ class Intake {
     if (row.texts.empty() || !row.texts.front()) return std::nullopt;
     const auto id = Uuid::parse(*row.texts.front());
     if (!id) return std::nullopt;
-    constexpr std::size_t payment = 7;
-    if (row.table == "credit_ledger" && row.texts.size() > payment && row.texts[payment]) {
-      if (const auto y = store_.find_payment(*row.texts[payment])) return store_.payments.get(*y).u;
+    if (row.table == "credit_ledger") {
+      if (row.texts.size() <= entry_payment || !row.texts[entry_payment]) return std::nullopt;
+      if (const auto y = store_.find_payment(*row.texts[entry_payment]))
+        return store_.payments.get(*y).u;
     } else if (row.table == "projects") {
       if (const auto p = store_.projects.find_id(*id)) return store_.projects.get(*p).u;
     } else if (row.table == "voice_profiles") {
@@ -420,7 +518,7 @@ class Intake {
   bool is_expected(std::int64_t u, User& user) {
     if (user.pulled == nullptr || !user.pulled->state) return false;
     const PulledUser::State& state = *user.pulled->state;
-    if (state.since == 0 && state.since_entries == 0) return false;
+    if ((state.since == 0 && state.since_entries == 0) || state.with_pages) return false;
     for (const Record& record : user.records) {
       if (record.n <= watermark_ && record.code != Code::ok) return false;
     }
@@ -460,7 +558,7 @@ class Intake {
     }
     differs_ = differs_ || !user.pulled->gone.empty();
     if (!differs_) compare_entries(user, *account);
-    if (!differs_) take_fed(u, user);
+    if (!differs_) take_fed(u, user, *user.pulled);
   }
 
   /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
@@ -472,8 +570,7 @@ class Intake {
     std::size_t local = 0;
     for (const PulledUser::Row& row : user.pulled->rows) {
       if (row.table != "credit_ledger" || row.texts.size() != 10) continue;
-      if (Columns(PulledUser::Row{row.table, {row.texts[9]}}).required_number() <= confirmed)
-        continue;
+      if (Columns(row).number_at(entry_seq) <= confirmed) continue;
       if (local >= user.entries.size() || !equals(user.entries[local++], row.texts))
         differs_ = true;
     }
@@ -521,11 +618,13 @@ class Intake {
       if (table == "jobs") key = store_.jobs.find_id(folded(id));
       if (key) user.keys[{table, id}] = *key;
     };
-    for (const PulledUser::Row& row : user.pulled->rows) {
-      if (row.texts.empty() || !row.texts.front()) continue;
-      if (const auto id = Uuid::parse(*row.texts.front())) remember(row.table, *id);
-    }
-    for (const auto& [table, id] : user.pulled->gone) remember(table, id);
+    for_each_part(*user.pulled, [&](const PulledUser& part) {
+      for (const PulledUser::Row& row : part.rows) {
+        if (row.texts.empty() || !row.texts.front() || row.table == "credit_ledger") continue;
+        if (const auto id = Uuid::parse(*row.texts.front())) remember(row.table, *id);
+      }
+      for (const auto& [table, id] : part.gone) remember(table, id);
+    });
   }
 
   /// The entries that an operation appended, as canonical would show them.
@@ -588,10 +687,16 @@ class Intake {
       row.email = pulled.state->email;
       row.raw_user_meta_data = pulled.state->meta;
     }
-    if (pulled.state->since == 0 && pulled.state->since_entries == 0) wipe(u, user);
-    for (const auto& [table, id] : pulled.gone) erase(u, table, id);
-    take_fed(u, user);
-    take_entries(u, user);
+    if (pulled.state->since == 0 && pulled.state->since_entries == 0 && !user.is_new) wipe(u, user);
+    LocalEntries local;
+    for_each_part(pulled, [&](const PulledUser& part) {
+      in_page_ = &part != &pulled;
+      for (const auto& [table, id] : part.gone) erase(u, table, id);
+      take_fed(u, user, part);
+      take_entries(u, user, part, local);
+    });
+    if (local.same) drop_from(user, local.taken);
+    if (pulled.state->with_pages) forget_pages(db_, pulled.user_id);
     AccountRow& account = store_.accounts.edit(u);
     account.held = pulled.state->held;
     if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
@@ -600,23 +705,28 @@ class Intake {
   }
 
   /// The rows that are fed, but for the entries.
-  void take_fed(std::int64_t u, User& user) {
+  void take_fed(std::int64_t u, User& user, const PulledUser& part) {
     std::set<std::int64_t> jobs;
-    std::map<std::int64_t, std::int64_t> with_steps;  ///< Which of them each job has, a bit each.
-    for (const PulledUser::Row& row : user.pulled->rows) {
+    std::map<std::int64_t, Steps> with_steps;
+    for (const PulledUser::Row& row : part.rows) {
       Columns columns(row);
       if (row.table == "profiles") take_profile(u, columns);
       if (row.table == "voice_profiles") take_voice_profile(u, user, columns);
       if (row.table == "projects") take_project(u, user, columns);
-      if (row.table == "jobs") jobs.insert(take_job(u, user, columns));
+      if (row.table == "jobs") {
+        if (const auto j = take_job(u, user, columns)) jobs.insert(*j);
+      }
       if (row.table == "job_steps") take_step(columns, with_steps);
       if (row.table == "assets") take_asset(user, columns);
       if (row.table == "draft_prompts") take_draft(u, user, columns);
     }
-    for (const auto& [j, bits] : with_steps) {
+    for (const auto& [j, steps] : with_steps) {
       jobs.insert(j);
+      for (int order = 1; order <= step_count; ++order) {
+        if ((steps.fed >> (order - 1) & 1) == 0) drop(store_.steps, step_key(j, order));
+      }
       JobLinkRow link = row_at(store_.job_links, j).value_or(JobLinkRow{});
-      link.steps = bits;
+      link.steps = steps.there;
       put_link(j, link);
     }
     if (comparing_) return;
@@ -688,6 +798,17 @@ class Intake {
     }
     const Row* row = table.find(key);
     return row == nullptr ? std::nullopt : std::optional(*row);
+  }
+
+  /// What a fed row refers to. It is left alone where that is not here and rows are only compared,
+  /// or in a page that was made before it: then both are fed again behind the pages.
+  template <class Row>
+  std::optional<std::int64_t> find_or_leave(Table<Row>& table, const Columns& in, const Uuid& id) {
+    const auto key = table.find_id(id);
+    if (key) return key;
+    if (!comparing_ && !in_page_) in.or_refuse(key);
+    differs_ = true;
+    return std::nullopt;
   }
 
   /// The key of a fed row: that of the row under its id, as it is, or as it was before the undoing.
@@ -784,20 +905,17 @@ class Intake {
     put(store_.projects, key_for(store_.projects, user, "projects", id), std::move(row));
   }
 
-  std::int64_t take_job(std::int64_t u, User& user, Columns& in) {
+  std::optional<std::int64_t> take_job(std::int64_t u, User& user, Columns& in) {
     const Uuid id = in.required_id();
+    const auto p = find_or_leave(store_.projects, in, in.required_id());
+    if (!p) return std::nullopt;
     const std::int64_t j = key_for(store_.jobs, user, "jobs", id);
     const std::optional<JobRow> before = row_at(store_.jobs, j);
     JobRow row;
     row.steps_pct = before ? before->steps_pct : 0;
     row.id = folded(id);
     row.u = u;
-    const auto p = store_.projects.find_id(in.required_id());
-    if (!p && comparing_) {
-      differs_ = true;
-      return j;
-    }
-    row.p = in.or_refuse(p);
+    row.p = *p;
     in.text();
     row.status = in.or_refuse(job_status_named(in.required()));
     row.progress = in.number().value_or(0);
@@ -840,8 +958,15 @@ class Intake {
     }
   }
 
-  void take_step(Columns& in, std::map<std::int64_t, std::int64_t>& with_steps) {
+  /// A job's steps: which there are, then those that are not as they were made.
+  void take_step(Columns& in, std::map<std::int64_t, Steps>& with_steps) {
     const Uuid id = in.required_id();
+    if (in.count() == 2) {
+      const auto j = store_.jobs.find_id(folded(id));
+      if (j) with_steps[*j].there = in.required_number() & all_steps;
+      differs_ = differs_ || !j;  // Where rows are taken it comes with the job.
+      return;
+    }
     const Uuid job_id = in.required_id();
     const auto j = store_.jobs.find_id(folded(job_id));
     const auto order = step_order_named(in.required());
@@ -859,16 +984,9 @@ class Intake {
     row.artifacts_json = in.text();
     row.started_at = in.time();
     row.finished_at = in.time();
-    // All of a job's steps are fed together.
-    const auto [bits, first] = with_steps.emplace(*j, 0);
-    for (int n = 1; first && !comparing_ && n <= step_count; ++n)
-      store_.steps.erase(step_key(*j, n));
-    bits->second |= 1 << (*order - 1);
-    if (row == StepRow{}) {
-      drop(store_.steps, step_key(*j, *order));
-    } else {
-      put(store_.steps, step_key(*j, *order), std::move(row));
-    }
+    if (row == StepRow{}) return;
+    with_steps[*j].fed |= 1 << (*order - 1);
+    put(store_.steps, step_key(*j, *order), std::move(row));
   }
 
   void sum_steps(std::int64_t j) {
@@ -882,12 +1000,9 @@ class Intake {
   void take_asset(User& user, Columns& in) {
     AssetRow row;
     row.id = in.required_id();
-    const auto j = store_.jobs.find_id(folded(in.required_id()));
-    if (!j && comparing_) {
-      differs_ = true;
-      return;
-    }
-    row.j = in.or_refuse(j);
+    const auto j = find_or_leave(store_.jobs, in, folded(in.required_id()));
+    if (!j) return;
+    row.j = *j;
     row.type = in.required();
     row.url = in.required();
     row.storage_path = in.required();
@@ -919,31 +1034,29 @@ class Intake {
 
   /// Those that this mirror wrote itself stay where canonical has the same; from the first that
   /// differs on, canonical's stand in their place.
-  void take_entries(std::int64_t u, User& user) {
+  void take_entries(std::int64_t u, User& user, const PulledUser& part, LocalEntries& local) {
     AccountRow& account = store_.accounts.edit(u);
-    std::size_t local = 0;
-    bool same = true;
-    for (const PulledUser::Row& row : user.pulled->rows) {
+    for (const PulledUser::Row& row : part.rows) {
       if (row.table != "credit_ledger") continue;
       Columns in(row);
       const Texts& texts = row.texts;
       if (texts.size() != 10) in.or_refuse(std::optional<int>{});
-      const std::int64_t seq = Columns(PulledUser::Row{row.table, {texts[9]}}).required_number();
+      const std::int64_t seq = in.number_at(entry_seq);
       if (seq <= account.seq)
         continue;  // Here already; that it lost its job, the job's absence says.
       if (seq != account.seq + 1) return;  // A gap: the check finds it.
-      if (same && local < user.entries.size() && equals(user.entries[local], texts)) {
-        const std::int64_t e = user.entries[local++].e;
+      if (local.same && local.taken < user.entries.size() &&
+          equals(user.entries[local.taken], texts)) {
+        const std::int64_t e = user.entries[local.taken++].e;
         account.seq = seq;
-        account.balance += *Columns(PulledUser::Row{row.table, {texts[3]}}).number();
+        account.balance += in.number_at(entry_amount);
         account.head = e;
         continue;
       }
-      if (same) drop_from(user, local);
-      same = false;
+      if (local.same) drop_from(user, local.taken);
+      local.same = false;
       append_fed(u, row);
     }
-    if (same) drop_from(user, local);
   }
 
   static bool equals(const LocalEntry& entry, const Texts& fed) {
@@ -1064,6 +1177,7 @@ class Intake {
       link.bind_one(3, reply_.cursor);
     } else {
       link.bind_one(3, std::nullopt);
+      execute(db_, "delete from tally_page");
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
@@ -1091,6 +1205,7 @@ class Intake {
       past_;
   bool comparing_ = false;  ///< Rows are looked at, and none is written.
   bool differs_ = false;
+  bool in_page_ = false;        ///< What is taken is a page from before.
   std::vector<Record> queued_;  ///< Pending ones that wait for their verdict without effect.
   std::size_t expected_ = 0;    ///< Users of whom canonical said what was expected.
   std::vector<std::pair<std::int64_t, std::int64_t>>
@@ -1232,6 +1347,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           execute(db, "delete from tally_outbox");
           execute(db, "delete from tally_rebased");
           execute(db, "delete from tally_lease");
+          execute(db, "delete from tally_page");
           Query next(db, "insert or replace into tally_meta values ('outbox_next', ?)");
           next.bind(last + 1).run();
           write_link(db, enrolment, last);
@@ -1358,6 +1474,7 @@ Result<bool> Replica::forget_cursor() noexcept {
         [](Store& store, Work&) {
           SQLite::Database& db = store.db();
           execute(db, "update tally_link set cursor = null");
+          execute(db, "delete from tally_page");
         },
         false);
     return true;

@@ -68,10 +68,7 @@ Store::Store(SQLite::Database& db)
       erase_operation_range_(db, "delete from tally_operation where o >= ? and o < ?"),
       insert_rebased_(db, "insert or replace into tally_rebased values (?, ?, ?)"),
       lease_(db, "select u from tally_lease where id = ?"),
-      entry_kind_(
-          db,
-          "select kind from tally_entry_kind where type = ?1 and (note is ?2 or note is null)"
-          " order by note is null, kind limit 1") {}
+      entry_kinds_(db, "select kind, type, note from tally_entry_kind order by kind") {}
 
 void Store::begin(bool reload_numbers) {
   for_each_table([](int, auto& table) { table.clear(); });
@@ -212,22 +209,36 @@ void Store::append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optio
   }
 }
 
+/// The kind that has these words, or the one without any.
+const Store::KindOfEntry& Store::kind_of(const std::string& type,
+                                         const std::optional<std::string>& note) {
+  while (!kinds_read_ && entry_kinds_.step()) {
+    kinds_.push_back({static_cast<EntryKind>(entry_kinds_.column<int>(0)),
+                      entry_kinds_.column<std::string>(1),
+                      entry_kinds_.column<std::optional<std::string>>(2)});
+  }
+  kinds_read_ = true;
+  const KindOfEntry* wordless = nullptr;
+  for (const KindOfEntry& kind : kinds_) {
+    if (kind.type != type) continue;
+    if (kind.note && kind.note == note) return kind;
+    if (!kind.note && wordless == nullptr) wordless = &kind;
+  }
+  if (wordless == nullptr)
+    throw SQLite::Exception("an entry of a type that there is not", SQLITE_CONSTRAINT);
+  return *wordless;
+}
+
 void Store::append_fed_entry(std::int64_t u, std::optional<std::int64_t> j, const std::string& type,
                              std::int64_t amount, EntryText text) {
-  int kind = 0;
-  {
-    // The kind that has these words, or the one without any.
-    const Rewind rewind(entry_kind_);
-    if (!entry_kind_.bind(std::string_view(type), text.note).step())
-      throw SQLite::Exception("an entry of a type that there is not", SQLITE_CONSTRAINT);
-    kind = entry_kind_.column<int>(0);
-  }
+  const KindOfEntry& kind = kind_of(type, text.note);
+  if (text.note == kind.note) text.note.reset();
   const std::int64_t e = next_number_++;
   AccountRow& account = accounts.edit(u);
   account.balance += amount;
   account.seq += 1;
   entries_.push_back(Entry{e, u, account.seq, account.head == 0 ? 0 : e - account.head, j,
-                           static_cast<EntryKind>(kind), amount, account.balance});
+                           kind.kind, amount, account.balance});
   account.head = e;
   has_stored_entry_ids_ = true;
   entry_texts_.push_back(TextOfEntry{e, std::move(text)});

@@ -66,6 +66,10 @@ class Store {
   /// Forgets what it knew; call at the begin of a transaction. Numbers are read anew when another
   /// process has written since.
   void begin(bool reload_numbers);
+  /// Many rows will be made: of new keys SQLite is not asked whether it has them.
+  void expect_many() {
+    for_each_table([](int, auto& table) { table.expect_many(); });
+  }
   /// Writes everything, with the outbox segment, into the open transaction.
   void flush();
   /// Whoever has rows in memory reads them anew after this transaction.
@@ -208,6 +212,12 @@ class Store {
     visit(n++, job_links);
     visit(n++, leases);
   }
+  struct KindOfEntry {
+    EntryKind kind;
+    std::string type;
+    std::optional<std::string> note;
+  };
+  const KindOfEntry& kind_of(const std::string& type, const std::optional<std::string>& note);
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
 
@@ -239,7 +249,10 @@ class Store {
   Query erase_operation_range_;
   Query insert_rebased_;
   Query lease_;
-  Query entry_kind_;
+  Query entry_kinds_;
+
+  std::vector<KindOfEntry> kinds_;  ///< As the file has them; read when first asked for.
+  bool kinds_read_ = false;
 
   std::vector<Entry> entries_;
   std::vector<TextOfEntry> entry_texts_;

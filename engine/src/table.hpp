@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -125,10 +126,16 @@ class Table {
     index_.clear();
     ids_.clear();
     used_ = 0;
+    dirty_.clear();
     journal_.clear();
     latest_mark_ = 0;
     next_key_ = 0;
+    stored_keys_end_ = unknown;
     erased_ = false;
+  }
+  /// Many rows will be made: that there is none under a new key is not asked of SQLite.
+  void expect_many() {
+    if (stored_keys_end_ == unknown) stored_keys_end_ = last_stored_key() + 1;
   }
 
   /// The row, or null. Valid until clear().
@@ -146,11 +153,14 @@ class Table {
   std::optional<std::int64_t> find_id(const Uuid& id) requires requires(Row row) { row.id.bytes; }
   {
     if (const std::uint32_t i = ids_.find(id); i != ids_.none) {
-      return slots_[i].present ? std::optional(slots_[i].key) : std::nullopt;
+      return i != no_row && slots_[i].present ? std::optional(slots_[i].key) : std::nullopt;
     }
     const Rewind rewind(*select_id_);
     select_id_->bind(id);
-    if (!select_id_->step()) return std::nullopt;
+    if (!select_id_->step()) {
+      ids_.insert(id, no_row);
+      return std::nullopt;
+    }
     const auto key = select_id_->template column<std::int64_t>(0);
     if (index_.find(key) == index_.none) read_row(*select_id_, 1, new_slot(key));
     const Slot& slot = slots_[index_.find(key)];
@@ -197,8 +207,7 @@ class Table {
   /// A key that no row has, above all others of this table.
   std::int64_t new_key(std::int64_t floor = 0) {
     if (next_key_ == 0) {
-      const Rewind rewind(last_key_);
-      next_key_ = last_key_.step() ? last_key_.template column<std::int64_t>(0) : 0;
+      next_key_ = last_stored_key();
       for (std::size_t i = 0; i < used_; ++i) next_key_ = std::max(next_key_, slots_[i].key);
     }
     next_key_ = std::max(next_key_, floor) + 1;
@@ -208,16 +217,15 @@ class Table {
   /// Writes every changed row to SQLite, within its transaction.
   void flush() {
     // Deletions first: the id of a deleted row is free again.
-    for (std::size_t i = 0; erased_ && i < used_; ++i) {
-      Slot& slot = slots_[i];
-      if (!slot.dirty || !slot.stored || (slot.present && !fixed_changed(slot))) continue;
+    for (std::size_t i = 0; erased_ && i < dirty_.size(); ++i) {
+      Slot& slot = slots_[dirty_[i]];
+      if (!slot.stored || (slot.present && !fixed_changed(slot))) continue;
       delete_.bind(slot.key).run();
       slot.stored = false;
     }
     erased_ = false;
-    for (std::size_t i = 0; i < used_; ++i) {
+    for (const std::uint32_t i : dirty_) {
       Slot& slot = slots_[i];
-      if (!slot.dirty) continue;
       slot.dirty = false;
       if (slot.present && !slot.stored) {
         write(insert_, slot, true);
@@ -232,6 +240,7 @@ class Table {
       slot.stored = slot.present;
       slot.loaded = slot.row;
     }
+    dirty_.clear();
   }
 
   /// The rows that were written to since clear(): visit(key, row).
@@ -260,7 +269,7 @@ class Table {
       Slot& slot = slots_[before.slot];
       slot.present = before.present;
       slot.journal_end = 0;
-      slot.dirty = true;
+      make_dirty(before.slot);
       erased_ = erased_ || !slot.present;
       if (before.present) {
         slot.row = std::move(before.row);
@@ -302,6 +311,7 @@ class Table {
       insert(key, std::move(*row));
     } else {
       edit(key) = std::move(*row);
+      if constexpr (has_id()) ids_.insert(get(key).id, index_.find(key));
     }
   }
 
@@ -354,6 +364,7 @@ class Table {
   Slot& slot_of(std::int64_t key) {
     if (const std::uint32_t i = index_.find(key); i != index_.none) return slots_[i];
     Slot& slot = new_slot(key);
+    if (key >= stored_keys_end_) return slot;
     const Rewind rewind(select_);
     select_.bind(key);
     if (select_.step()) read_row(select_, 0, slot);
@@ -370,11 +381,19 @@ class Table {
   }
   void remember(Slot& slot) {
     if (!slot.dirty && slot.stored) slot.loaded = slot.row;
-    slot.dirty = slot.touched = true;
+    const std::uint32_t i = index_.find(slot.key);
+    make_dirty(i);
+    slot.touched = true;
     if (slot.journal_end > latest_mark_) return;
-    journal_.push_back(Before{static_cast<std::uint32_t>(index_.find(slot.key)), slot.present,
-                              slot.present ? slot.row : Row{}});
+    journal_.push_back(Before{i, slot.present, slot.present ? slot.row : Row{}});
     slot.journal_end = journal_.size();
+  }
+  void make_dirty(std::uint32_t i) {
+    if (!std::exchange(slots_[i].dirty, true)) dirty_.push_back(i);
+  }
+  std::int64_t last_stored_key() {
+    const Rewind rewind(last_key_);
+    return last_key_.step() ? last_key_.template column<std::int64_t>(0) : 0;
   }
   static bool changed(const Slot& slot, ColumnUse use) {
     return std::apply(
@@ -412,8 +431,13 @@ class Table {
   Query last_key_;
   std::optional<Query> update_plain_;
   std::optional<Query> select_id_;
+  static constexpr std::uint32_t no_row = FlatIndex<Uuid>::none - 1;  ///< For an id nobody has.
+  static constexpr std::int64_t unknown = std::numeric_limits<std::int64_t>::max();
+
   std::deque<Slot> slots_;
   std::size_t used_ = 0;
+  std::vector<std::uint32_t> dirty_;        ///< Slots to be flushed.
+  std::int64_t stored_keys_end_ = unknown;  ///< From here on SQLite has no key that no slot has.
   FlatIndex<std::int64_t> index_;
   FlatIndex<Uuid> ids_;
   std::vector<Before> journal_;

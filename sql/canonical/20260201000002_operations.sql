@@ -2163,19 +2163,20 @@ $$;
 
 -- Rows and digest --------------------------------------------------------------------------------
 
+-- The functions down to row_text() are of a kind that becomes a part of the statement that calls them,
+-- which one with a search_path of its own does not; only functions that have one may call them.
+
 -- A time as both halves show it. One that a plain writer put beyond the years 1 to 9999 is shown as the
 -- nearest that is not.
 create or replace function tally.time_text(t timestamptz)
 returns text
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return case when t is not null then
-      to_char(least(greatest(t, timestamptz '0001-01-01 00:00:00Z'), timestamptz '9999-12-31 23:59:59.999999Z')
-              at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
-end;
+  select case when t is not null then
+      pg_catalog.to_char(pg_catalog.timezone('UTC',
+          least(greatest(t, '0001-01-01 00:00:00Z'::pg_catalog.timestamptz), '9999-12-31 23:59:59.999999Z'::pg_catalog.timestamptz)),
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') end;
 $$;
 
 -- A row of one of the PRD's tables as the mirror's view shows it, every column as text. The digest is made
@@ -2183,102 +2184,78 @@ $$;
 
 create or replace function tally.row_text(t public.profiles)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
+  select array[t.id::text, t.display_name, t.avatar_url, tally.time_text(t.created_at), t.notification_prefs::text,
                t.stripe_customer_id, tally.time_text(t.updated_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.credit_ledger)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
+  select array[t.id::text, t.user_id::text, t.type, t.amount::text, t.note, tally.time_text(t.created_at), t.job_id::text,
                t.stripe_payment_id, t.balance_after::text, t.seq::text];
-end;
 $$;
 
 create or replace function tally.row_text(t public.draft_prompts)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
+  select array[t.id::text, t.session_token, t.user_id::text, t.prompt_text, t.template_id, t.options::text,
                tally.time_text(t.created_at), tally.time_text(t.updated_at), tally.time_text(t.expires_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.projects)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
+  select array[t.id::text, t.user_id::text, t.title, t.prompt_text, t.niche_preset, t.target_minutes::text,
                t.voice_profile_id::text, t.transcript_mode, t.transcript_text, t.settings::text,
                tally.time_text(t.created_at), tally.time_text(t.updated_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.jobs)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
+  select array[t.id::text, t.project_id::text, t.user_id::text, t.status::text, t.progress::text, t.status_message,
                t.cost_credits_reserved::text, t.cost_credits_final::text, t.failed_step, t.error_code, t.error_message,
                t.output_url, t.manifest_json::text, tally.time_text(t.created_at), tally.time_text(t.started_at),
                tally.time_text(t.finished_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.job_steps)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
+  select array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
                t.status_message, t.error_message, t.logs_url, t.artifacts_json::text,
                tally.time_text(t.started_at), tally.time_text(t.finished_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.assets)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
+  select array[t.id::text, t.job_id::text, t.type, t.url, t.storage_path, t.size_bytes::text, t.mime_type,
                t.metadata_json::text, tally.time_text(t.created_at)];
-end;
 $$;
 
 create or replace function tally.row_text(t public.voice_profiles)
 returns text[]
-language plpgsql
+language sql
 stable
-set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
+  select array[t.id::text, t.user_id::text, t.name, t.audio_path, t.provider, t.voice_id, t.settings::text,
                tally.time_text(t.created_at)];
-end;
 $$;
 
 -- A user's rows of one of the PRD's tables, by primary key.

@@ -628,7 +628,8 @@ end;
 $$;
 
 -- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
--- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round.
+-- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round. In
+-- the midst of a user's pages it has "w", too: see tally_sync.page().
 create or replace function tally_sync.is_cursor(c jsonb)
 returns boolean
 language sql
@@ -639,91 +640,319 @@ as $$
       or (jsonb_typeof(c) = 'object'
           and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
           and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
-          and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'));
+          and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
+          and (not c ? 'w'
+               or coalesce(c #>> '{w,u}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                           and c #>> '{w,r}' ~ '^[0-9]{1,18}$' and c #>> '{w,e}' ~ '^[0-9]{1,18}$'
+                           and c #>> '{w,from}' ~ '^[0-9]{1,18}$' and c #>> '{w,to}' ~ '^[0-9]{1,18}$'
+                           and c #>> '{w,entries}' ~ '^[0-9]{1,18}$' and c #>> '{w,kind}' ~ '^[1-9]$'
+                           and coalesce(c #>> '{w,after}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', true), false)));
 $$;
 
--- Of which users a device is told in this call, since which revision and number of entries, and the cursor
--- that it has then. A device over all goes round: the users whose rows a transaction not older than x
--- changed, by their ids, a page a call; the next round's x is the oldest transaction that was under way
--- when this round began, so that none is passed by.
-create or replace function tally_sync.plan(
-  d tally_sync.devices, p_cursor jsonb, p_pushed uuid[], p_users_max integer,
-  out users uuid[], out revisions bigint[], out entries bigint[], out cursor jsonb, out more boolean)
+-- How many rows that changed since then a user has, and entries behind that one; counted up to a bound.
+create or replace function tally_sync.rows_since(p_user uuid, p_revision bigint, p_entries bigint, p_rows_max integer)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select a.seq - p_entries from tally.accounts a where a.user_id = p_user), 0)
+         + (select count(*) from (select from tally_sync.changes c
+                                   where c.user_id = p_user and c.revision > p_revision limit p_rows_max::bigint + 1) x);
+$$;
+
+-- The next page of a user's rows that are too many for one call. They are gone over by kind and id, then the
+-- entries, in the state that they have when they are read; what changed meanwhile is gone over again, until
+-- what is left fits into one answer, which then is of one moment. In the cursor: u, the user; r and e, where
+-- the device was; from and to, the revisions that this round is about; entries, how many it has by now; kind
+-- and after, the place.
+create or replace function tally_sync.page(
+  w jsonb, p_full boolean, p_rows_max integer,
+  out kinds text[], out row_ids uuid[], out entries_after bigint, out entries_upto bigint, out next jsonb)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_snapshot pg_snapshot := pg_current_snapshot();
-  v_x xid8 := (p_cursor ->> 'x')::xid8;
-  v_to xid8 := coalesce((p_cursor ->> 'to')::xid8, pg_snapshot_xmin(v_snapshot));
-  v_after uuid := coalesce((p_cursor ->> 'after')::uuid, tally.no_user());
-  v_start boolean := coalesce(p_cursor ? 'start', true);
-  v_count bigint;
-  v_last uuid;
+  c_kinds constant text[] := array['profiles', 'voice_profiles', 'projects', 'jobs', 'job_steps', 'assets', 'draft_prompts', 'credit_ledger'];
+  v_user uuid := (w ->> 'u')::uuid;
+  v_after uuid := (w ->> 'after')::uuid;
+  v_kind integer := (w ->> 'kind')::integer;
+  v_left integer := p_rows_max;
+  v_ids uuid[];
+  v_entries bigint;
 begin
-  more := false;
-  if d.scope_user is not null then
-    -- Its one user: the revision and entries are put into the cursor by the statement that reads them. One
-    -- that canonical has not reached (it was restored), or whose tombstones are gone, starts anew.
-    select array_agg(u), array_agg(case when v_is_good then (p_cursor ->> 'r')::bigint else 0 end),
-           array_agg(case when v_is_good then (p_cursor ->> 'e')::bigint else 0 end)
-      into users, revisions, entries
-      from (select d.scope_user as u,
-                   coalesce((p_cursor ->> 'r')::bigint between coalesce(r.pruned, 0) and coalesce(r.revision, 0)
-                            and (p_cursor ->> 'e')::bigint <= coalesce(a.seq, 0), false) as v_is_good
-              from (values (1)) one
-              left join tally_sync.revisions r on r.user_id = d.scope_user
-              left join tally.accounts a on a.user_id = d.scope_user) x;
+  kinds := '{}';
+  row_ids := '{}';
+  entries_after := (w ->> 'entries')::bigint;
+  entries_upto := entries_after;
+  while v_left > 0 and v_kind <= cardinality(c_kinds) loop
+    if p_full or c_kinds[v_kind] not in ('profiles', 'draft_prompts') then
+      v_ids := array(select c.row_id from tally_sync.changes c
+                      where c.user_id = v_user and c.kind = c_kinds[v_kind] and (v_after is null or c.row_id > v_after)
+                        and c.revision > (w ->> 'from')::bigint
+                      order by c.row_id limit v_left);
+      kinds := kinds || array_fill(c_kinds[v_kind], array[cardinality(v_ids)]);
+      row_ids := row_ids || v_ids;
+      v_left := v_left - cardinality(v_ids);
+      v_after := v_ids[cardinality(v_ids)];
+    end if;
+    if v_left > 0 then
+      v_kind := v_kind + 1;
+      v_after := null;
+    end if;
+  end loop;
+  next := w || jsonb_build_object('kind', v_kind, 'after', v_after);
+  if v_left = 0 then
     return;
   end if;
+  select a.seq into v_entries from tally.accounts a where a.user_id = v_user;
+  entries_upto := least(v_entries, entries_after + v_left);
+  next := next || jsonb_build_object('entries', entries_upto);
+  if entries_upto = v_entries then
+    -- Round again, over what changed since this one began.
+    next := next || jsonb_build_object('from', w -> 'to', 'kind', 1, 'after', null, 'to',
+      (select r.revision from tally_sync.revisions r where r.user_id = v_user));
+  end if;
+end;
+$$;
 
-  if v_x is null or v_x >= pg_snapshot_xmax(v_snapshot) or v_x <= (select f.xid from tally_sync.floor f) then
-    v_start := true;
-    if v_x is not null and not p_cursor ? 'start' then
-      v_after := tally.no_user();
-      v_to := pg_snapshot_xmin(v_snapshot);
-    end if;
+-- Of whom a call tells: of users whole, each since where the device has them, which for one whose pages came
+-- before is behind these; or a page of one; and the cursor that the device has then.
+do $$
+begin
+  if to_regtype('tally_sync.feed') is null then
+    create type tally_sync.feed as (
+      users         uuid[],
+      revisions     bigint[],
+      entries       bigint[],
+      paged         uuid,     -- One of them, or the one of whom a page is told.
+      pages         jsonb,    -- Its place before this call.
+      kinds         text[],
+      row_ids       uuid[],
+      entries_after bigint,
+      entries_upto  bigint,
+      cursor        jsonb,    -- Null: of one user, told whole.
+      more          boolean);
+  end if;
+end;
+$$;
+
+-- Where a device that is over one user has it; from the start, where canonical has not reached that (it was
+-- restored), or tombstones behind it are gone.
+create or replace function tally_sync.place_of(p_user uuid, p_revision bigint, p_entries bigint, out revision bigint, out entries bigint)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select p_revision, p_entries into revision, entries
+    from tally_sync.revisions r join tally.accounts a on a.user_id = r.user_id
+   where r.user_id = p_user and p_revision between r.pruned and r.revision and p_entries <= a.seq;
+  revision := coalesce(revision, 0);
+  entries := coalesce(entries, 0);
+end;
+$$;
+
+-- A user's page, where it is in the midst of its pages or its rows are too many for one answer; otherwise it
+-- is told whole.
+create or replace function tally_sync.feed_user(
+  p_user uuid, p_revision bigint, p_entries bigint, w jsonb, p_full boolean, p_rows_max integer)
+returns tally_sync.feed
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f tally_sync.feed;
+  p record;
+begin
+  -- Pages that canonical does not know any more, or has removed tombstones behind, are begun anew.
+  if w is not null and not exists (
+      select from tally_sync.revisions r
+       where r.user_id = p_user and (w ->> 'to')::bigint <= r.revision
+         and ((w ->> 'from')::bigint = 0 or (w ->> 'from')::bigint >= r.pruned)) then
+    w := null;
+    p_revision := 0;
+    p_entries := 0;
+  end if;
+  f.paged := case when w is not null then p_user end;
+  f.pages := w;
+  f.more := false;
+  if tally_sync.rows_since(p_user, coalesce((w ->> 'from')::bigint, p_revision), coalesce((w ->> 'entries')::bigint, p_entries),
+                           p_rows_max) <= p_rows_max
+     and coalesce((w ->> 'kind')::integer, 1) = 1 and w ->> 'after' is null then
+    f.users := array[p_user];
+    f.revisions := array[coalesce((w ->> 'from')::bigint, p_revision)];
+    f.entries := array[coalesce((w ->> 'entries')::bigint, p_entries)];
+    return f;
+  end if;
+  f.users := '{}';
+  f.revisions := '{}';
+  f.entries := '{}';
+  if w is null then
+    w := jsonb_build_object('u', p_user, 'r', p_revision, 'e', p_entries, 'from', p_revision, 'entries', p_entries, 'kind', 1, 'to',
+      (select r.revision from tally_sync.revisions r where r.user_id = p_user));
+  end if;
+  select x.* into p from tally_sync.page(w, p_full, p_rows_max) x;
+  f.paged := p_user;
+  f.kinds := p.kinds;
+  f.row_ids := p.row_ids;
+  f.entries_after := p.entries_after;
+  f.entries_upto := p.entries_upto;
+  f.cursor := jsonb_build_object('w', p.next);
+  f.more := true;
+  return f;
+end;
+$$;
+
+-- Where a round over all users is: start, everything is told; x, the oldest transaction that it is about; upto,
+-- where the next one begins; after, the last user told. A cursor that canonical does not know (it was restored),
+-- or behind which marks were removed, begins from the start.
+create or replace function tally_sync.round(c jsonb, out start boolean, out x xid8, out upto xid8, out after uuid)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_snapshot constant pg_snapshot := pg_current_snapshot();
+begin
+  x := (c ->> 'x')::xid8;
+  start := coalesce(c ? 'start', true);
+  if x is null or x >= pg_snapshot_xmax(v_snapshot) or x <= (select f.xid from tally_sync.floor f) then
+    c := case when start then c end;
+    start := true;
+  end if;
+  upto := coalesce((c ->> 'to')::xid8, pg_snapshot_xmin(v_snapshot));
+  after := coalesce((c ->> 'after')::uuid, tally.no_user());
+end;
+$$;
+
+-- Where a device over all users has these.
+create or replace function tally_sync.places(p_users uuid[], p_start boolean, p_x xid8)
+returns table (user_id uuid, revision bigint, entries bigint)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.u, case when p_start or p.revision < p.pruned then 0 else p.revision end,
+         case when p_start or p.revision < p.pruned then 0 else p.entries end
+    from (select u, coalesce(r.pruned, 0) as pruned, coalesce(min(m.revision), r.revision, 0) as revision,
+                 coalesce(min(m.entries), a.seq, 0) as entries
+            from unnest(p_users) u
+            left join tally_sync.revisions r on r.user_id = u
+            left join tally.accounts a on a.user_id = u
+            left join tally_sync.marks m on m.user_id = u and m.xid >= p_x
+           group by u, r.pruned, r.revision, a.seq) p;
+$$;
+
+-- Whether one of these users has more to be fed to the device than one answer takes: then nothing is judged,
+-- since a verdict comes with all that its user has.
+create or replace function tally_sync.is_behind(d tally_sync.devices, p_cursor jsonb, p_users uuid[], p_rows_max integer)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_round record;
+begin
+  if p_cursor ? 'w' and (p_cursor #>> '{w,u}')::uuid = any (p_users || d.scope_user) then
+    return true;
+  end if;
+  if d.scope_user is not null then
+    return (select tally_sync.rows_since(d.scope_user, x.revision, x.entries, p_rows_max) > p_rows_max
+              from tally_sync.place_of(d.scope_user, (p_cursor ->> 'r')::bigint, (p_cursor ->> 'e')::bigint) x);
+  end if;
+  select x.* into v_round from tally_sync.round(p_cursor) x;
+  return exists (
+    select from tally_sync.places(array(select distinct u from unnest(p_users) u), v_round.start, v_round.x) x
+     where tally_sync.rows_since(x.user_id, x.revision, x.entries, p_rows_max) > p_rows_max);
+end;
+$$;
+
+-- Of which users a device is told in this call, and the cursor that it has then. A device over all goes round:
+-- the users whose rows a transaction not older than x changed, by their ids, a page a call; the next round's x
+-- is the oldest transaction that was under way when this round began, so that none is passed by. judged: the
+-- users of whom verdicts are told. They are told of whole in any case, however much it is: an operation may
+-- have been applied before, by another device.
+create or replace function tally_sync.plan(
+  d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_users_max integer, p_rows_max integer, p_only uuid[])
+returns tally_sync.feed
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f tally_sync.feed;
+  v_full boolean := d.capabilities && array['author', 'service'];
+  v_place record;
+  v_round record;
+  v_cursor jsonb;
+  v_turn record;
+begin
+  if d.scope_user is not null then
+    select x.* into v_place
+      from tally_sync.place_of(d.scope_user, (coalesce(p_cursor -> 'w', p_cursor) ->> 'r')::bigint,
+                               (coalesce(p_cursor -> 'w', p_cursor) ->> 'e')::bigint) x;
+    return tally_sync.feed_user(
+      d.scope_user, v_place.revision, v_place.entries,
+      case when (p_cursor #>> '{w,u}')::uuid = d.scope_user then p_cursor -> 'w' end, v_full,
+      case when p_judged = '{}' then p_rows_max else 2147483647 end);
+  end if;
+
+  select x.* into v_round from tally_sync.round(p_cursor) x;
+  v_cursor := jsonb_build_object('x', coalesce(v_round.x, '0')::text, 'to', v_round.upto::text)
+              || case when v_round.start then '{"start": true}' else '{}' end::jsonb;
+  if p_cursor ? 'w' and (v_round.start = coalesce(p_cursor ? 'start', false)) then
+    f := tally_sync.feed_user((p_cursor #>> '{w,u}')::uuid, (p_cursor #>> '{w,r}')::bigint, (p_cursor #>> '{w,e}')::bigint,
+                              p_cursor -> 'w', v_full, p_rows_max);
+    f.cursor := v_cursor || jsonb_build_object('after', case when f.more then v_round.after else (p_cursor #>> '{w,u}')::uuid end)
+                || coalesce(f.cursor, '{}');
+    f.more := true;
   else
-    v_start := p_cursor ? 'start';
-  end if;
-  with
-  pushed as (
-    select distinct p as user_id from unnest(p_pushed) p where p is not null and p <> tally.no_user()),
-  changed as (
-    select m.user_id, min(m.revision) as revision, min(m.entries) as entries
-      from tally_sync.marks m where not v_start and m.xid >= v_x group by m.user_id),
-  candidate as (
-    (select a.user_id, 0::bigint as revision, 0::bigint as entries from tally.accounts a
-      where v_start and a.user_id > v_after order by a.user_id limit p_users_max)
-    union all
-    (select c.user_id, c.revision, c.entries from changed c where c.user_id > v_after order by c.user_id limit p_users_max)),
-  -- Who was pushed for is told of in any case: an operation may have been applied before, by another device.
-  told as (
-    select c.* from candidate c
-    union all
-    select p.user_id, case when v_start then 0 else coalesce(c.revision, r.revision, 0) end,
-           case when v_start then 0 else coalesce(c.entries, a.seq, 0) end
-      from pushed p
-      left join changed c on c.user_id = p.user_id
-      left join tally_sync.revisions r on r.user_id = p.user_id
-      left join tally.accounts a on a.user_id = p.user_id
-     where not exists (select from candidate x where x.user_id = p.user_id))
-  select array_agg(t.user_id order by t.user_id),
-         array_agg(case when t.revision < coalesce(r.pruned, 0) then 0 else t.revision end order by t.user_id),
-         array_agg(case when t.revision < coalesce(r.pruned, 0) then 0 else t.entries end order by t.user_id),
-         (select count(*) from candidate), (select max(c.user_id::text)::uuid from candidate c)
-    into users, revisions, entries, v_count, v_last
-    from told t left join tally_sync.revisions r on r.user_id = t.user_id;
-  users := coalesce(users, '{}');
-  more := v_count = p_users_max;
-  cursor := jsonb_build_object('x', v_to::text);
-  if more then
-    cursor := jsonb_build_object('x', coalesce(v_x, '0'::xid8)::text, 'to', v_to::text, 'after', v_last);
-    if v_start then
-      cursor := cursor || '{"start": true}';
+    with
+    changed as (
+      select m.user_id, min(m.revision) as revision, min(m.entries) as entries
+        from tally_sync.marks m
+       where not v_round.start and m.xid >= v_round.x and m.user_id > v_round.after and (p_only is null or m.user_id = any (p_only))
+       group by m.user_id),
+    candidate as (
+      (select a.user_id, 0::bigint as revision, 0::bigint as entries from tally.accounts a
+        where v_round.start and a.user_id > v_round.after and (p_only is null or a.user_id = any (p_only))
+        order by a.user_id limit p_users_max)
+      union all
+      (select c.* from changed c order by c.user_id limit p_users_max)),
+    place as (
+      select c.user_id, case when c.revision < coalesce(r.pruned, 0) then 0 else c.revision end as revision,
+             case when c.revision < coalesce(r.pruned, 0) then 0 else c.entries end as entries
+        from candidate c left join tally_sync.revisions r on r.user_id = c.user_id),
+    counted as (
+      select p.*, x.rows, sum(x.rows) over (order by p.user_id) as upto, row_number() over (order by p.user_id) as nth
+        from place p, tally_sync.rows_since(p.user_id, p.revision, p.entries, p_rows_max) x(rows)),
+    chosen as (select c.* from counted c where c.nth = 1 or c.upto <= p_rows_max)
+    select coalesce(array_agg(c.user_id order by c.nth), '{}') as users, array_agg(c.revision order by c.nth) as revisions,
+           array_agg(c.entries order by c.nth) as entries, max(c.rows) filter (where c.nth = 1) as first_rows,
+           (select count(*) from candidate) as candidates
+      into v_turn from chosen c;
+    if v_turn.first_rows > p_rows_max and not v_turn.users[1] = any (p_judged) then
+      f := tally_sync.feed_user(v_turn.users[1], v_turn.revisions[1], v_turn.entries[1], null, v_full, p_rows_max);
+      f.cursor := v_cursor || jsonb_build_object('after', v_round.after) || f.cursor;
+    else
+      f.users := v_turn.users;
+      f.revisions := v_turn.revisions;
+      f.entries := v_turn.entries;
+      f.more := cardinality(f.users) < v_turn.candidates or v_turn.candidates = p_users_max;
+      f.cursor := case when f.more then v_cursor || jsonb_build_object('after', f.users[cardinality(f.users)])
+                       else jsonb_build_object('x', v_round.upto::text) end;
     end if;
   end if;
+  select f.users || coalesce(array_agg(p.user_id), '{}'), f.revisions || array_agg(p.revision), f.entries || array_agg(p.entries)
+    into f.users, f.revisions, f.entries
+    from tally_sync.places(array(select distinct u from unnest(p_judged) u
+                                  where not u = any (f.users) and u is distinct from f.paged and (p_only is null or u = any (p_only))),
+                           v_round.start, v_round.x) p;
+  return f;
 end;
 $$;
 
@@ -735,7 +964,7 @@ $$;
 create or replace function tally_sync.sync(
   p_protocol integer, p_token text, p_acked bigint, p_chain bytea, p_users uuid[], p_operations text[], p_leases text[],
   p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null,
-  p_digest uuid default null, p_device uuid default null)
+  p_digest uuid default null, p_device uuid default null, p_rows_max integer default 20000, p_only uuid[] default null)
 returns table (part text, user_id uuid, fields text[])
 language plpgsql
 security definer
@@ -743,6 +972,8 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
+set max_parallel_workers_per_gather = 0
+set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 declare
@@ -761,8 +992,9 @@ declare
   l record;
   -- Who has neither is told no addresses, profiles and drafts.
   v_full boolean;
-  v_plan record;
+  f tally_sync.feed;
   v_now timestamptz;
+  v_stages constant text[] := tally.stage_names();
 begin
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
@@ -774,6 +1006,7 @@ begin
         or array_ndims(p_operations) > 1 or array_lower(p_operations, 1) <> 1 or array_lower(p_users, 1) <> 1
         or array_lower(p_leases, 1) <> 1 or array_position(p_operations, null) is not null
         or array_position(p_leases, null) is not null or coalesce(p_users_max, 0) not between 1 and 10000
+        or coalesce(p_rows_max, 0) not between 1 and 1000000
         or not tally_sync.is_cursor(p_cursor) or p_claim_ttl not between 1 and 2592000 then
     v_refusal := 'protocol';
   elsif p_acked < d.confirmed then
@@ -805,6 +1038,9 @@ begin
   v_now := clock_timestamp();
   w := row(d.device_id, d.capabilities, v_now)::tally.pusher;
   v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
+  if v_new > 0 and tally_sync.is_behind(d, p_cursor, p_users[cardinality(v_known) + 1 :], p_rows_max) then
+    v_new := 0;
+  end if;
   if v_new > 0 then
     v_number := cardinality(v_known);
     select x.operations, x.inner_operations into v_ops, v_inner
@@ -841,24 +1077,32 @@ begin
    where x.device_id = d.device_id;
 
   v_full := d.capabilities && array['author', 'service'];
-  select x.* into v_plan from tally_sync.plan(d, p_cursor, p_users, p_users_max) x;
+  f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
+                       p_users_max, p_rows_max, p_only);
   return query
   with
   here as (
-    select p.user_id, p.revision as since, p.entries as since_entries, coalesce(r.revision, 0) as revision, a.seq, a.balance, a.held
-      from unnest(v_plan.users, v_plan.revisions, v_plan.entries) p(user_id, revision, entries)
+    select p.user_id, p.revision as since, p.entries as since_entries, coalesce(r.revision, 0) as revision, a.seq, a.balance, a.held,
+           case when p.user_id = f.paged then f.pages end as pages
+      from unnest(f.users, f.revisions, f.entries) p(user_id, revision, entries)
       join tally.accounts a on a.user_id = p.user_id
       left join tally_sync.revisions r on r.user_id = p.user_id),
   change as (
-    select h.user_id, c.kind, c.row_id, c.gone
+    select h.user_id, c.kind, c.row_id, c.gone, h.since_entries as entries
       from here h join tally_sync.changes c on c.user_id = h.user_id and c.revision > h.since
-     where v_full or c.kind not in ('profiles', 'draft_prompts')),
+     where v_full or c.kind not in ('profiles', 'draft_prompts')
+    union all
+    select c.user_id, c.kind, c.row_id, c.gone, f.entries_after
+      from unnest(f.kinds, f.row_ids) k(kind, row_id)
+      join tally_sync.changes c on c.user_id = f.paged and c.kind = k.kind and c.row_id = k.row_id),
+  behind as (
+    select h.user_id, h.since_entries as after, h.seq as upto from here h
+    union all
+    select f.paged, f.entries_after, f.entries_upto where f.kinds is not null),
   told (place, part, user_id, kind, sub, fields) as (
     select 0, 'state', null::uuid, 0, 0::bigint,
-           array[d.watermark::text, tally.time_text(v_now), v_plan.more::text, v_claimed::text,
-                 case when d.scope_user is not null
-                      then (select jsonb_build_object('r', h.revision, 'e', h.seq)::text from here h)
-                      else v_plan.cursor::text end,
+           array[d.watermark::text, tally.time_text(v_now), f.more::text, v_claimed::text,
+                 coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))::text,
                  d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ',')]
     union all
     select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
@@ -872,8 +1116,7 @@ begin
      where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
        and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
     union all
-    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c
-     where c.gone or (c.kind = 'job_steps' and not exists (select from public.job_steps t where t.job_id = c.row_id))
+    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
     union all
     select 3, 'row', c.user_id, 2, 0, array[c.kind] || tally.row_text(t)
       from change c join public.profiles t on t.id = c.row_id and t.id = c.user_id where c.kind = 'profiles' and not c.gone
@@ -892,9 +1135,20 @@ begin
       left join tally.job_state s on s.user_id = t.user_id and s.job_id = t.id
      where c.kind = 'jobs' and not c.gone
     union all
+    -- Of a job's steps, which there are; then those that are not as they were made.
+    select 3, 'row', c.user_id, 6, 0,
+           array[c.kind, c.row_id::text,
+                 (select coalesce(bit_or(1 << (array_position(v_stages, t.step_name) - 1)), 0)
+                    from public.job_steps t where t.job_id = c.row_id)::text]
+      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id where c.kind = 'job_steps' and not c.gone
+    union all
     select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
       from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
-      join public.job_steps t on t.job_id = j.id where c.kind = 'job_steps' and not c.gone
+      join public.job_steps t on t.job_id = j.id
+     where c.kind = 'job_steps' and not c.gone
+       and not coalesce(t.state = 'pending' and t.progress_pct = 0 and t.artifacts_json = '{}' and t.started_at is null
+                and t.finished_at is null and t.status_message is null and t.error_message is null and t.logs_url is null
+                and t.id = overlay(t.job_id::text placing '8' || array_position(v_stages, t.step_name) from 15 for 2)::uuid, false)
     union all
     select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
       from change c join public.assets t on t.id = c.row_id
@@ -904,15 +1158,17 @@ begin
       from change c join public.draft_prompts t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'draft_prompts' and not c.gone
     union all
     select 3, 'row', c.user_id, 9, t.seq, array[c.kind] || tally.row_text(t)
-      from change c join public.credit_ledger t on t.id = c.row_id and t.user_id = c.user_id
-      join here h on h.user_id = c.user_id and t.seq <= h.since_entries
+      from change c join public.credit_ledger t on t.id = c.row_id and t.user_id = c.user_id and t.seq <= c.entries
      where c.kind = 'credit_ledger' and not c.gone
     union all
-    select 3, 'row', h.user_id, 10, t.seq, array['credit_ledger'] || tally.row_text(t)
-      from here h join public.credit_ledger t on t.user_id = h.user_id and t.seq > h.since_entries
+    select 3, 'row', b.user_id, 10, t.seq, array['credit_ledger'] || tally.row_text(t)
+      from behind b join public.credit_ledger t on t.user_id = b.user_id and t.seq > b.after and t.seq <= b.upto
+    union all
+    select 3, 'page', f.paged, 11, 0, array[case when f.pages is null then 'first' else 'next' end] where f.kinds is not null
     union all
     select 3, 'user', h.user_id, 11, 0,
-           array[h.since::text, h.since_entries::text, h.revision::text, h.seq::text, h.balance::text, h.held::text]
+           array[coalesce(h.pages ->> 'r', h.since::text), coalesce(h.pages ->> 'e', h.since_entries::text), h.revision::text,
+                 h.seq::text, h.balance::text, h.held::text, (h.pages is not null)::text]
            || case when v_full then array[m.email, m.meta] end
       from here h left join lateral tally.user_text(h.user_id) m(email, meta) on v_full)
   select t.part, t.user_id, t.fields from told t order by t.place, t.user_id, t.kind, t.sub;
@@ -938,7 +1194,7 @@ $$;
 grant usage on schema tally_sync to service_role, current_user;
 -- Devices, and a gateway that calls for them: the token says who it is.
 grant execute on function
-  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid, uuid)
+  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid, uuid, integer, uuid[])
   to tally_device, service_role, current_user;
 -- Operators.
 grant execute on function

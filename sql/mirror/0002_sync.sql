@@ -33,6 +33,14 @@ create table tally_rebased (
   body blob not null
 ) strict;
 
+-- What canonical has fed of a user whose rows are too many for one answer, until the last of it is there:
+-- then all of it is taken at once.
+create table tally_page (
+  page integer primary key,
+  user_id blob not null check (length(user_id) = 16),
+  body blob not null
+) strict;
+
 -- What canonical rejected, until the host dismisses or retries it.
 create table tally_rejected (
   n integer primary key,

@@ -33,6 +33,8 @@ std::string_view name_of(SyncState state) noexcept {
 namespace {
 
 constexpr int protocol = 1;
+/// Of a device over all users, in one call.
+constexpr int users_max = 200;
 
 struct Trouble {
   ErrorClass error_class = ErrorClass::none;
@@ -132,7 +134,8 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
     } else if (part == "digest" && need(3) && fields[0]) {
       answer.digest.push_back(
           {*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
-    } else if ((part == "row" || part == "gone" || part == "user") && user_id && !fields.empty()) {
+    } else if ((part == "row" || part == "gone" || part == "page" || part == "user") && user_id &&
+               !fields.empty()) {
       auto& users = answer.reply.users;
       if (users.empty() || users.back().user_id != *user_id)
         users.emplace_back().user_id = *user_id;
@@ -146,17 +149,20 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
         const auto id = Uuid::parse(*fields[1]);
         if (!id) return not_understood();
         user.gone.emplace_back(*fields[0], *id);
-      } else if (part == "user" && need(6)) {
+      } else if (part == "page") {
+        user.page = fields[0] == "first" ? PulledUser::Page::first : PulledUser::Page::next;
+      } else if (part == "user" && need(7)) {
         PulledUser::State& state = user.state.emplace();
         state.since = number_of<std::int64_t>(fields[0]);
         state.since_entries = number_of<std::int64_t>(fields[1]);
         state.entries = number_of<std::int64_t>(fields[3]);
         state.balance = number_of<std::int64_t>(fields[4]);
         state.held = number_of<std::int64_t>(fields[5]);
-        state.with_email = need(8);
+        state.with_pages = fields[6] == "true";
+        state.with_email = need(9);
         if (state.with_email) {
-          state.email = fields[6];
-          state.meta = fields[7];
+          state.email = fields[7];
+          state.meta = fields[8];
         }
       } else {
         return not_understood();
@@ -165,7 +171,8 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
       return not_understood();
     }
   }
-  return has_state ? answer : not_understood();
+  if (!has_state) return not_understood();
+  return answer;
 }
 
 }  // namespace
@@ -181,7 +188,7 @@ class Syncer::Impl {
         "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
         "$4::bytea,"
         " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, "
-        "$12::uuid)";
+        "$12::uuid, $13::integer)";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -455,13 +462,14 @@ class Syncer::Impl {
         text_parameter(std::to_string(push_.acked)), Parameter{push_.chain, true},
         uuid_array(users), text_array(lines), text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
-        text_parameter("200"),
+        text_parameter(std::to_string(users_max)),
         claim_ttl_ && enrolled_ && push_.operations.empty()
             ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
             : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
         // So that nothing is judged under the name of another device whose token this is.
-        enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt};
+        enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
+        text_parameter(std::to_string(options_.rows_max))};
     std::vector<const char*> values;
     std::vector<int> lengths;
     std::vector<int> formats;
@@ -520,16 +528,20 @@ class Syncer::Impl {
              {Code::invalid_argument, "the token is device " + answer.device.device_id.text() +
                                           "'s, not " + options_.device_id->text() + "'s"}});
       }
-      // The first contact says who we are; what was fed with it is asked for again.
+      // The first contact says who we are.
       auto enrolled = anew_ ? enrol_as_another(answer.device) : replica_.enrol(answer.device);
       if (!enrolled) {
         const bool refused = !is_failure(enrolled.error().code);
         return fail({refused ? ErrorClass::protocol : ErrorClass::local, enrolled.error()});
       }
-      anew_ = false;
-      phase_ = Phase::away;
-      wake_ = true;
-      return std::nullopt;
+      if (std::exchange(anew_, false)) {
+        // Asked as somebody without a past; what that one is told is asked for again.
+        phase_ = Phase::away;
+        wake_ = true;
+        return std::nullopt;
+      }
+      device_id_ = answer.device.device_id;
+      enrolled_ = true;
     }
     if (answer.device.device_id != device_id_) {
       return fail({ErrorClass::protocol,

@@ -24,6 +24,7 @@ struct Kind {
   std::vector<Capability> capabilities{Capability::author, Capability::worker, Capability::service};
   std::optional<Uuid> scope{};
   SpendPolicy policy = SpendPolicy::optimistic;
+  int rows_max = 20'000;  ///< Of one answer; what a user has beyond it comes in pages.
   bool is_full() const { return capabilities != std::vector{Capability::worker}; }
 };
 
@@ -38,6 +39,7 @@ struct Device {
     REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().detail));
     options.conninfo = conninfo;
     options.token = made->token;
+    options.rows_max = kind.rows_max;
     options.backoff_base = std::chrono::milliseconds{5};
     options.callbacks.rejected = [this](const RejectedOperation& operation) {
       ++rejected;

@@ -42,6 +42,7 @@ void add_scoped(std::vector<std::unique_ptr<Device>>& devices, sync::Canonical& 
   const Uuid user = (*users)[random() % users->size()];
   Kind kind;
   kind.scope = user;
+  if (random() % 2 == 0) kind.rows_max = static_cast<int>(1 + random() % 40);
   kind.capabilities = random() % 3 == 0 ? std::vector{Capability::worker}
                                         : std::vector{Capability::author, Capability::worker};
   constexpr SpendPolicy policies[] = {SpendPolicy::optimistic, SpendPolicy::leased,
@@ -69,10 +70,13 @@ void swarm(std::uint64_t seed, std::size_t operations, std::size_t devices_count
   Session session = database.session();
   watch(session);
   std::vector<std::unique_ptr<Device>> devices;
-  for (std::size_t i = 0; i < devices_count; ++i)
-    devices.push_back(std::make_unique<Device>(*canonical, database, Kind{}));
-
   std::mt19937_64 random(seed);
+  for (std::size_t i = 0; i < devices_count; ++i) {
+    Kind kind;
+    if (random() % 2 == 0) kind.rows_max = static_cast<int>(1 + random() % 40);
+    devices.push_back(std::make_unique<Device>(*canonical, database, kind));
+  }
+
   model::GeneratorOptions options;
   options.seed = seed;
   options.operations = operations;

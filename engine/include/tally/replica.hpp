@@ -54,7 +54,9 @@ struct Push {
 using Texts = std::vector<std::optional<std::string>>;
 
 /// What canonical says of one user. The rows are in an order in which each finds those it refers
-/// to.
+/// to. Of a job's steps first comes a row of two columns, the job's id and which steps there are (a
+/// bit each), then those that are not as they were made. Where it is too much for one answer it
+/// comes in pages, which are kept until the state comes and only then taken, all at once.
 struct PulledUser {
   Uuid user_id{};
   struct Row {
@@ -62,12 +64,15 @@ struct PulledUser {
     Texts texts;  ///< The view's columns; of a job, then hold, reservation, lease, claim, device,
                   ///< activity.
   };
+  enum class Page : std::uint8_t { none, first, next };
+  Page page = Page::none;  ///< These rows are one; it has no state.
   std::vector<Row> rows{};
   std::vector<std::pair<std::string, Uuid>> gone{};
   /// Where the user has got to; absent where canonical does not know the user.
   struct State {
     std::int64_t since = 0;          ///< The rows are all that changed since this revision,
-    std::int64_t since_entries = 0;  ///< and the entries all behind this one.
+    std::int64_t since_entries = 0;  ///< and the entries all behind this one,
+    bool with_pages = false;         ///< together with those of the pages that came before.
     std::int64_t entries = 0;
     std::int64_t balance = 0;
     std::int64_t held = 0;

@@ -67,6 +67,9 @@ struct SyncOptions {
   /// Of one call.
   std::size_t operations_max = 1'000;
   std::size_t bytes_max = 4U << 20U;
+  /// Rows that one call brings, about; of 1 to 1,000,000. What a user has beyond it comes in pages,
+  /// which are kept and taken when the last is there: a bootstrap that is cut goes on where it was.
+  int rows_max = 20'000;
   /// Between calls when there is nothing to push.
   std::chrono::milliseconds poll_interval{2'000};
   /// A call for which nothing moves for so long, out or in, is given up, and made again; so is a
