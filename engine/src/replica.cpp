@@ -216,6 +216,7 @@ class Intake {
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
     apply_again();
+    forget_unknown();
     settle_link();
     return std::move(taken_);
   }
@@ -1001,6 +1002,43 @@ class Intake {
     }
   }
 
+  /// A canonical that was restored from a backup may have lost users: where it told of all that
+  /// there are, who is not among them, and of whom nothing is pending, goes from here, too.
+  void forget_unknown() {
+    if (!reply_.complete) return;
+    store_.flush();
+    std::set<Uuid> told;
+    for (const PulledUser& pulled : reply_.users) told.insert(pulled.user_id);
+    Uuid to;
+    to.bytes.fill(0xff);
+    if (reply_.complete->to) to = *reply_.complete->to;
+    Query here(db_,
+               "select y.u, y.id from tally_user y join tally_account a on a.u = y.u where y.id > ?"
+               " and y.id <= ? and a.pending = 0");
+    here.bind(reply_.complete->after, to);
+    std::vector<std::pair<std::int64_t, Uuid>> unknown;
+    while (here.step()) {
+      if (const Uuid id = here.column<Uuid>(1); told.count(id) == 0)
+        unknown.emplace_back(here.column<std::int64_t>(0), id);
+    }
+    for (const auto& [u, id] : unknown) forget(u, id);
+  }
+
+  void forget(std::int64_t u, const Uuid& id) {
+    User nothing;
+    wipe(u, nothing);
+    Query payments(db_, "select k from tally_payment where u = ?");
+    payments.bind(u);
+    std::vector<std::int64_t> keys;
+    while (payments.step()) keys.push_back(payments.column<std::int64_t>(0));
+    for (const std::int64_t y : keys) store_.payments.erase(y);
+    store_.leases.erase(u);
+    store_.accounts.erase(u);
+    store_.users.erase(u);
+    store_.retire_user_key(u);
+    taken_.changed.push_back(id);
+  }
+
   void settle_link() {
     // Of users who were not fed, and have verdicts: fewer are pending.
     for (const auto& [n, u] : later_) {
@@ -1028,7 +1066,7 @@ class Intake {
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
-    if (!users_.empty() || expected_ > 0)
+    if (!users_.empty() || expected_ > 0 || !taken_.changed.empty())
       execute(db_, "update tally_meta set value = value + 1 where name = 'epoch'");
   }
 

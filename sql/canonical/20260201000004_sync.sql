@@ -27,7 +27,8 @@ grant usage on schema tally_sync to tally_device;
 -- A device: who it says it is (a token, of which only the hash is here), what it may do, and how far
 -- its operations have come. scope_user is null for a device over all users. watermark is the number of
 -- the last operation that canonical has judged, confirmed the last whose verdict the device has, and each
--- has the hash of the chain up to it.
+-- has the hash of the chain up to it. calls counts its calls: a cursor of a later one than canonical knows of
+-- was given before canonical was restored from a backup.
 create table if not exists tally_sync.devices (
   device_id       uuid primary key,
   scope_user      uuid,
@@ -39,6 +40,7 @@ create table if not exists tally_sync.devices (
   chain           bytea not null default '\x',
   confirmed       bigint not null default 0,
   confirmed_chain bytea not null default '\x',
+  calls           bigint not null default 0,
   -- Its leases end by themselves so long after their expiry; null: never.
   reclaim_after   interval,
   created_at      timestamptz not null,
@@ -628,7 +630,8 @@ end;
 $$;
 
 -- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
--- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round.
+-- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round; and in
+-- each {"n"}, the number of the call.
 create or replace function tally_sync.is_cursor(c jsonb)
 returns boolean
 language sql
@@ -638,6 +641,7 @@ as $$
   select c is null
       or (jsonb_typeof(c) = 'object'
           and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
+          and (not c ? 'n' or c ->> 'n' ~ '^[0-9]{1,18}$')
           and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
           and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'));
 $$;
@@ -645,10 +649,12 @@ $$;
 -- Of which users a device is told in this call, since which revision and number of entries, and the cursor
 -- that it has then. A device over all goes round: the users whose rows a transaction not older than x
 -- changed, by their ids, a page a call; the next round's x is the oldest transaction that was under way
--- when this round began, so that none is passed by.
+-- when this round began, so that none is passed by. Where everything is told, this page tells of all users
+-- behind complete_after up to complete_to, null being the last.
 create or replace function tally_sync.plan(
   d tally_sync.devices, p_cursor jsonb, p_pushed uuid[], p_users_max integer,
-  out users uuid[], out revisions bigint[], out entries bigint[], out cursor jsonb, out more boolean)
+  out users uuid[], out revisions bigint[], out entries bigint[], out cursor jsonb, out more boolean,
+  out complete_after uuid, out complete_to uuid)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -723,6 +729,10 @@ begin
     if v_start then
       cursor := cursor || '{"start": true}';
     end if;
+  end if;
+  if v_start then
+    complete_after := v_after;
+    complete_to := case when more then v_last end;
   end if;
 end;
 $$;
@@ -837,11 +847,14 @@ begin
     delete from tally_sync.verdicts v where v.device_id = d.device_id and v.number <= p_acked;
   end if;
   update tally_sync.devices x
-     set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, seen_at = v_now
+     set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, calls = d.calls + 1,
+         seen_at = v_now
    where x.device_id = d.device_id;
 
   v_full := d.capabilities && array['author', 'service'];
-  select x.* into v_plan from tally_sync.plan(d, p_cursor, p_users, p_users_max) x;
+  -- What a canonical that is no more has told is nothing to go on from, even where this one has got as far.
+  select x.* into v_plan
+    from tally_sync.plan(d, case when (p_cursor ->> 'n')::bigint > d.calls then null else p_cursor end, p_users, p_users_max) x;
   return query
   with
   here as (
@@ -856,10 +869,11 @@ begin
   told (place, part, user_id, kind, sub, fields) as (
     select 0, 'state', null::uuid, 0, 0::bigint,
            array[d.watermark::text, tally.time_text(v_now), v_plan.more::text, v_claimed::text,
-                 case when d.scope_user is not null
-                      then (select jsonb_build_object('r', h.revision, 'e', h.seq)::text from here h)
-                      else v_plan.cursor::text end,
-                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ',')]
+                 (case when d.scope_user is not null
+                       then (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h)
+                       else v_plan.cursor end || jsonb_build_object('n', d.calls + 1))::text,
+                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
+                 v_plan.complete_after::text, v_plan.complete_to::text]
     union all
     select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
       from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked

@@ -67,17 +67,6 @@ std::string apply(Device& device, char letter, int n, const std::string& line) {
   return device.mirror.apply(line + " op_id=" + letter + std::to_string(n));
 }
 
-std::vector<std::string> rejected_codes(Device& device) {
-  Replica replica(device.mirror.engine());
-  const auto rejected = replica.rejected();
-  REQUIRE(rejected.has_value());
-  std::vector<std::string> codes;
-  for (const RejectedOperation& operation : *rejected)
-    codes.push_back(std::string(row_of(operation.command.operation).name) + " " +
-                    std::string(name_of(operation.code)));
-  return codes;
-}
-
 TEST_CASE(
     "I9: of two devices that spend the same credits offline one is told, and what depended on it "
     "with it") {
