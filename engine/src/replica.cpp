@@ -418,7 +418,9 @@ class Intake {
     }
     comparing_ = true;
     differs_ = false;
+    compared_.clear();
     compare(u, user, state);
+    if (!differs_) compare_written(user);
     comparing_ = false;
     user.entries.clear();
     return !differs_;
@@ -444,6 +446,22 @@ class Intake {
     differs_ = differs_ || !user.pulled->gone.empty();
     if (!differs_) compare_entries(user, *account);
     if (!differs_) take_fed(u, user);
+  }
+
+  /// A row that an operation wrote here and canonical does not feed is one that it did not write
+  /// there: it was another device's before, and had its effect then.
+  void compare_written(const User& user) {
+    for (const Record& record : user.records) {
+      if (!is_settled(record)) continue;
+      Decoder images(record.images);
+      store_.read_images(images, [&]<class Row>(Table<Row>& table, std::int64_t key, auto&&) {
+        // These are compared in any case.
+        constexpr bool is_of_the_account =
+            std::is_same_v<Row, UserRow> || std::is_same_v<Row, AccountRow> ||
+            std::is_same_v<Row, PaymentRow> || std::is_same_v<Row, LeaseRow>;
+        if (!is_of_the_account && compared_.count({&table, key}) == 0) differs_ = true;
+      });
+    }
   }
 
   /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
@@ -646,6 +664,7 @@ class Intake {
   template <class Row>
   void put(Table<Row>& table, std::int64_t key, Row row) {
     if (comparing_) {
+      compared_.emplace(&table, key);
       differs_ = differs_ || row_at(table, key) != row;
       return;
     }
@@ -657,6 +676,7 @@ class Intake {
   template <class Row>
   void drop(Table<Row>& table, std::int64_t key) {
     if (comparing_) {
+      compared_.emplace(&table, key);
       differs_ = differs_ || row_at(table, key).has_value();
     } else {
       table.erase(key);
@@ -1091,6 +1111,7 @@ class Intake {
       past_;
   bool comparing_ = false;  ///< Rows are looked at, and none is written.
   bool differs_ = false;
+  std::set<std::pair<const void*, std::int64_t>> compared_;  ///< The rows looked at: table and key.
   std::size_t expected_ = 0;  ///< Users of whom canonical said what was expected.
   std::vector<std::pair<std::int64_t, std::int64_t>>
       later_;  ///< Records left alone: number and user.
