@@ -2,8 +2,6 @@
 // the RPC functions beside the PRD's own bodies, and replay through the array function beside one
 // call an operation. Every ratio is of figures taken in this run, in turns, and is a median.
 
-#include <libpq-fe.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -13,14 +11,13 @@
 #include <mutex>
 #include <thread>
 
+#include "link.hpp"
 #include "support.hpp"
 #include "tally/sync.hpp"
 #include "throwaway_postgres.hpp"
 
 namespace tally::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 /// How much is done: tiny for the test run.
 struct Scale {
@@ -33,45 +30,6 @@ struct Scale {
       tiny ? std::vector<int>{10, 100} : std::vector<int>{10, 1'000, 100'000, 1'000'000};
   int jobs_a_user = tiny ? 800 : 400;
   int hot_jobs = tiny ? 4'000 : 40'000;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-/// A connection on which an error ends the benchmark.
-class Link {
- public:
-  explicit Link(const std::string& conninfo)
-      : connection_(PQconnectdb(conninfo.c_str()), PQfinish) {
-    if (PQstatus(connection_.get()) != CONNECTION_OK)
-      throw std::runtime_error(PQerrorMessage(connection_.get()));
-    PQsetNoticeProcessor(
-        connection_.get(), [](void*, const char*) {}, nullptr);
-  }
-  /// The first value, or nothing.
-  std::string run(const std::string& sql) { return first(PQexec(connection_.get(), sql.c_str())); }
-  /// A statement that the connection knows by name, as an application's pool would.
-  void prepare(const char* name, const char* sql) {
-    first(PQprepare(connection_.get(), name, sql, 0, nullptr));
-  }
-  std::string call(const char* name, const std::vector<std::string>& values) {
-    std::vector<const char*> texts;
-    for (const std::string& value : values) texts.push_back(value.c_str());
-    return first(PQexecPrepared(connection_.get(), name, static_cast<int>(texts.size()),
-                                texts.data(), nullptr, nullptr, 0));
-  }
-
- private:
-  static std::string first(PGresult* raw) {
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(raw, PQclear);
-    const ExecStatusType status = PQresultStatus(raw);
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
-      throw std::runtime_error(PQresultErrorMessage(raw));
-    return PQntuples(raw) > 0 && PQnfields(raw) > 0 ? PQgetvalue(raw, 0, 0) : "";
-  }
-  std::unique_ptr<PGconn, decltype(&PQfinish)> connection_;
 };
 
 std::string numbered(char kind, int n) {
@@ -181,7 +139,7 @@ class Pair {
     stop = true;
     for (std::thread& thread : threads) thread.join();
     if (!error.empty()) throw std::runtime_error(error);
-    return done / std::chrono::duration<double>(Clock::now() - start).count();
+    return done / seconds_since(start);
   }
 
  private:
@@ -257,8 +215,7 @@ double replay(sync::Canonical& canonical, const std::vector<std::string>& lines,
         throw std::runtime_error("refused: " + std::string(name_of(verdict.code)));
     }
   }
-  return static_cast<double>(lines.size()) /
-         std::chrono::duration<double>(Clock::now() - start).count();
+  return static_cast<double>(lines.size()) / seconds_since(start);
 }
 
 void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
@@ -376,7 +333,7 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
         "update tally.accounts set balance = balance + " +
         std::to_string(scale.replayed) + ", seq = seq + " + std::to_string(scale.replayed) +
         " where user_id = " + id_of('u', "0") + "; commit");
-    floor.push_back(scale.replayed / std::chrono::duration<double>(Clock::now() - start).count());
+    floor.push_back(scale.replayed / seconds_since(start));
   }
   std::printf("floor: %d entries of one user by one INSERT … SELECT, nothing decided: %.0f/s\n",
               scale.replayed, median(floor));
@@ -395,7 +352,7 @@ void bench_balance(const cli::ThrowawayPostgres& server, const Scale& scale) {
         link.call("b", {numbered('u', 0)});
         const auto start = Clock::now();
         for (int i = 0; i < n; ++i) link.call("b", {numbered('u', 0)});
-        figures[kind].push_back(n / std::chrono::duration<double>(Clock::now() - start).count());
+        figures[kind].push_back(n / seconds_since(start));
       }
     }
     std::printf("%12d entries %10.0f %10.0f\n", history, median(figures[0]), median(figures[1]));
@@ -421,11 +378,4 @@ int run() {
 }  // namespace
 }  // namespace tally::bench
 
-int main() {
-  try {
-    return tally::bench::run();
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "canonical_bench: %s\n", e.what());
-    return 1;
-  }
-}
+int main() { return tally::bench::run_benchmark("canonical_bench", tally::bench::run); }

@@ -149,7 +149,6 @@ void one_durable(benchmark::State& state) {
   sqlite3_stmt* update = raw.prepare("update account set balance = balance - 8 where u = ?");
   sqlite3_stmt* commit = raw.prepare("commit");
 
-  using Clock = std::chrono::steady_clock;
   const auto timed_us = [](auto&& work) {
     const auto start = Clock::now();
     work();
@@ -336,7 +335,6 @@ void large_commits(benchmark::State& state) {
   RawLedger raw(folder() / "large-raw.db", users, jobs.size());
   raw.skip_reservations(per / 2);
 
-  using Clock = std::chrono::steady_clock;
   std::vector<double> engine_s;
   std::vector<double> raw_s;
   for (auto _ : state) {
@@ -355,10 +353,6 @@ void large_commits(benchmark::State& state) {
       engine_s.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
   }
-  const auto median = [](std::vector<double>& v) {
-    std::sort(v.begin(), v.end());
-    return v[v.size() / 2];
-  };
   state.counters["engine_ops_per_s"] = static_cast<double>(per) / median(engine_s);
   state.counters["raw_ops_per_s"] = static_cast<double>(per) / median(raw_s);
   state.counters["ratio"] = median(raw_s) / median(engine_s);

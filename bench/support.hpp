@@ -1,18 +1,46 @@
 #pragma once
-// What the benchmarks share: ids, a temporary folder, a ledger to work on, and raw SQLite.
+// What the benchmarks share: time and medians, a temporary folder, a ledger to work on, raw SQLite.
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tally/engine.hpp"
 
 namespace tally::bench {
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The value below which that share of them is; the median is that of 0.5.
+inline double quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const auto place = static_cast<std::size_t>(share * static_cast<double>(values.size()));
+  return values.at(std::min(place, values.size() - 1));
+}
+inline double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
+
+/// The benchmark's exit status; what it throws is told.
+inline int run_benchmark(const char* name, int (*run)()) noexcept {
+  try {
+    return run();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s: %s\n", name, e.what());
+    return 1;
+  }
+}
 
 /// Small, fast, the same everywhere.
 class Random {

@@ -1,318 +1,390 @@
-// Sync between a mirror and a real PostgreSQL with durable settings: how fast a queue drains by
-// operations a call, beside one call an operation; bootstrap beside raw COPY and raw SQLite; what a
-// call costs when there is little; and what a local caller feels meanwhile. Every ratio is of
-// figures taken in this run.
-
-#include <libpq-fe.h>
+// Sync between a mirror and a real PostgreSQL, both durable: how fast a queue drains by operations
+// a call, near and 20 ms away, beside one call an operation; what of it goes over the wire;
+// bootstrap beside raw COPY and raw SQLite; how soon a commit is visible elsewhere; and what a
+// local caller feels meanwhile. Every ratio is of figures taken in this run.
 
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
-#include <unistd.h>
-#include <algorithm>
+
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
+#include <optional>
+#include <string_view>
 #include <thread>
 
+#include "link.hpp"
 #include "support.hpp"
+#include "support/proxy.hpp"
 #include "tally/syncer.hpp"
 #include "throwaway_postgres.hpp"
 
 namespace tally::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using test::Direction;
+
 constexpr std::chrono::seconds patience{600};
+constexpr milliseconds each_way{10};
+constexpr std::size_t batches[] = {1, 10, 100, 1'000, 10'000};
 
 struct Scale {
   bool tiny = std::getenv("TALLY_BENCH_TINY") != nullptr;
-  int rounds = tiny ? 1 : 3;
-  int pushed = tiny ? 100 : 10'000;
-  int drained = tiny ? 200 : 100'000;
-  int bootstrapped = tiny ? 200 : 50'000;
   int users = tiny ? 4 : 100;
+  int drained = tiny ? 200 : 100'000;
+  int looks = tiny ? 2 : 50;         ///< At how soon a commit is visible.
+  int local_calls = tiny ? 5 : 300;  ///< Durable operations beside a sync, and alone.
+  int local_backlog = tiny ? 100 : 20'000;
+
+  /// Operations of one measurement: enough for some calls, and far away not for minutes.
+  int pushed(std::size_t batch, bool far) const {
+    if (tiny) return 20;
+    if (batch == 1) return far ? 40 : 200;
+    if (batch == 10) return far ? 200 : 1'000;
+    return batch == 100 ? 2'000 : batch == 1'000 ? 4'000 : 10'000;
+  }
+  /// The largest calls take long enough to be taken once.
+  int rounds(std::size_t batch) const { return tiny || batch == 10'000 ? 1 : 3; }
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-Uuid numbered(char kind, std::uint64_t n) {
+Uuid numbered(char kind, int n) {
   Uuid id;
   id.bytes[3] = static_cast<std::uint8_t>(kind);
   id.bytes[6] = 0x70;
   id.bytes[8] = 0x80;
-  for (int i = 0; i < 6; ++i)
-    id.bytes[15 - static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(n >> (8 * i));
+  for (std::size_t i = 0; i < 4; ++i)
+    id.bytes[15 - i] = static_cast<std::uint8_t>(static_cast<unsigned>(n) >> (8 * i));
   return id;
 }
 
-/// A mirror in a folder of its own that is a device over all users.
-struct Device {
-  std::filesystem::path path;
-  std::optional<Engine> engine;
-  std::string token;
-  std::string conninfo;
+/// A mirror that is a device over all users, and its syncer, connected and at rest.
+class Device {
+ public:
+  Device(const std::filesystem::path& path, std::string token, const std::string& conninfo)
+      : engine(expect(Engine::open(path))), token_(std::move(token)) {
+    options_.conninfo = conninfo;
+    options_.token = token_;
+  }
+  /// From now on through such a connection, so many operations a call.
+  void connect(const std::string& conninfo, std::size_t operations_max) {
+    syncer.reset();
+    options_.conninfo = conninfo;
+    options_.operations_max = operations_max;
+    options_.bytes_max = 1U << 30U;
+    syncer.emplace(engine, options_);
+    sync();
+  }
+  void sync() { expect(syncer->run_until_synced(patience)); }
+  /// A syncer of a thread of its own, which asks so often.
+  void start(milliseconds poll_interval) {
+    syncer.reset();
+    options_.poll_interval = poll_interval;
+    syncer.emplace(engine, options_);
+    syncer->start();
+  }
 
-  Device(const std::filesystem::path& folder, sync::Canonical& canonical, std::string of_conninfo,
-         int n)
-      : path(folder / ("mirror" + std::to_string(n) + ".db")), conninfo(std::move(of_conninfo)) {
-    token = expect(canonical.add_device({.name = "bench",
-                                         .capabilities = {Capability::author, Capability::worker,
-                                                          Capability::service}}))
-                .token;
-    engine.emplace(expect(Engine::open(path)));
-  }
-  sync::Syncer syncer(std::size_t operations_max) {
-    return sync::Syncer(*engine, {.conninfo = conninfo,
-                                  .token = token,
-                                  .operations_max = operations_max,
-                                  .bytes_max = 1U << 30U});
-  }
+  Engine engine;
+  std::optional<sync::Syncer> syncer{};
+
+ private:
+  std::string token_;
+  sync::SyncOptions options_{};
 };
 
+/// A canonical with users who have credits and a project each, near and, through a proxy, far.
 class World {
  public:
   World(const cli::ThrowawayPostgres& server, const Scale& scale)
-      : scale_(scale), conninfo_(server.conninfo("sync_bench")) {
-    run(server.conninfo(), "create database sync_bench");
-    canonical_.emplace(expect(sync::Canonical::connect(conninfo_)));
+      : scale_(scale), near_(server.conninfo("sync_bench")), proxy_(server.folder()) {
+    Link(server.conninfo()).run("create database sync_bench");
+    canonical_.emplace(expect(sync::Canonical::connect(near_)));
     expect(canonical_->migrate({.shim = true}));
-    folder_ =
-        std::filesystem::temp_directory_path() / ("tally_sync_bench_" + std::to_string(getpid()));
-    std::filesystem::create_directories(folder_);
-    Device first = device();
+    proxy_.delay(each_way);
+    auto first = device();
     std::vector<Command> commands;
     for (int u = 0; u < scale.users; ++u) {
-      commands.push_back(command(CreateUser{numbered('u', u)}));
-      commands.push_back(command(AddCredits{numbered('u', u), Credits{1'000'000}, "grant"}));
+      const Uuid user = numbered('u', u);
+      commands.push_back(first->engine.make_command(CreateUser{user}));
+      commands.push_back(first->engine.make_command(AddCredits{user, Credits{1'000'000}, "grant"}));
       commands.push_back(
-          command(CreateProject{numbered('p', u), numbered('u', u), "t", "p", "facts", 1}));
+          first->engine.make_command(CreateProject{numbered('p', u), user, "t", "p", "facts", 1}));
     }
-    expect(first.engine->submit(std::move(commands)));
-    expect(first.syncer(1'000).run_until_synced(patience));
+    submit(first->engine, commands);
+    first->connect(near_, 1'000);
   }
-  ~World() { std::filesystem::remove_all(folder_); }
 
-  static void run(const std::string& conninfo, const std::string& sql) {
-    const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(conninfo.c_str()),
-                                                                  PQfinish);
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(
-        PQexec(connection.get(), sql.c_str()), PQclear);
-    const auto status = PQresultStatus(result.get());
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-      throw std::runtime_error(PQerrorMessage(connection.get()));
+  std::unique_ptr<Device> device() {
+    const auto made = expect(canonical_->add_device(
+        {.name = "bench",
+         .capabilities = {Capability::author, Capability::worker, Capability::service}}));
+    const std::string name = "mirror" + std::to_string(++devices_) + ".db";
+    return std::make_unique<Device>(folder_ / name.c_str(), made.token, near_);
   }
-  Device device() { return Device(folder_, *canonical_, conninfo_, ++devices_); }
-  Command command(Operation operation) {
-    Command made;
-    made.op_id = numbered('o', ++operations_);
-    made.at = Timestamp{1'768'694'400'000'000 + static_cast<std::int64_t>(operations_) * 1'000};
-    made.operation = std::move(operation);
-    return made;
-  }
-  /// So many operations, applied to the device's mirror: reservations and their settlements.
-  void work(Device& device, int operations) {
-    std::vector<Command> commands;
-    for (int i = 0; i < operations / 4; ++i, ++jobs_) {
-      const Uuid user = numbered('u', jobs_ % scale_.users);
-      const Uuid job = numbered('j', jobs_);
-      commands.push_back(command(CreateJob{job, numbered('p', jobs_ % scale_.users), user}));
-      commands.push_back(command(ReserveCredits{user, job, Credits{3}}));
-      commands.push_back(command(AdvanceJob{job, JobStatus::QUEUED}));
-      commands.push_back(command(FinalizeJobCredits{job, Credits{2}}));
-      if (commands.size() >= 4'000) expect(device.engine->submit(std::exchange(commands, {})));
-    }
-    for (const Verdict& verdict : expect(device.engine->submit(std::move(commands)))) {
+  static void submit(Engine& engine, std::vector<Command>& commands) {
+    for (const Verdict& verdict : expect(engine.submit(std::exchange(commands, {})))) {
       if (verdict.code != Code::ok)
         throw std::runtime_error("refused: " + std::string(name_of(verdict.code)));
     }
   }
-  void credits(Device& device, int operations) {
+  /// So many operations on the mirror: jobs made, reserved for, queued and settled.
+  void jobs(Engine& engine, int operations) {
     std::vector<Command> commands;
-    for (int i = 0; i < operations; ++i)
-      commands.push_back(command(AddCredits{numbered('u', i % scale_.users), Credits{1}, "grant"}));
-    expect(device.engine->submit(std::move(commands)));
+    for (int i = 0; i < operations / 4; ++i, ++jobs_) {
+      const Uuid user = numbered('u', jobs_ % scale_.users);
+      const Uuid job = numbered('j', jobs_);
+      commands.push_back(
+          engine.make_command(CreateJob{job, numbered('p', jobs_ % scale_.users), user}));
+      commands.push_back(engine.make_command(ReserveCredits{user, job, Credits{3}}));
+      commands.push_back(engine.make_command(AdvanceJob{job, JobStatus::QUEUED}));
+      commands.push_back(engine.make_command(FinalizeJobCredits{job, Credits{2}}));
+      if (commands.size() >= 4'000) submit(engine, commands);
+    }
+    submit(engine, commands);
   }
-  const std::string& conninfo() const { return conninfo_; }
-  const std::filesystem::path& folder() const { return folder_; }
+  void credits(Engine& engine, int operations) {
+    std::vector<Command> commands;
+    for (int i = 0; i < operations; ++i) {
+      commands.push_back(
+          engine.make_command(AddCredits{numbered('u', i % scale_.users), Credits{1}, "grant"}));
+    }
+    submit(engine, commands);
+  }
+
+  const std::string& near() const { return near_; }
+  std::string far() const { return near_ + proxy_.conninfo(); }
+  const test::Proxy& proxy() const { return proxy_; }
+  const Folder& folder() const { return folder_; }
 
  private:
   Scale scale_;
-  std::string conninfo_;
+  std::string near_;
+  test::Proxy proxy_;
+  Folder folder_;
   std::optional<sync::Canonical> canonical_;
-  std::filesystem::path folder_;
   int devices_ = 0;
-  std::uint64_t operations_ = 0;
   int jobs_ = 0;
 };
 
-void bench_push(World& world, const Scale& scale) {
-  std::printf(
-      "\npush, operations/s by operations a call, both halves durable; all of it: read, sent, "
-      "applied, taken\n");
-  std::printf("%-40s %8s %8s %8s %8s %8s %22s\n", "", "1", "10", "100", "1,000", "10,000",
-              "1,000 a call / 1 a call");
-  for (const bool jobs : {false, true}) {
-    std::vector<double> medians;
-    for (const std::size_t batch : {1, 10, 100, 1'000, 10'000}) {
-      const int operations = std::max(scale.tiny ? 20 : 200, batch == 1    ? scale.pushed / 20
-                                                             : batch == 10 ? scale.pushed / 5
-                                                                           : scale.pushed);
-      std::vector<double> figures;
-      for (int round = 0; round < scale.rounds; ++round) {
-        Device device = world.device();
-        expect(device.syncer(1'000).run_until_synced(patience));
-        jobs ? world.work(device, operations) : world.credits(device, operations);
-        sync::Syncer syncer = device.syncer(batch);
-        const auto start = Clock::now();
-        expect(syncer.run_until_synced(patience));
-        figures.push_back(operations / seconds_since(start));
-      }
-      medians.push_back(median(figures));
+// ---- push ---------------------------------------------------------------------------------------
+
+/// A row of the tables: a workload, near or far, by operations a call.
+struct Pushed {
+  std::vector<double> per_second;
+  std::vector<double> bytes_up;  ///< An operation; only of the far one.
+  std::vector<double> bytes_down;
+};
+
+Pushed push(World& world, Device& device, const Scale& scale, bool of_jobs, bool far) {
+  Pushed out;
+  for (const std::size_t batch : batches) {
+    const int operations = scale.pushed(batch, far);
+    const int rounds = scale.rounds(batch);
+    std::vector<double> per_second;
+    std::uint64_t bytes[2] = {0, 0};
+    for (int round = 0; round < rounds; ++round) {
+      device.connect(far ? world.far() : world.near(), batch);
+      of_jobs ? world.jobs(device.engine, operations) : world.credits(device.engine, operations);
+      const std::uint64_t up = world.proxy().bytes(Direction::to_server);
+      const std::uint64_t down = world.proxy().bytes(Direction::to_client);
+      const auto start = Clock::now();
+      device.sync();
+      per_second.push_back(operations / seconds_since(start));
+      bytes[0] += world.proxy().bytes(Direction::to_server) - up;
+      bytes[1] += world.proxy().bytes(Direction::to_client) - down;
     }
-    std::printf("%-40s %8.0f %8.0f %8.0f %8.0f %8.0f %22.1f\n",
-                jobs ? "create, reserve, queue, finalize a job" : "add_credits, 100 users",
-                medians[0], medians[1], medians[2], medians[3], medians[4],
-                medians[3] / medians[0]);
-    std::fflush(stdout);
+    out.per_second.push_back(median(per_second));
+    out.bytes_up.push_back(static_cast<double>(bytes[0]) / (operations * rounds));
+    out.bytes_down.push_back(static_cast<double>(bytes[1]) / (operations * rounds));
+  }
+  return out;
+}
+
+void print_row(const std::string& name, const std::vector<double>& values) {
+  std::printf("%-40s", name.c_str());
+  for (const double value : values) std::printf(" %8.0f", value);
+}
+
+void bench_push(World& world, Device& device, const Scale& scale) {
+  std::printf("\npush, operations/s by operations a call: read, sent, applied, taken\n%-40s", "");
+  for (const std::size_t batch : batches) std::printf(" %8zu", batch);
+  std::printf(" %12s\n", "1,000 / 1");
+  std::vector<std::pair<const char*, Pushed>> wires;
+  for (const bool of_jobs : {false, true}) {
+    const char* workload = of_jobs ? "create, reserve, queue, settle a job" : "add_credits";
+    for (const bool far : {false, true}) {
+      const Pushed pushed = push(world, device, scale, of_jobs, far);
+      print_row(std::string(workload) + (far ? ", 20 ms" : ", 0 ms"), pushed.per_second);
+      std::printf(" %12.1f\n", pushed.per_second[3] / pushed.per_second[0]);
+      std::fflush(stdout);
+      if (far) wires.emplace_back(workload, pushed);
+    }
+  }
+  std::printf("bytes an operation, by operations a call\n");
+  for (const auto& [workload, pushed] : wires) {
+    print_row(std::string(workload) + ", to server", pushed.bytes_up);
+    print_row("\n" + std::string(workload) + ", to client", pushed.bytes_down);
+    std::printf("\n");
   }
 }
 
-void bench_drain(World& world, const Scale& scale) {
-  Device device = world.device();
-  expect(device.syncer(1'000).run_until_synced(patience));
-  world.work(device, scale.drained);
-  sync::Syncer syncer = device.syncer(5'000);
+void bench_drain(World& world, Device& device, const Scale& scale) {
+  device.connect(world.near(), 5'000);
+  world.jobs(device.engine, scale.drained);
   const auto start = Clock::now();
-  expect(syncer.run_until_synced(patience));
+  device.sync();
   const double taken = seconds_since(start);
-  std::printf("\ndrain of %d offline operations, 5,000 a call: %.1f s, %.0f/s\n", scale.drained,
-              taken, scale.drained / taken);
+  std::printf("\ndrain of %d offline operations, 5,000 a call, 0 ms: %.1f s, %.0f/s\n",
+              scale.drained, taken, scale.drained / taken);
+  std::fflush(stdout);
 }
 
-void bench_bootstrap(World& world) {
-  Device device = world.device();
-  sync::Syncer syncer = device.syncer(1'000);
-  const auto start = Clock::now();
-  expect(syncer.run_until_synced(patience));
-  const double ours = seconds_since(start);
-  std::int64_t rows = 0;
-  for (const char* table : {"profiles", "projects", "jobs", "job_steps", "credit_ledger"})
-    rows += static_cast<std::int64_t>(expect(device.engine->rows(table)).size());
+// ---- bootstrap ----------------------------------------------------------------------------------
 
-  // The floor: the same rows by COPY, and into SQLite tables of the same columns, one transaction.
-  const auto floor_start = Clock::now();
-  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
-      PQconnectdb(world.conninfo().c_str()), PQfinish);
+constexpr const char* fed_tables[] = {"profiles", "projects", "jobs", "job_steps", "credit_ledger"};
+
+std::vector<std::string> split(std::string_view line) {
+  std::vector<std::string> fields{""};
+  for (const char c : line) {
+    if (c == '\t') {
+      fields.emplace_back();
+    } else {
+      fields.back() += c;
+    }
+  }
+  return fields;
+}
+
+/// A SQLite table of so many columns, and the statement that inserts into it.
+SQLite::Statement table_to_fill(SQLite::Database& db, const std::string& name,
+                                std::size_t columns) {
+  std::string names = "c0 text primary key";
+  std::string places = "?";
+  for (std::size_t i = 1; i < columns; ++i) {
+    names += ", c" + std::to_string(i);
+    places += ", ?";
+  }
+  db.exec("create table " + name + " (" + names + ")");
+  return {db, "insert into " + name + " values (" + places + ")"};
+}
+
+/// The table's rows by COPY, each inserted; how many.
+int copy_table(PGconn* connection, SQLite::Database& db, const std::string& name) {
+  PQclear(PQexec(connection, ("copy " + name + " to stdout").c_str()));
+  std::optional<SQLite::Statement> insert;
+  int rows = 0;
+  char* line = nullptr;
+  for (int length = 0; (length = PQgetCopyData(connection, &line, 0)) > 0; ++rows) {
+    const auto fields = split({line, static_cast<std::size_t>(length) - 1});
+    PQfreemem(line);
+    if (!insert) insert.emplace(table_to_fill(db, name, fields.size()));
+    for (std::size_t i = 0; i < fields.size(); ++i)
+      insert->bind(static_cast<int>(i) + 1, fields[i]);
+    insert->exec();
+    insert->reset();
+  }
+  while (PGresult* result = PQgetResult(connection)) PQclear(result);
+  return rows;
+}
+
+void bench_bootstrap(World& world, Device& device) {
+  auto start = Clock::now();
+  device.connect(world.near(), 1'000);
+  const double ours = seconds_since(start);
+
+  start = Clock::now();
+  const Link link(world.near());
   SQLite::Database db((world.folder() / "floor.db").string(),
                       SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
   db.exec("pragma journal_mode = wal; pragma synchronous = full");
   SQLite::Transaction transaction(db);
-  for (const char* table : {"profiles", "projects", "jobs", "job_steps", "credit_ledger"}) {
-    PQclear(PQexec(connection.get(), (std::string("copy ") + table + " to stdout").c_str()));
-    char* line = nullptr;
-    std::unique_ptr<SQLite::Statement> insert;
-    int length = 0;
-    while ((length = PQgetCopyData(connection.get(), &line, 0)) > 0) {
-      const std::string text(line, static_cast<std::size_t>(length) - 1);
-      PQfreemem(line);
-      std::vector<std::string> fields{""};
-      for (const char c : text) {
-        if (c == '\t') {
-          fields.emplace_back();
-        } else {
-          fields.back() += c;
-        }
-      }
-      if (!insert) {
-        std::string columns = "c0 text primary key";
-        std::string places = "?";
-        for (std::size_t i = 1; i < fields.size(); ++i) {
-          columns += ", c" + std::to_string(i);
-          places += ", ?";
-        }
-        db.exec(std::string("create table ") + table + " (" + columns + ")");
-        insert = std::make_unique<SQLite::Statement>(
-            db, std::string("insert into ") + table + " values (" + places + ")");
-      }
-      for (std::size_t i = 0; i < fields.size(); ++i)
-        insert->bind(static_cast<int>(i) + 1, fields[i]);
-      insert->exec();
-      insert->reset();
-    }
-    while (PGresult* result = PQgetResult(connection.get())) PQclear(result);
-  }
+  int rows = 0;
+  for (const char* table : fed_tables) rows += copy_table(link.handle(), db, table);
   transaction.commit();
-  const double floor = seconds_since(floor_start);
-  const double count = static_cast<double>(rows);
+  const double floor = seconds_since(start);
   std::printf(
-      "\nbootstrap of %.0f rows: %.0f rows/s; raw COPY and raw SQLite insert: %.0f rows/s; ratio "
+      "\nbootstrap of %d rows: %.0f rows/s; raw COPY and raw SQLite insert: %.0f rows/s; ratio "
       "%.2f\n",
-      count, count / ours, count / floor, floor / ours);
+      rows, rows / ours, rows / floor, floor / ours);
+  std::fflush(stdout);
 }
 
-void bench_visible(World& world, const Scale& scale) {
-  Device writer = world.device();
-  Device reader = world.device();
-  expect(writer.syncer(1'000).run_until_synced(patience));
-  expect(reader.syncer(1'000).run_until_synced(patience));
-  sync::Syncer push = writer.syncer(1'000);
-  sync::Syncer pull = reader.syncer(1'000);
-  expect(pull.run_until_synced(patience));
+// ---- how soon, and meanwhile --------------------------------------------------------------------
+
+/// Milliseconds from canonical's commit, as its writer hears of it, to the other mirror's showing.
+double visible_after(World& world, Device& writer, const Scale& scale,
+                     const std::function<void(std::int64_t balance)>& await) {
   std::vector<double> figures;
-  for (int i = 0; i < (scale.tiny ? 2 : 100); ++i) {
-    world.credits(writer, 1);
-    expect(push.run_until_synced(patience));
+  for (int i = 0; i < scale.looks; ++i) {
+    world.credits(writer.engine, 1);
+    writer.sync();
     const auto start = Clock::now();
-    expect(pull.run_until_synced(patience));
+    await(expect(writer.engine.balance(numbered('u', 0))).value);
     figures.push_back(seconds_since(start) * 1'000);
   }
-  std::printf("from committed on canonical to visible on a mirror, when asked at once: %.2f ms\n",
-              median(figures));
+  return median(figures);
 }
 
-void bench_local(World& world, const Scale& scale) {
-  Device device = world.device();
-  expect(device.syncer(1'000).run_until_synced(patience));
-  const auto local = [&](double& check_ns, double& reserve_us) {
-    std::vector<double> checks;
-    std::vector<double> reserves;
-    for (int i = 0; i < (scale.tiny ? 5 : 300); ++i) {
-      auto start = Clock::now();
-      for (int k = 0; k < 1'000; ++k) (void)device.engine->balance(numbered('u', k % scale.users));
-      checks.push_back(seconds_since(start) * 1e6);
-      start = Clock::now();
-      expect(device.engine->apply(AddCredits{numbered('u', 0), Credits{1}, "grant"}));
-      reserves.push_back(seconds_since(start) * 1e6);
-    }
-    check_ns = median(checks);
-    reserve_us = median(reserves);
-  };
-  double check_alone = 0;
-  double reserve_alone = 0;
-  double check_syncing = 0;
-  double reserve_syncing = 0;
-  local(check_alone, reserve_alone);
-  expect(device.syncer(1'000).run_until_synced(patience));
-  world.work(device, scale.pushed);
-  sync::Syncer syncer = device.syncer(1'000);
-  syncer.start();
-  local(check_syncing, reserve_syncing);
-  syncer.stop();
-  std::printf(
-      "a caller meanwhile: balance check %.0f ns alone, %.0f ns while syncing (%.2f); durable "
-      "operation %.0f us, %.0f us (%.2f)\n",
-      check_alone, check_syncing, check_syncing / check_alone, reserve_alone, reserve_syncing,
-      reserve_syncing / reserve_alone);
+void bench_visible(World& world, Device& writer, Device& reader, const Scale& scale) {
+  writer.connect(world.near(), 1'000);
+  std::printf("\nfrom committed on canonical to visible on another mirror, ms\n");
+  for (const bool far : {false, true}) {
+    const std::string where = far ? world.far() : world.near();
+    reader.connect(where, 1'000);
+    const double asked = visible_after(world, writer, scale, [&](auto) { reader.sync(); });
+    reader.start(milliseconds{100});
+    const double polled = visible_after(world, writer, scale, [&](std::int64_t balance) {
+      while (expect(reader.engine.balance(numbered('u', 0))).value != balance)
+        std::this_thread::sleep_for(std::chrono::microseconds{200});
+    });
+    std::printf("%-40s %8.1f when asked at once, %8.1f when asked every 100 ms\n",
+                far ? "20 ms" : "0 ms", asked, polled);
+    std::fflush(stdout);
+  }
+}
+
+struct Local {
+  std::vector<double> check_ns;
+  std::vector<double> operation_us;
+};
+
+/// Balance checks and durable operations in turns, for as long as it goes on.
+Local local_calls(Engine& engine, const Scale& scale, const std::function<bool()>& goes_on) {
+  Local out;
+  for (int i = 0; i < scale.local_calls && goes_on(); ++i) {
+    auto start = Clock::now();
+    for (int k = 0; k < 1'000; ++k) (void)engine.balance(numbered('u', k % scale.users));
+    out.check_ns.push_back(seconds_since(start) * 1e6);
+    start = Clock::now();
+    expect(engine.apply(AddCredits{numbered('u', 0), Credits{1}, "grant"}));
+    out.operation_us.push_back(seconds_since(start) * 1e6);
+  }
+  return out;
+}
+
+void bench_local(World& world, Device& device, const Scale& scale) {
+  device.connect(world.near(), 1'000);
+  const Local alone = local_calls(device.engine, scale, [] { return true; });
+  device.sync();
+  world.jobs(device.engine, scale.local_backlog);
+  device.start(milliseconds{2'000});
+  const std::int64_t rest = scale.local_backlog / 20;
+  const Local syncing = local_calls(
+      device.engine, scale, [&] { return expect(device.engine.pending_operations()) > rest; });
+  device.syncer->stop();
+  const double check = median(alone.check_ns);
+  std::printf("\na caller while %d operations are pushed, %zu of its own among them\n",
+              scale.local_backlog, syncing.operation_us.size());
+  std::printf("%-40s %8.0f ns alone, %8.0f ns meanwhile (%.2f)\n", "balance check, median", check,
+              median(syncing.check_ns), median(syncing.check_ns) / check);
+  for (const double share : {0.5, 0.99}) {
+    const double before = quantile(alone.operation_us, share);
+    const double meanwhile = quantile(syncing.operation_us, share);
+    std::printf("%-40s %8.0f us alone, %8.0f us meanwhile (%.2f)\n",
+                share == 0.5 ? "durable operation, median" : "durable operation, 99th percentile",
+                before, meanwhile, meanwhile / before);
+  }
 }
 
 int run() {
@@ -320,25 +392,22 @@ int run() {
   const cli::ThrowawayPostgres server;
   World world(server, scale);
   std::printf(
-      "sync over a unix socket, PostgreSQL with fsync, mirrors at full durability, %u cores, %d "
-      "rounds, medians\n",
-      std::thread::hardware_concurrency(), scale.rounds);
-  bench_push(world, scale);
-  bench_drain(world, scale);
-  bench_bootstrap(world);
-  bench_visible(world, scale);
-  bench_local(world, scale);
+      "sync over a unix socket, 20 ms: through a proxy that delays 10 ms each way; PostgreSQL with "
+      "fsync, mirrors at full durability, %d users, %u cores; medians of %d, of 10,000 a call "
+      "once\n",
+      scale.users, std::thread::hardware_concurrency(), scale.rounds(1));
+  const auto device = world.device();
+  const auto other = world.device();
+  bench_push(world, *device, scale);
+  bench_bootstrap(world, *other);
+  bench_visible(world, *device, *other, scale);
+  other->syncer.reset();
+  bench_local(world, *device, scale);
+  bench_drain(world, *device, scale);
   return 0;
 }
 
 }  // namespace
 }  // namespace tally::bench
 
-int main() {
-  try {
-    return tally::bench::run();
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "sync_bench: %s\n", e.what());
-    return 1;
-  }
-}
+int main() { return tally::bench::run_benchmark("sync_bench", tally::bench::run); }

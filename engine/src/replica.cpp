@@ -275,6 +275,7 @@ class Intake {
     take_leases();
     remember_queued();
     apply_again();
+    forget_unknown();
     settle_link();
     return std::move(taken_);
   }
@@ -533,7 +534,9 @@ class Intake {
     }
     comparing_ = true;
     differs_ = false;
+    compared_.clear();
     compare(u, user, state);
+    if (!differs_) compare_written(user);
     comparing_ = false;
     user.entries.clear();
     return !differs_;
@@ -559,6 +562,22 @@ class Intake {
     differs_ = differs_ || !user.pulled->gone.empty();
     if (!differs_) compare_entries(user, *account);
     if (!differs_) take_fed(u, user, *user.pulled);
+  }
+
+  /// A row that an operation wrote here and canonical does not feed is one that it did not write
+  /// there: it was another device's before, and had its effect then.
+  void compare_written(const User& user) {
+    for (const Record& record : user.records) {
+      if (!is_settled(record)) continue;
+      Decoder images(record.images);
+      store_.read_images(images, [&]<class Row>(Table<Row>& table, std::int64_t key, auto&&) {
+        // These are compared in any case.
+        constexpr bool is_of_the_account =
+            std::is_same_v<Row, UserRow> || std::is_same_v<Row, AccountRow> ||
+            std::is_same_v<Row, PaymentRow> || std::is_same_v<Row, LeaseRow>;
+        if (!is_of_the_account && compared_.count({&table, key}) == 0) differs_ = true;
+      });
+    }
   }
 
   /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
@@ -773,6 +792,7 @@ class Intake {
   template <class Row>
   void put(Table<Row>& table, std::int64_t key, Row row) {
     if (comparing_) {
+      compared_.emplace(&table, key);
       differs_ = differs_ || row_at(table, key) != row;
       return;
     }
@@ -784,6 +804,7 @@ class Intake {
   template <class Row>
   void drop(Table<Row>& table, std::int64_t key) {
     if (comparing_) {
+      compared_.emplace(&table, key);
       differs_ = differs_ || row_at(table, key).has_value();
     } else {
       table.erase(key);
@@ -1151,6 +1172,43 @@ class Intake {
     }
   }
 
+  /// A canonical that was restored from a backup may have lost users: where it told of all that
+  /// there are, who is not among them, and of whom nothing is pending, goes from here, too.
+  void forget_unknown() {
+    if (!reply_.complete) return;
+    store_.flush();
+    std::set<Uuid> told;
+    for (const PulledUser& pulled : reply_.users) told.insert(pulled.user_id);
+    Uuid to;
+    to.bytes.fill(0xff);
+    if (reply_.complete->to) to = *reply_.complete->to;
+    Query here(db_,
+               "select y.u, y.id from tally_user y join tally_account a on a.u = y.u where y.id > ?"
+               " and y.id <= ? and a.pending = 0");
+    here.bind(reply_.complete->after, to);
+    std::vector<std::pair<std::int64_t, Uuid>> unknown;
+    while (here.step()) {
+      if (const Uuid id = here.column<Uuid>(1); told.count(id) == 0)
+        unknown.emplace_back(here.column<std::int64_t>(0), id);
+    }
+    for (const auto& [u, id] : unknown) forget(u, id);
+  }
+
+  void forget(std::int64_t u, const Uuid& id) {
+    User nothing;
+    wipe(u, nothing);
+    Query payments(db_, "select k from tally_payment where u = ?");
+    payments.bind(u);
+    std::vector<std::int64_t> keys;
+    while (payments.step()) keys.push_back(payments.column<std::int64_t>(0));
+    for (const std::int64_t y : keys) store_.payments.erase(y);
+    store_.leases.erase(u);
+    store_.accounts.erase(u);
+    store_.users.erase(u);
+    store_.retire_user_key(u);
+    taken_.changed.push_back(id);
+  }
+
   void settle_link() {
     // Of users whose rows stay, and who have verdicts: fewer are pending.
     const auto settle = [&](std::int64_t n, std::int64_t u) {
@@ -1181,7 +1239,8 @@ class Intake {
     }
     link.run();
     // Rows were rewritten, and memory of them must go; but not at a poll that brought nothing.
-    if (!users_.empty() || expected_ > 0 || !taken_.settled.empty()) store_.bump_epoch();
+    if (!users_.empty() || expected_ > 0 || !taken_.settled.empty() || !taken_.changed.empty())
+      store_.bump_epoch();
   }
 
   Store& store_;
@@ -1205,6 +1264,7 @@ class Intake {
       past_;
   bool comparing_ = false;  ///< Rows are looked at, and none is written.
   bool differs_ = false;
+  std::set<std::pair<const void*, std::int64_t>> compared_;  ///< The rows looked at: table and key.
   bool in_page_ = false;        ///< What is taken is a page from before.
   std::vector<Record> queued_;  ///< Pending ones that wait for their verdict without effect.
   std::size_t expected_ = 0;    ///< Users of whom canonical said what was expected.

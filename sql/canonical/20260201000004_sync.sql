@@ -27,7 +27,8 @@ grant usage on schema tally_sync to tally_device;
 -- A device: who it says it is (a token, of which only the hash is here), what it may do, and how far
 -- its operations have come. scope_user is null for a device over all users. watermark is the number of
 -- the last operation that canonical has judged, confirmed the last whose verdict the device has, and each
--- has the hash of the chain up to it.
+-- has the hash of the chain up to it. calls counts its calls: a cursor of a later one than canonical knows of
+-- was given before canonical was restored from a backup.
 create table if not exists tally_sync.devices (
   device_id       uuid primary key,
   scope_user      uuid,
@@ -39,6 +40,7 @@ create table if not exists tally_sync.devices (
   chain           bytea not null default '\x',
   confirmed       bigint not null default 0,
   confirmed_chain bytea not null default '\x',
+  calls           bigint not null default 0,
   -- Its leases end by themselves so long after their expiry; null: never.
   reclaim_after   interval,
   created_at      timestamptz not null,
@@ -629,7 +631,7 @@ $$;
 
 -- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
 -- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round. In
--- the midst of a user's pages it has "w", too: see tally_sync.page().
+-- the midst of a user's pages it has "w", too: see tally_sync.page(). Each has {"n"}, the number of the call.
 create or replace function tally_sync.is_cursor(c jsonb)
 returns boolean
 language sql
@@ -639,6 +641,7 @@ as $$
   select c is null
       or (jsonb_typeof(c) = 'object'
           and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
+          and (not c ? 'n' or c ->> 'n' ~ '^[0-9]{1,18}$')
           and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
           and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
           and (not c ? 'w'
@@ -733,7 +736,10 @@ begin
       entries_after bigint,
       entries_upto  bigint,
       cursor        jsonb,    -- Null: of one user, told whole.
-      more          boolean);
+      more          boolean,
+      is_complete   boolean,  -- Told of are all users behind complete_after up to complete_to, null being the last.
+      complete_after uuid,
+      complete_to   uuid);
   end if;
 end;
 $$;
@@ -909,6 +915,8 @@ begin
                               p_cursor -> 'w', v_full, p_rows_max);
     f.cursor := v_cursor || jsonb_build_object('after', case when f.more then v_round.after else (p_cursor #>> '{w,u}')::uuid end)
                 || coalesce(f.cursor, '{}');
+    f.is_complete := not f.more;
+    f.complete_to := (p_cursor #>> '{w,u}')::uuid;
     f.more := true;
   else
     with
@@ -945,8 +953,11 @@ begin
       f.more := cardinality(f.users) < v_turn.candidates or v_turn.candidates = p_users_max;
       f.cursor := case when f.more then v_cursor || jsonb_build_object('after', f.users[cardinality(f.users)])
                        else jsonb_build_object('x', v_round.upto::text) end;
+      f.is_complete := true;
+      f.complete_to := case when f.more then f.users[cardinality(f.users)] end;
     end if;
   end if;
+  f.complete_after := case when v_round.start and f.is_complete then v_round.after end;
   select f.users || coalesce(array_agg(p.user_id), '{}'), f.revisions || array_agg(p.revision), f.entries || array_agg(p.entries)
     into f.users, f.revisions, f.entries
     from tally_sync.places(array(select distinct u from unnest(p_judged) u
@@ -1035,6 +1046,10 @@ begin
     return;
   end if;
 
+  if (p_cursor ->> 'n')::bigint > d.calls then
+    -- What a canonical that is no more has told is nothing to go on from, even where this one has got as far.
+    p_cursor := null;
+  end if;
   v_now := clock_timestamp();
   w := row(d.device_id, d.capabilities, v_now)::tally.pusher;
   v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
@@ -1073,7 +1088,8 @@ begin
     delete from tally_sync.verdicts v where v.device_id = d.device_id and v.number <= p_acked;
   end if;
   update tally_sync.devices x
-     set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, seen_at = v_now
+     set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, calls = d.calls + 1,
+         seen_at = v_now
    where x.device_id = d.device_id;
 
   v_full := d.capabilities && array['author', 'service'];
@@ -1102,8 +1118,10 @@ begin
   told (place, part, user_id, kind, sub, fields) as (
     select 0, 'state', null::uuid, 0, 0::bigint,
            array[d.watermark::text, tally.time_text(v_now), f.more::text, v_claimed::text,
-                 coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))::text,
-                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ',')]
+                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
+                  || jsonb_build_object('n', d.calls + 1))::text,
+                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
+                 f.complete_after::text, f.complete_to::text]
     union all
     select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
       from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked

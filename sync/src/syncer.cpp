@@ -100,7 +100,7 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
       answer.trouble = {class_of(*code), {*code, std::string(row_of(*code).sentence)}};
       return answer;
     }
-    if (part == "state" && need(8) && fields[4] && fields[5]) {
+    if (part == "state" && need(10) && fields[4] && fields[5]) {
       has_state = true;
       answer.reply.watermark = number_of<std::int64_t>(fields[0]);
       answer.more = fields[2] == "true";
@@ -110,6 +110,8 @@ Answer read_answer(const Rows& rows, std::int64_t acked) {
       if (!device_id) return not_understood();
       answer.device.device_id = *device_id;
       if (fields[6]) answer.device.scope = Uuid::parse(*fields[6]);
+      if (const auto after = fields[8] ? Uuid::parse(*fields[8]) : std::nullopt)
+        answer.reply.complete = {*after, fields[9] ? Uuid::parse(*fields[9]) : std::nullopt};
       for (const Capability capability :
            {Capability::author, Capability::worker, Capability::service}) {
         const std::string name(capability_names[static_cast<std::size_t>(capability)]);

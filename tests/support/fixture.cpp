@@ -126,18 +126,6 @@ std::string short_answer(const std::string& result_line) {
 
 // ---- a mirror -----------------------------------------------------------------------------------
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "tally-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no folder for a test: " + name);
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::permissions(path_, std::filesystem::perms::owner_all, ignored);
-  std::filesystem::remove_all(path_, ignored);
-}
-
 Options TemporaryMirror::fast() {
   Options options;
   options.durability = Durability::normal;

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/folder.hpp"
+
 namespace tally::test {
 
 // ---- ids and times that a person can read -------------------------------------------------------
@@ -66,18 +68,6 @@ inline std::string text_of(std::size_t bytes) { return std::string(bytes, 'x'); 
 std::string json_string(std::string_view text);
 
 // ---- a mirror -----------------------------------------------------------------------------------
-
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A mirror in a private folder, and an engine on it. Aborts the test where it cannot be opened.
 class TemporaryMirror {

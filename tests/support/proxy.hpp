@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "support/fixture.hpp"
+#include "support/folder.hpp"
 
 namespace tally::test {
 

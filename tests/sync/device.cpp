@@ -25,6 +25,16 @@ Options telling(SpendPolicy policy) {
   return options;
 }
 
+std::vector<std::string> rejected_codes(Device& device) {
+  const auto rejected = Replica(device.mirror.engine()).rejected();
+  REQUIRE(rejected.has_value());
+  std::vector<std::string> codes;
+  for (const RejectedOperation& operation : *rejected)
+    codes.push_back(std::string(row_of(operation.command.operation).name) + " " +
+                    std::string(name_of(operation.code)));
+  return codes;
+}
+
 std::string difference(Device& device, sync::Canonical& canonical) {
   const auto users = canonical.users();
   REQUIRE(users.has_value());

@@ -76,6 +76,9 @@ struct Device {
   std::size_t diverged = 0;
 };
 
+/// What canonical did not apply of it: `reserve_credits insufficient_credits`.
+std::vector<std::string> rejected_codes(Device& device);
+
 /// The first difference between what a mirror shows and what canonical has of what it is fed, in
 /// words.
 std::string difference(Device& device, sync::Canonical& canonical);

@@ -109,6 +109,23 @@ TEST_CASE("I6: an operation that another device had applied before is ok, once")
   CHECK(second->mirror.apply(line).starts_with("ok"));
 }
 
+TEST_CASE("I6: one that another device had applied before has no effect on what came after it") {
+  World world(30);
+  auto first = world.device();
+  auto second = world.device();
+  const std::string line =
+      "update_project project_id=p1 user_id=u1 title=A op_id=x1 "
+      "at=\"2026-01-18T00:10:00.000000Z\"";
+  CHECK(first->mirror.apply(line).starts_with("ok"));
+  first->sync();
+  CHECK(world.apply("update_project project_id=p1 user_id=u1 title=B") == "ok");
+  second->sync();
+  CHECK(second->mirror.apply(line).starts_with("ok"));
+  second->sync();
+  CHECK(rejected_codes(*second).empty());
+  CHECK(difference(*second, *world.canonical) == "");
+}
+
 // ---- leases
 // --------------------------------------------------------------------------------------
 

@@ -68,15 +68,4 @@ inline std::string apply(Device& device, char letter, int n, const std::string& 
   return device.mirror.apply(line + " op_id=" + letter + std::to_string(n));
 }
 
-inline std::vector<std::string> rejected_codes(Device& device) {
-  Replica replica(device.mirror.engine());
-  const auto rejected = replica.rejected();
-  REQUIRE(rejected.has_value());
-  std::vector<std::string> codes;
-  for (const RejectedOperation& operation : *rejected)
-    codes.push_back(std::string(row_of(operation.command.operation).name) + " " +
-                    std::string(name_of(operation.code)));
-  return codes;
-}
-
 }  // namespace tally::test

@@ -105,6 +105,12 @@ struct Reply {
       verdicts{};                     ///< Of the operations behind `acked`, in order, without gaps.
   std::vector<PulledLease> leases{};  ///< All that the device has open.
   std::vector<PulledUser> users{};
+  /// Of the users behind `after` up to `to`, by their ids, canonical knows none but those told of.
+  struct Complete {
+    Uuid after{};
+    std::optional<Uuid> to{};  ///< None: all that are behind.
+  };
+  std::optional<Complete> complete{};
   std::string cursor;
 };
 
