@@ -84,15 +84,18 @@ begin
 end;
 $$;
 
--- What a test asks of a state: its hash, what is wrong with it, how far each device has come, the open leases and
--- whose they are, and which operations were applied.
-create function explore.state(out hash text, out wrong text[], out watermarks text[], out leases text[], out applied text[])
+-- A call's transaction is over: what comes next is another one.
+create function explore.end_of_transaction() returns void language sql
+as $$
+  update tally_sync.revisions set xid = '3'
+$$;
+
+-- What a test asks of a state: what is wrong with it, how far each device has come, the open leases and whose they
+-- are, and which operations were applied.
+create function explore.state(out wrong text[], out watermarks text[], out leases text[], out applied text[])
 language plpgsql
 as $$
 begin
-  -- The call's transaction is over.
-  update tally_sync.revisions set xid = '3';
-  hash := explore.hash();
   wrong := array(select explore.wrong());
   watermarks := array(select d.device_id || ' ' || d.watermark from tally_sync.devices d);
   leases := array(select l.lease_id || ' ' || l.device_id from tally_sync.leases l where l.closed_at is null);

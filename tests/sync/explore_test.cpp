@@ -33,7 +33,8 @@ struct Scene {
   std::vector<std::string> b{};    ///< B's, who spends what its mirror shows.
   std::vector<std::string> c{};    ///< Those of a copy of A's mirror; none: it is not copied.
   std::vector<std::string> web{};  ///< Straight on canonical: operations, or SQL after a `!`.
-  /// What is done first: `a0` is A's first operation, `w1` the web's second, `A` a whole call.
+  /// What is done first: `a0` is A's first operation, `w1` the web's second, `A` a whole call of
+  /// A's, or in parts: `A>` it is sent, `A=` it arrives, `A<` the answer is taken.
   std::string prelude{};
   std::size_t actions = 6;
   std::size_t actions_long = 8;
@@ -61,6 +62,7 @@ struct DeviceState {
 
 /// A request of a call that was given up, or a repeated one.
 struct LateRequest {
+  std::size_t device = 0;
   std::size_t identity = 0;
   int push = -1;
   auto operator<=>(const LateRequest&) const = default;
@@ -87,6 +89,7 @@ struct WorldState {
     put(web_done);
     put(static_cast<int>(copied) + 2 * static_cast<int>(copy_used));
     for (const LateRequest& request : late) {
+      put(static_cast<std::int64_t>(request.device));
       put(static_cast<std::int64_t>(request.identity));
       put(request.push);
     }
@@ -123,19 +126,16 @@ class Exploration {
                             d == 0 ? SpendPolicy::leased : SpendPolicy::optimistic);
     }
     for (std::size_t d = 0; d < 2; ++d) start = whole_call(start, d);
-    add(prelude(std::move(start)), -1, "");
+    met_.push_back({prelude(std::move(start)), 0, "", {}});
+    numbers_.emplace(met_.front().state.key(), 0);
     const std::size_t actions = long_run() ? scene_.actions_long : scene_.actions;
-    std::size_t first = 0;
-    for (std::size_t n = 0; n <= actions && problems_ == 0; ++n) {
-      const std::size_t end = met_.size();
-      for (; first < end && problems_ == 0; ++first) {
-        const WorldState state = met_[first].state;
-        at_ = static_cast<int>(first);
-        check_rest(state);
-        if (problems_ > 0) tell_path("and then to rest");
-        if (n < actions) for_each_successor(state);
-      }
-      if (n < actions) actions_done_ = n + 1;
+    for (std::size_t n = 0, first = 0; n <= actions && problems_ == 0; ++n) {
+      const std::vector<std::size_t> layer = near_each_other(first);
+      first = met_.size();
+      for (const std::size_t at : layer) at_rest(at);
+      if (n == actions) break;
+      for (const std::size_t at : layer) go_on_from(at);
+      actions_done_ = n + 1;
     }
     MESSAGE(scene_.name, ": ", met_.size(), " states, ", paths(), " paths of ",
             actions_done_, " actions; ", rests_.size(), " states of rest; canonical ",
@@ -173,13 +173,16 @@ class Exploration {
   WorldState prelude(WorldState state) {
     std::istringstream words(scene_.prelude);
     for (std::string word; words >> word;) {
-      if (word == "A" || word == "B") {
-        state = whole_call(state, word == "A" ? 0 : 1);
-        continue;
-      }
-      const auto n = static_cast<std::size_t>(std::stoi(word.substr(1)));
       const WorldState before = state;
-      state = word[0] == 'w' ? with_web(state, n) : with_act(state, word[0] == 'a' ? 0 : 1, n);
+      const std::size_t d = word[0] == 'A' || word[0] == 'a' ? 0 : 1;
+      const auto n = static_cast<std::size_t>(word.back() - '0');
+      if (word == "A" || word == "B") {
+        state = whole_call(state, d);
+      } else if (word[0] == 'A' || word[0] == 'B') {
+        state = word[1] == '>' ? sent(state, d) : word[1] == '=' ? arrived(state, d) : taken(state, d);
+      } else {
+        state = word[0] == 'w' ? with_web(state, n) : with_act(state, d, n);
+      }
       REQUIRE_MESSAGE(state != before, scene_.name, ": ", word, " has no effect");
     }
     return state;
@@ -214,7 +217,8 @@ class Exploration {
   }
 
   /// Canonical judges a request.
-  int judge(WorldState& state, std::size_t identity, int push) {
+  int judge(WorldState& state, std::size_t d, std::size_t identity, int push) {
+    if (d == copy && identity == own_identity[copy]) state.copy_used = true;
     const CanonicalStates::Step& step = canonical_.call(state.canonical, identity, push);
     const sync::Answer& answer = messages_.answers[step.answer];
     if (answer.trouble.error_class != sync::ErrorClass::none) {
@@ -233,8 +237,7 @@ class Exploration {
 
   WorldState arrived(WorldState state, std::size_t d) {
     DeviceState& device = state.devices[d];
-    device.answer = judge(state, device.identity, device.push);
-    if (d == copy && device.identity == own_identity[copy]) state.copy_used = true;
+    device.answer = judge(state, d, device.identity, device.push);
     return state;
   }
 
@@ -275,7 +278,7 @@ class Exploration {
 
   WorldState given_up(WorldState state, std::size_t d) {
     DeviceState& device = state.devices[d];
-    if (device.answer < 0) add_late(state, {device.identity, device.push});
+    if (device.answer < 0) add_late(state, {d, device.identity, device.push});
     device.push = -1;
     device.answer = -1;
     return state;
@@ -289,7 +292,7 @@ class Exploration {
   WorldState late_arrived(WorldState state, std::size_t n) {
     const LateRequest request = state.late[n];
     state.late.erase(state.late.begin() + static_cast<std::ptrdiff_t>(n));
-    judge(state, request.identity, request.push);  // Nobody waits for the answer any more.
+    judge(state, request.device, request.identity, request.push);  // Nobody waits for the answer any more.
     return state;
   }
 
@@ -307,9 +310,7 @@ class Exploration {
       for_each_part_of_a_call(state, d);
     }
     for (std::size_t n = 0; n < state.late.size(); ++n) {
-      const std::size_t identity = state.late[n].identity;
-      go(late_arrived(state, n),
-         "a late request of " + std::string(identity == 0 ? "A" : "B") + " arrives");
+      go(late_arrived(state, n), "a late request of " + who(state.late[n].device) + " arrives");
     }
     for (std::size_t n = 0; n < web_.size(); ++n) {
       if ((state.web_done >> n & 1U) == 0) go(with_web(state, n), web_[n].name);
@@ -334,7 +335,7 @@ class Exploration {
       if (room) go(given_up(state, d), who(d) + "'s request is late; it gives up, or is restarted");
       if (room) {
         WorldState next = arrived(state, d);
-        add_late(next, {device.identity, device.push});
+        add_late(next, {d, device.identity, device.push});
         go(next, who(d) + "'s request arrives, and is on its way once more");
       }
     } else {
@@ -345,23 +346,42 @@ class Exploration {
 
   // ---- states ----
 
+  /// The states from there on, so that canonical need not go far from one to the next.
+  std::vector<std::size_t> near_each_other(std::size_t first) const {
+    std::vector<std::size_t> layer;
+    for (std::size_t at = first; at < met_.size(); ++at) layer.push_back(at);
+    std::stable_sort(layer.begin(), layer.end(), [&](std::size_t a, std::size_t b) {
+      return met_[a].state.canonical < met_[b].state.canonical;
+    });
+    return layer;
+  }
+
+  void at_rest(std::size_t at) {
+    if (problems_ > 0) return;
+    at_ = at;
+    check_rest(met_[at].state);
+    if (problems_ > 0) tell_path("and then to rest");
+  }
+
+  void go_on_from(std::size_t at) {
+    if (problems_ > 0) return;
+    at_ = at;
+    for_each_successor(met_[at].state);
+  }
+
   struct Met {
     WorldState state;
-    int from;
+    std::size_t from;
     std::string action;
     std::vector<std::size_t> next;
   };
 
   void go(WorldState next, const std::string& action) {
     if (problems_ > 0) return tell_path(action);
-    add(std::move(next), at_, action);
-  }
-
-  void add(WorldState state, int from, const std::string& action) {
-    if (from >= 0 && state == met_[static_cast<std::size_t>(from)].state) return;
-    const auto [found, is_new] = numbers_.emplace(state.key(), met_.size());
-    if (is_new) met_.push_back({std::move(state), from, action, {}});
-    if (from >= 0) met_[static_cast<std::size_t>(from)].next.push_back(found->second);
+    if (next == met_[at_].state) return;
+    const auto [found, is_new] = numbers_.emplace(next.key(), met_.size());
+    if (is_new) met_.push_back({std::move(next), at_, action, {}});
+    met_[at_].next.push_back(found->second);
   }
 
   std::string who(std::size_t d) const { return device_names[d]; }
@@ -377,8 +397,7 @@ class Exploration {
     if (told_) return;
     told_ = true;
     std::vector<std::string> path{last};
-    for (int n = at_; n > 0; n = met_[static_cast<std::size_t>(n)].from)
-      path.push_back(met_[static_cast<std::size_t>(n)].action);
+    for (std::size_t n = at_; n > 0; n = met_[n].from) path.push_back(met_[n].action);
     std::string text = scene_.name + ": " + problem_ + "\n  after: " + scene_.prelude;
     for (auto action = path.rbegin(); action != path.rend(); ++action) text += "\n  " + *action;
     FAIL_CHECK(text);
@@ -403,8 +422,9 @@ class Exploration {
   /// Everything is pushed and pulled from here, with what is on its way lost, and then with what is
   /// late arriving after all of that; first without the copy, where it has not called, then with it.
   void check_rest(WorldState state) {
-    for (DeviceState& device : state.devices) {
-      if (device.push >= 0 && device.answer < 0) add_late(state, {device.identity, device.push});
+    for (std::size_t d = 0; d < device_count; ++d) {
+      DeviceState& device = state.devices[d];
+      if (device.push >= 0 && device.answer < 0) add_late(state, {d, device.identity, device.push});
       device.push = -1;
       device.answer = -1;
     }
@@ -415,7 +435,7 @@ class Exploration {
       if (with_copy ? !state.copied : state.copy_used) continue;
       settle(state, with_copy);
       check(state, with_copy);
-      for (const LateRequest& request : late) judge(state, request.identity, request.push);
+      for (const LateRequest& request : late) judge(state, request.device, request.identity, request.push);
       settle(state, with_copy);
       check(state, with_copy);
     }
@@ -509,7 +529,7 @@ class Exploration {
   std::deque<Met> met_{};  ///< In the order of their distance from the start.
   std::unordered_map<std::string, std::size_t> numbers_{};
   std::unordered_set<std::string> rests_{};  ///< From where all was driven to rest.
-  int at_ = 0;                               ///< Where it is being gone on from.
+  std::size_t at_ = 0;                       ///< Where it is being gone on from.
   std::int64_t pending_ = 0;                 ///< What the device of the latest step has.
   std::size_t actions_done_ = 0;
   std::size_t rejected_ = 0;
@@ -560,8 +580,8 @@ TEST_CASE("a hold that canonical refuses for a while, and what is drawn on the l
                .a = {leases_8, "reserve_credits user_id=u1 job_id=j1 amount=5",
                      "reserve_credits user_id=u1 job_id=j2 amount=6"},
                .web = {"reserve_credits user_id=u1 job_id=j1 amount=12",
-                       "release_job_credits job_id=j1"},
-               .prelude = "a0 A"})
+                       "release_job_credits job_id=j1", "expire_credits user_id=u1 amount=12"},
+               .prelude = "a0 A A> a1 w0 A= A<"})
       .run();
 }
 

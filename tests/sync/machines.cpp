@@ -47,6 +47,11 @@ void require(const Result<bool>& done) {
 
 // ---- mirrors ------------------------------------------------------------------------------------
 
+std::filesystem::path Mirrors::memory_folder() {
+  const std::filesystem::path memory = "/dev/shm";
+  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
+}
+
 template <class Work>
 void Mirrors::with_engine(const State& state, Work&& work) {
   for (const auto& entry : std::filesystem::directory_iterator(folder_.path()))
@@ -250,7 +255,6 @@ void CanonicalStates::go_to(int state) {
   }
   for (std::size_t i = common; i < way.size(); ++i) {
     perform(first_step_to_.at(way[i]).second);
-    session_.ask("update tally_sync.revisions set xid = '3'");
     ++replayed_;
     save(way[i]);
   }
@@ -281,6 +285,12 @@ const CanonicalStates::Step& CanonicalStates::step(int state, const Input& input
 }
 
 CanonicalStates::Step CanonicalStates::perform(const Input& input) {
+  Step step = perform_alone(input);
+  session_.ask("select explore.end_of_transaction()");
+  return step;
+}
+
+CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
   Step step;
   if (input.push >= 0) {
     std::string key;
@@ -340,8 +350,10 @@ sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::
 }
 
 int CanonicalStates::observe() {
+  const std::string hash = session_.ask_one("select explore.hash()");
+  if (const auto known = states_.find(hash)) return *known;
   const std::unique_ptr<PGresult, decltype(&PQclear)> result(
-      PQexec(session_.handle(), "select hash, wrong, watermarks, leases, applied from explore.state()"),
+      PQexec(session_.handle(), "select wrong, watermarks, leases, applied from explore.state()"),
       PQclear);
   REQUIRE_MESSAGE(PQresultStatus(result.get()) == PGRES_TUPLES_OK,
                   PQresultErrorMessage(result.get()));
@@ -352,17 +364,17 @@ int CanonicalStates::observe() {
     return out;
   };
   State state;
-  state.wrong = texts(1);
-  for (const std::string& text : texts(2)) {
+  state.wrong = texts(0);
+  for (const std::string& text : texts(1)) {
     const std::size_t space = text.find(' ');
     state.watermarks[text.substr(0, space)] = std::stoll(text.substr(space + 1));
   }
-  for (const std::string& text : texts(3)) {
+  for (const std::string& text : texts(2)) {
     const std::size_t space = text.find(' ');
     state.leases.emplace(text.substr(0, space), text.substr(space + 1));
   }
-  for (const std::string& op_id : texts(4)) state.applied.insert(op_id);
-  return states_.number_of(PQgetvalue(result.get(), 0, 0), std::move(state));
+  for (const std::string& op_id : texts(3)) state.applied.insert(op_id);
+  return states_.number_of(hash, std::move(state));
 }
 
 const RowTexts& CanonicalStates::rows(int state) {

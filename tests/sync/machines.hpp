@@ -28,6 +28,10 @@ class Numbered {
     if (is_new) values_.push_back(std::move(value));
     return found->second;
   }
+  std::optional<int> find(const std::string& key) const {
+    const auto found = numbers_.find(key);
+    return found == numbers_.end() ? std::nullopt : std::optional(found->second);
+  }
   const Value& operator[](int number) const { return values_[static_cast<std::size_t>(number)]; }
   std::size_t size() const { return values_.size(); }
 
@@ -68,6 +72,9 @@ class Mirrors {
     std::vector<std::string> findings{};
   };
 
+  /// In memory where there is such a folder: what is written here is soon written over.
+  static std::filesystem::path memory_folder();
+
   Mirrors(Messages& messages, const Uuid& user_id) : messages_(messages), user_id_(user_id) {}
 
   /// An empty mirror that is enrolled as that device.
@@ -99,7 +106,7 @@ class Mirrors {
 
   Messages& messages_;
   Uuid user_id_;
-  TemporaryFolder folder_;
+  TemporaryFolder folder_{memory_folder()};
   Numbered<State> states_;
   std::map<std::pair<int, std::string>, Step> steps_;
   std::map<int, Facts> facts_;
@@ -155,6 +162,7 @@ class CanonicalStates {
   const Step& step(int state, const Input& input);
   /// Does it, in the state that the session is in.
   Step perform(const Input& input);
+  Step perform_alone(const Input& input);
   sync::Answer send(std::size_t identity, const Push& push, std::string& key);
   int observe();
   /// Brings the session into that state: back to the savepoint of the last one on the way there that
