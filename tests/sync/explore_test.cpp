@@ -137,9 +137,9 @@ class Exploration {
       for (const std::size_t at : layer) go_on_from(at);
       actions_done_ = n + 1;
     }
-    MESSAGE(scene_.name, ": ", met_.size(), " states, ", paths(), " paths of ",
-            actions_done_, " actions; ", rests_.size(), " states of rest; canonical ",
-            canonical_.states(), " states in ", canonical_.steps(), " steps (", canonical_.replayed(),
+    MESSAGE(scene_.name, ": ", met_.size(), " states, ", paths(), " paths of ", actions_done_,
+            " actions; ", rests_.size(), " states of rest; canonical ", canonical_.states(),
+            " states in ", canonical_.steps(), " steps (", canonical_.replayed(),
             " repeated), mirrors ", mirrors_.states(), " in ", mirrors_.steps(), "; ", rejected_,
             " rejections, ", forks_, " forks");
   }
@@ -165,8 +165,8 @@ class Exploration {
                            const std::string& who) {
     std::vector<Act> acts;
     for (std::size_t i = 0; i < texts.size(); ++i)
-      acts.push_back({who + texts[i],
-                      lines_.line(texts[i] + " op_id=" + letter + std::to_string(i + 1))});
+      acts.push_back(
+          {who + texts[i], lines_.line(texts[i] + " op_id=" + letter + std::to_string(i + 1))});
     return acts;
   }
 
@@ -179,7 +179,9 @@ class Exploration {
       if (word == "A" || word == "B") {
         state = whole_call(state, d);
       } else if (word[0] == 'A' || word[0] == 'B') {
-        state = word[1] == '>' ? sent(state, d) : word[1] == '=' ? arrived(state, d) : taken(state, d);
+        state = word[1] == '>'   ? sent(state, d)
+                : word[1] == '=' ? arrived(state, d)
+                                 : taken(state, d);
       } else {
         state = word[0] == 'w' ? with_web(state, n) : with_act(state, d, n);
       }
@@ -258,7 +260,8 @@ class Exploration {
       if (step.diverged) problem(who(d) + " found that its entries do not add up");
       if (code == Code::ok) return state;
     }
-    if (code != Code::device_forked) problem(who(d) + " was answered " + std::string(name_of(code)));
+    if (code != Code::device_forked)
+      problem(who(d) + " was answered " + std::string(name_of(code)));
     if (code == Code::device_forked) enrol_anew(state, d);
     return state;
   }
@@ -292,7 +295,8 @@ class Exploration {
   WorldState late_arrived(WorldState state, std::size_t n) {
     const LateRequest request = state.late[n];
     state.late.erase(state.late.begin() + static_cast<std::ptrdiff_t>(n));
-    judge(state, request.device, request.identity, request.push);  // Nobody waits for the answer any more.
+    judge(state, request.device, request.identity,
+          request.push);  // Nobody waits for the answer any more.
     return state;
   }
 
@@ -420,7 +424,8 @@ class Exploration {
   }
 
   /// Everything is pushed and pulled from here, with what is on its way lost, and then with what is
-  /// late arriving after all of that; first without the copy, where it has not called, then with it.
+  /// late arriving after all of that; first without the copy, where it has not called, then with
+  /// it.
   void check_rest(WorldState state) {
     for (std::size_t d = 0; d < device_count; ++d) {
       DeviceState& device = state.devices[d];
@@ -435,7 +440,8 @@ class Exploration {
       if (with_copy ? !state.copied : state.copy_used) continue;
       settle(state, with_copy);
       check(state, with_copy);
-      for (const LateRequest& request : late) judge(state, request.device, request.identity, request.push);
+      for (const LateRequest& request : late)
+        judge(state, request.device, request.identity, request.push);
       settle(state, with_copy);
       check(state, with_copy);
     }
@@ -474,8 +480,7 @@ class Exploration {
     if (!with_copy || a.identity != own_identity[0] || other.identity != own_identity[copy]) return;
     const Mirrors::Facts& one = mirrors_.facts(a.mirror);
     const Mirrors::Facts& two = mirrors_.facts(other.mirror);
-    if (one.acked != two.acked || one.chain != two.chain)
-      problem("a copy was used and not found");
+    if (one.acked != two.acked || one.chain != two.chain) problem("a copy was used and not found");
   }
 
   void check_device(const WorldState& state, std::size_t d) {
@@ -553,13 +558,13 @@ TEST_CASE("a lease that is drawn on, settled below and returned, while all else 
 }
 
 TEST_CASE("a lease that is written off while it is drawn on") {
-  Exploration({.name = "write-off",
-               .a = {leases_8, "reserve_credits user_id=u1 job_id=j1 amount=5",
-                     "release_job_credits job_id=j1",
-                     "reserve_credits user_id=u1 job_id=j2 amount=3",
-                     "lease_credits lease_id=l2 user_id=u1 amount=6 ttl=1000000"},
-               .web = {write_off(), "expire_credits user_id=u1 amount=12"},
-               .prelude = "a0 A"})
+  Exploration(
+      {.name = "write-off",
+       .a = {leases_8, "reserve_credits user_id=u1 job_id=j1 amount=5",
+             "release_job_credits job_id=j1", "reserve_credits user_id=u1 job_id=j2 amount=3",
+             "lease_credits lease_id=l2 user_id=u1 amount=6 ttl=1000000"},
+       .web = {write_off(), "expire_credits user_id=u1 amount=12"},
+       .prelude = "a0 A"})
       .run();
 }
 

@@ -137,9 +137,8 @@ const Mirrors::Step& Mirrors::take(int mirror, int answer) {
 }
 
 const Mirrors::Step& Mirrors::enrol_anew(int mirror, const Enrolment& enrolment) {
-  return step(mirror, "anew " + enrolment.device_id.text(), [&](Engine& engine, Step&) {
-    require(Replica(engine).enrol_anew(enrolment));
-  });
+  return step(mirror, "anew " + enrolment.device_id.text(),
+              [&](Engine& engine, Step&) { require(Replica(engine).enrol_anew(enrolment)); });
 }
 
 const Mirrors::Step& Mirrors::retry_forked(int mirror) {
@@ -316,11 +315,17 @@ sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::
     leases.push_back(operation.leases);
   }
   const std::vector<std::optional<sync::Parameter>> parameters{
-      sync::text_parameter("1"), sync::text_parameter(device.token),
-      sync::text_parameter(std::to_string(push.acked)), sync::Parameter{push.chain, true},
-      sync::uuid_array(users), sync::text_array(lines), sync::text_array(leases),
+      sync::text_parameter("1"),
+      sync::text_parameter(device.token),
+      sync::text_parameter(std::to_string(push.acked)),
+      sync::Parameter{push.chain, true},
+      sync::uuid_array(users),
+      sync::text_array(lines),
+      sync::text_array(leases),
       push.cursor ? std::optional(sync::text_parameter(*push.cursor)) : std::nullopt,
-      sync::text_parameter("200"), std::nullopt, std::nullopt,
+      sync::text_parameter("200"),
+      std::nullopt,
+      std::nullopt,
       sync::text_parameter(device.enrolment.device_id.text())};
   std::array<const char*, 12> values{};
   std::array<int, 12> lengths{};

@@ -165,8 +165,8 @@ class CanonicalStates {
   Step perform_alone(const Input& input);
   sync::Answer send(std::size_t identity, const Push& push, std::string& key);
   int observe();
-  /// Brings the session into that state: back to the savepoint of the last one on the way there that
-  /// it passed, and on.
+  /// Brings the session into that state: back to the savepoint of the last one on the way there
+  /// that it passed, and on.
   void go_to(int state);
   std::vector<int> way_to(int state) const;
   void start_anew();
