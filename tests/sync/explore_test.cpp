@@ -576,6 +576,7 @@ TEST_CASE("a lease that canonical takes back by itself") {
                .b = {"reserve_credits user_id=u1 job_id=j2 amount=9"},
                .web = {"!update explore.world set at = at + interval '30 days'"},
                .prelude = "a0 A B",
+               .actions = 5,
                .reclaim_after = "1 day"})
       .run();
 }
