@@ -91,14 +91,16 @@ as $$
 $$;
 
 -- What a test asks of a state: what is wrong with it, how far each device has come, the open leases and whose they
--- are, and which operations were applied.
-create function explore.state(out wrong text[], out watermarks text[], out leases text[], out applied text[])
+-- are, each job's latest reservation, and which operations were applied.
+create function explore.state(out wrong text[], out watermarks text[], out leases text[], out reservations text[],
+                              out applied text[])
 language plpgsql
 as $$
 begin
   wrong := array(select explore.wrong());
   watermarks := array(select d.device_id || ' ' || d.watermark from tally_sync.devices d);
   leases := array(select l.lease_id || ' ' || l.device_id from tally_sync.leases l where l.closed_at is null);
+  reservations := array(select s.job_id || ' ' || coalesce(s.reservation, tally.no_user()) from tally.job_state s);
   applied := array(select o.op_id::text from tally.applied_operations o);
 end;
 $$;

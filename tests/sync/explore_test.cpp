@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <unordered_map>
 #include <unordered_set>
@@ -41,6 +42,7 @@ struct Scene {
   /// So many requests of calls that were given up are still on their way at a time.
   std::size_t late_max = 1;
   std::optional<std::string> reclaim_after{};
+  std::size_t operations_max = 100;  ///< A call's.
 };
 
 constexpr std::size_t device_count = 3;
@@ -100,7 +102,9 @@ struct WorldState {
 class Exploration {
  public:
   explicit Exploration(const Scene& scene)
-      : scene_(scene), canonical_(messages_, user_id(1), setup()), mirrors_(messages_, user_id(1)) {
+      : scene_(scene),
+        canonical_(messages_, user_id(1), setup()),
+        mirrors_(messages_, user_id(1), scene.operations_max) {
     for (std::size_t i = 0; i < 2 + spare_identities; ++i)
       canonical_.add_identity(scene.reclaim_after);
     canonical_.begin();
@@ -128,6 +132,7 @@ class Exploration {
     for (std::size_t d = 0; d < 2; ++d) start = whole_call(start, d);
     met_.push_back({prelude(std::move(start)), 0, "", {}});
     numbers_.emplace(met_.front().state.key(), 0);
+    if (problems_ > 0) tell_path("and no more");
     const std::size_t actions = long_run() ? scene_.actions_long : scene_.actions;
     for (std::size_t n = 0, first = 0; n <= actions && problems_ == 0; ++n) {
       const std::vector<std::size_t> layer = near_each_other(first);
@@ -226,7 +231,7 @@ class Exploration {
     if (answer.trouble.error_class != sync::ErrorClass::none) {
       if (step.to != state.canonical) problem("a call that was refused changed something");
     } else {
-      check_bounces(state.canonical, identity, messages_.pushes[push], answer.reply);
+      check_verdicts(state.canonical, identity, messages_.pushes[push], answer.reply);
     }
     move(state, step.to);
     return step.answer;
@@ -261,7 +266,8 @@ class Exploration {
       if (code == Code::ok) return state;
     }
     if (code != Code::device_forked)
-      problem(who(d) + " was answered " + std::string(name_of(code)));
+      problem(who(d) + " was answered " + std::string(name_of(code)) + ' ' +
+              answer.trouble.error.detail);
     if (code == Code::device_forked) enrol_anew(state, d);
     return state;
   }
@@ -407,20 +413,40 @@ class Exploration {
     FAIL_CHECK(text);
   }
 
-  /// I11: what was drawn on a lease that is open on canonical and this device's does not bounce.
-  void check_bounces(int before, std::size_t identity, const Push& push, const Reply& reply) {
+  /// Of the operations that were judged in this call and not before.
+  void check_verdicts(int before, std::size_t identity, const Push& push, const Reply& reply) {
     const CanonicalStates::State& state = canonical_.state(before);
     const std::string device = canonical_.identities()[identity].enrolment.device_id.text();
+    std::map<std::string, std::string> reservations = state.reservations;
     for (const PulledVerdict& verdict : reply.verdicts) {
-      if (verdict.number <= state.watermarks.at(device)) continue;
-      if (verdict.code != Code::insufficient_credits && verdict.code != Code::lease_reclaimed)
-        continue;
       const auto sent = std::find_if(
           push.operations.begin(), push.operations.end(),
           [&](const PushedOperation& operation) { return operation.number == verdict.number; });
-      if (sent != push.operations.end() && state.leases.contains({sent->leases, device}))
-        problem("I11: bounced: " + sent->line);
+      if (verdict.number <= state.watermarks.at(device) || sent == push.operations.end()) continue;
+      check_bounce(state, device, *sent, verdict.code);
+      const auto line = nlohmann::json::parse(sent->line);
+      // One that was applied before is ok, whatever became of its job since.
+      const bool is_new = !state.applied.contains(line.at("op_id").get<std::string>());
+      if (verdict.code == Code::ok && is_new && line.contains("job_id"))
+        check_reservation(line, reservations);
     }
+  }
+
+  /// I11: what was drawn on a lease that is open on canonical and this device's does not bounce.
+  void check_bounce(const CanonicalStates::State& state, const std::string& device,
+                    const PushedOperation& sent, Code code) {
+    if (code != Code::insufficient_credits && code != Code::lease_reclaimed) return;
+    if (state.leases.contains({sent.leases, device})) problem("I11: bounced: " + sent.line);
+  }
+
+  /// I5: it meant the reservation that the job had. What it opens is the job's from then on.
+  void check_reservation(const nlohmann::json& line,
+                         std::map<std::string, std::string>& reservations) {
+    std::string& latest = reservations[line.at("job_id").get<std::string>()];
+    if (line.contains("reservation") && line["reservation"].get<std::string>() != latest)
+      problem("I5: it meant another reservation: " + line.dump());
+    const std::string op = line.at("op").get<std::string>();
+    if (op == "reserve_credits" || op == "retry_job") latest = line.at("op_id").get<std::string>();
   }
 
   /// Everything is pushed and pulled from here, with what is on its way lost, and then with what is
@@ -599,6 +625,19 @@ TEST_CASE("one job of two devices that fail, settle and retry it") {
                .b = {"finalize_job_credits job_id=j1 final_cost=2",
                      "fail_job job_id=j1 error_code=F", "retry_job job_id=j1 amount=6"},
                .prelude = "a0 A a1 a2 A B"})
+      .run();
+}
+
+TEST_CASE("a queue that is pushed one operation a call, while canonical changes beneath it") {
+  Exploration({.name = "one a call",
+               .a = {leases_8, "reserve_credits user_id=u1 job_id=j1 amount=5",
+                     "reserve_credits user_id=u1 job_id=j2 amount=3",
+                     "finalize_job_credits job_id=j1 final_cost=6", "return_lease lease_id=l1"},
+               .web = {"reserve_credits user_id=u1 job_id=j1 amount=2",
+                       "release_job_credits job_id=j1", "expire_credits user_id=u1 amount=12"},
+               .prelude = "a0 A",
+               .actions = 5,
+               .operations_max = 1})
       .run();
 }
 

@@ -118,7 +118,7 @@ const Mirrors::Step& Mirrors::apply(int mirror, const std::string& line) {
 
 const Mirrors::Step& Mirrors::next_push(int mirror) {
   return step(mirror, "next_push", [&](Engine& engine, Step& step) {
-    const auto push = Replica(engine).next_push(100, 1'000'000);
+    const auto push = Replica(engine).next_push(operations_max_, 1'000'000);
     REQUIRE(push.has_value());
     step.push = messages_.pushes.number_of(key_of(*push), *push);
   });
@@ -291,16 +291,16 @@ CanonicalStates::Step CanonicalStates::perform(const Input& input) {
 
 CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
   Step step;
+  session_.ask("savepoint statement");
   if (input.push >= 0) {
     std::string key;
     sync::Answer answer = send(input.identity, messages_.pushes[input.push], key);
     step.answer = messages_.answers.number_of(key, std::move(answer));
-    return step;
+  } else {
+    step.text = session_.run(input.sql).text();
   }
-  session_.ask("savepoint statement");
-  const Answer answer = session_.run(input.sql);
-  step.text = answer.text();
-  if (!answer.ok()) session_.ask("rollback to savepoint statement");
+  if (PQtransactionStatus(session_.handle()) == PQTRANS_INERROR)
+    session_.ask("rollback to savepoint statement");
   return step;
 }
 
@@ -343,7 +343,12 @@ sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::
       "$11::uuid, $12::uuid)",
       static_cast<int>(values.size()), nullptr, values.data(), lengths.data(), formats.data(), 0);
   const sync::Rows rows(result);
-  REQUIRE_MESSAGE(PQresultStatus(result) == PGRES_TUPLES_OK, PQresultErrorMessage(result));
+  if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+    key = PQresultErrorMessage(result);
+    sync::Answer answer;
+    answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, key}};
+    return answer;
+  }
   key = std::to_string(push.acked);
   for (int row = 0; row < rows.count(); ++row) {
     for (int column = 0; column < 3; ++column) {
@@ -358,10 +363,11 @@ int CanonicalStates::observe() {
   const std::string hash = session_.ask_one("select explore.hash()");
   if (const auto known = states_.find(hash)) return *known;
   const std::unique_ptr<PGresult, decltype(&PQclear)> result(
-      PQexec(session_.handle(), "select wrong, watermarks, leases, applied from explore.state()"),
+      PQexec(session_.handle(),
+             "select wrong, watermarks, leases, reservations, applied from explore.state()"),
       PQclear);
   REQUIRE_MESSAGE(PQresultStatus(result.get()) == PGRES_TUPLES_OK,
-                  PQresultErrorMessage(result.get()));
+                  std::string(PQresultErrorMessage(result.get())));
   const auto texts = [&](int column) {
     std::vector<std::string> out;
     for (auto& text : sync::parse_text_array(PQgetvalue(result.get(), 0, column)))
@@ -378,7 +384,11 @@ int CanonicalStates::observe() {
     const std::size_t space = text.find(' ');
     state.leases.emplace(text.substr(0, space), text.substr(space + 1));
   }
-  for (const std::string& op_id : texts(3)) state.applied.insert(op_id);
+  for (const std::string& text : texts(3)) {
+    const std::size_t space = text.find(' ');
+    state.reservations[text.substr(0, space)] = text.substr(space + 1);
+  }
+  for (const std::string& op_id : texts(4)) state.applied.insert(op_id);
   return states_.number_of(hash, std::move(state));
 }
 

@@ -75,7 +75,8 @@ class Mirrors {
   /// In memory where there is such a folder: what is written here is soon written over.
   static std::filesystem::path memory_folder();
 
-  Mirrors(Messages& messages, const Uuid& user_id) : messages_(messages), user_id_(user_id) {}
+  Mirrors(Messages& messages, const Uuid& user_id, std::size_t operations_max)
+      : messages_(messages), user_id_(user_id), operations_max_(operations_max) {}
 
   /// An empty mirror that is enrolled as that device.
   int enrolled(const Enrolment& enrolment, SpendPolicy policy);
@@ -106,6 +107,7 @@ class Mirrors {
 
   Messages& messages_;
   Uuid user_id_;
+  std::size_t operations_max_;  ///< Of a push.
   TemporaryFolder folder_{memory_folder()};
   Numbered<State> states_;
   std::map<std::pair<int, std::string>, Step> steps_;
@@ -125,6 +127,7 @@ class CanonicalStates {
     std::vector<std::string> wrong{};
     std::map<std::string, std::int64_t> watermarks{};        ///< By device_id.
     std::set<std::pair<std::string, std::string>> leases{};  ///< Open ones: lease_id, device_id.
+    std::map<std::string, std::string> reservations{};       ///< By job_id: the latest.
     std::set<std::string> applied{};                         ///< By op_id.
   };
 
