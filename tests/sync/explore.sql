@@ -99,7 +99,7 @@ as $$
 begin
   wrong := array(select explore.wrong());
   watermarks := array(select d.device_id || ' ' || d.watermark from tally_sync.devices d);
-  leases := array(select l.lease_id || ' ' || l.device_id from tally_sync.leases l where l.closed_at is null);
+  leases := array(select l.lease_id || ' ' || l.device_id || ' ' || l.unspent from tally_sync.leases l where l.closed_at is null);
   reservations := array(select s.job_id || ' ' || coalesce(s.reservation, tally.no_user()) from tally.job_state s);
   applied := array(select o.op_id::text from tally.applied_operations o);
 end;

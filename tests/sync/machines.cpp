@@ -167,6 +167,10 @@ const Mirrors::Facts& Mirrors::facts(int mirror) {
     REQUIRE(rejected.has_value());
     for (const RejectedOperation& operation : *rejected)
       facts.rejected.insert(operation.command.op_id.text());
+    const auto leases = replica.leases();
+    REQUIRE(leases.has_value());
+    for (const OpenLease& lease : *leases)
+      facts.leases[lease.lease_id.text()] = lease.unspent.value;
     for (const char* table : {"profiles", "credit_ledger", "draft_prompts", "projects", "jobs",
                               "job_steps", "assets", "voice_profiles"}) {
       const auto rows = engine.rows(table, user_id_);
@@ -381,8 +385,12 @@ int CanonicalStates::observe() {
     state.watermarks[text.substr(0, space)] = std::stoll(text.substr(space + 1));
   }
   for (const std::string& text : texts(2)) {
-    const std::size_t space = text.find(' ');
-    state.leases.emplace(text.substr(0, space), text.substr(space + 1));
+    std::istringstream in(text);
+    std::string lease_id;
+    std::string device_id;
+    std::int64_t unspent = 0;
+    in >> lease_id >> device_id >> unspent;
+    state.leases[{lease_id, device_id}] = unspent;
   }
   for (const std::string& text : texts(3)) {
     const std::size_t space = text.find(' ');

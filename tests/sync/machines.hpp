@@ -66,7 +66,8 @@ class Mirrors {
     std::int64_t pending = 0;
     std::int64_t acked = 0;
     std::string chain;
-    std::set<std::string> rejected{};  ///< By op_id.
+    std::set<std::string> rejected{};              ///< By op_id.
+    std::map<std::string, std::int64_t> leases{};  ///< What is unspent, by lease_id.
     RowTexts rows{};
     std::vector<std::string> digest{};
     std::vector<std::string> findings{};
@@ -125,10 +126,11 @@ class CanonicalStates {
   };
   struct State {
     std::vector<std::string> wrong{};
-    std::map<std::string, std::int64_t> watermarks{};        ///< By device_id.
-    std::set<std::pair<std::string, std::string>> leases{};  ///< Open ones: lease_id, device_id.
-    std::map<std::string, std::string> reservations{};       ///< By job_id: the latest.
-    std::set<std::string> applied{};                         ///< By op_id.
+    std::map<std::string, std::int64_t> watermarks{};  ///< By device_id.
+    /// Open ones: lease_id, device_id, and what is unspent.
+    std::map<std::pair<std::string, std::string>, std::int64_t> leases{};
+    std::map<std::string, std::string> reservations{};  ///< By job_id: the latest.
+    std::set<std::string> applied{};                    ///< By op_id.
   };
 
   /// `setup` is run once, and committed: state 0 is what it leaves.
