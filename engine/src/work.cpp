@@ -99,12 +99,16 @@ void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
   const Verdict verdict = apply_call(command, true, n);
   happenings_.resize(happenings, Happening{});  // The host was told the first time.
   if (verdict.code == Code::ok && store.next_number() != number) return;
-  // It has no effect: refused, or known already, or a report that changes nothing now.
+  // It has no effect: refused, or known already, or a report that changes nothing now. But
+  // canonical may follow a refused one yet, and what it drew on the lease is not to be drawn once
+  // more.
+  const Store::Mark mark = store.mark();
+  if (verdict.code != Code::ok) keep_drawn(u, command);
   Encoder record;
   record.put(u);
   record.put(std::int64_t{0});
   put_command(record, command);
-  record.put_varint(0);
+  store.put_images(record, mark);
   record.put_varint(0);
   store.put_rebased(n, verdict.code, record.bytes());
 }
@@ -445,6 +449,35 @@ bool Work::draw(std::int64_t u, Credits amount) {
   call_->command->lease = lease->lease_id;
   store.leases.edit(u).unspent -= amount.value;
   return true;
+}
+
+void Work::keep_drawn(std::int64_t u, const Command& command) {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (const Command& inner : batch->operations) keep_drawn(u, inner);
+    return;
+  }
+  const LeaseRow* lease = u > 0 && command.lease ? store.leases.find(u) : nullptr;
+  if (lease == nullptr || lease->lease_id != *command.lease) return;
+  const std::int64_t drawn = std::min(lease->unspent, drawn_at_most(command).value);
+  if (drawn > 0) store.leases.edit(u).unspent -= drawn;
+}
+
+Credits Work::drawn_at_most(const Command& command) {
+  return std::visit(
+      [&](const auto& operation) {
+        if constexpr (requires { operation.final_cost; }) {
+          // More than the hold that it means, which may be one that is not open here.
+          const auto j = find_job(operation.job_id);
+          const JobRow* job = j ? store.jobs.find(*j) : nullptr;
+          const bool is_open = job != nullptr && job->reservation == command.reservation;
+          return Credits{operation.final_cost.value - (is_open ? job->hold : 0)};
+        } else if constexpr (requires { operation.amount; }) {
+          return Credits{operation.amount.value};
+        } else {
+          return Credits{};
+        }
+      },
+      command.operation);
 }
 
 void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j) {

@@ -136,6 +136,9 @@ class Work {
   bool lacks_capability(const Command& command) const;
   /// The lease from which so much can be drawn for that user, if any.
   const LeaseRow* drawable(std::int64_t u, Credits amount);
+  /// Takes out of the user's lease what an operation drew on it that has no effect here for now.
+  void keep_drawn(std::int64_t u, const Command& command);
+  Credits drawn_at_most(const Command& command);
   Code check_and_apply(Call& call, std::optional<std::uint32_t>& index);
   Code apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index);
   /// The user of a batch: nothing where its operations are not all of one.

@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <random>
 #include <set>
 #include <thread>
 
+#include "answer.hpp"
 #include "canonical_impl.hpp"
 
 namespace tally::sync {
@@ -36,145 +36,12 @@ constexpr int protocol = 1;
 /// Of a device over all users, in one call.
 constexpr int users_max = 200;
 
-struct Trouble {
-  ErrorClass error_class = ErrorClass::none;
-  Error error{};
-};
-
-template <class Number>
-Number number_of(const std::optional<std::string>& text) {
-  Number value{};
-  if (text) std::from_chars(text->data(), text->data() + text->size(), value);
-  return value;
-}
-
-ErrorClass class_of(Code code) {
-  switch (code) {
-    case Code::unauthorized:
-      return ErrorClass::authentication;
-    case Code::device_forked:
-    case Code::history_lost:
-    case Code::protocol:
-    case Code::not_found:
-      return ErrorClass::protocol;
-    default:
-      return ErrorClass::transient;
-  }
-}
-
 /// What follows from a database error that ended a call.
 ErrorClass class_of_state(std::string_view state) {
   const std::string_view of = state.substr(0, 2);
   if (of == "28") return ErrorClass::authentication;
   if (of == "0A" || of == "42" || of == "XX" || state == "3F000") return ErrorClass::protocol;
   return ErrorClass::transient;
-}
-
-struct Answer {
-  Reply reply{};
-  Enrolment device{};
-  bool more = false;
-  std::optional<Uuid> claimed{};
-  std::vector<TableDigest> digest{};
-  Trouble trouble{};
-};
-
-/// The rows of the sync function as an answer.
-Answer read_answer(const Rows& rows, std::int64_t acked) {
-  Answer answer;
-  answer.reply.acked = acked;
-  const auto not_understood = [&] {
-    answer.trouble = {ErrorClass::protocol,
-                      {Code::protocol, "canonical answered with what this program does not know"}};
-    return answer;
-  };
-  bool has_state = false;
-  for (int row = 0; row < rows.count(); ++row) {
-    const std::string_view part = rows.text(row, 0);
-    const auto user_id = rows.is_null(row, 1) ? std::nullopt : Uuid::parse(rows.text(row, 1));
-    auto fields = parse_text_array(rows.text(row, 2));
-    const auto need = [&](std::size_t n) { return fields.size() >= n; };
-    if (part == "refused") {
-      const auto code = need(1) && fields[0] ? code_named(*fields[0]) : std::nullopt;
-      if (!code) return not_understood();
-      answer.trouble = {class_of(*code), {*code, std::string(row_of(*code).sentence)}};
-      return answer;
-    }
-    if (part == "state" && need(10) && fields[4] && fields[5]) {
-      has_state = true;
-      answer.reply.watermark = number_of<std::int64_t>(fields[0]);
-      answer.more = fields[2] == "true";
-      if (fields[3]) answer.claimed = Uuid::parse(*fields[3]);
-      answer.reply.cursor = *fields[4];
-      const auto device_id = Uuid::parse(*fields[5]);
-      if (!device_id) return not_understood();
-      answer.device.device_id = *device_id;
-      if (fields[6]) answer.device.scope = Uuid::parse(*fields[6]);
-      if (const auto after = fields[8] ? Uuid::parse(*fields[8]) : std::nullopt)
-        answer.reply.complete = {*after, fields[9] ? Uuid::parse(*fields[9]) : std::nullopt};
-      for (const Capability capability :
-           {Capability::author, Capability::worker, Capability::service}) {
-        const std::string name(capability_names[static_cast<std::size_t>(capability)]);
-        if (("," + fields[7].value_or("") + ",").find("," + name + ",") != std::string::npos)
-          answer.device.capabilities.push_back(capability);
-      }
-    } else if (part == "verdict" && need(5) && fields[2]) {
-      PulledVerdict verdict;
-      verdict.number = number_of<std::int64_t>(fields[0]);
-      const auto code = code_named(*fields[2]);
-      if (!code) return not_understood();
-      verdict.code = *code;
-      if (fields[3]) verdict.id = Uuid::parse(*fields[3]);
-      if (fields[4]) verdict.index = number_of<std::uint32_t>(fields[4]);
-      answer.reply.verdicts.push_back(verdict);
-    } else if (part == "lease" && need(3) && user_id && fields[0] && fields[2]) {
-      const auto id = Uuid::parse(*fields[0]);
-      const auto expires = Timestamp::parse(*fields[2]);
-      if (!id || !expires) return not_understood();
-      answer.reply.leases.push_back(
-          {*user_id, *id, Credits{number_of<std::int64_t>(fields[1])}, *expires});
-    } else if (part == "digest" && need(3) && fields[0]) {
-      answer.digest.push_back(
-          {*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
-    } else if ((part == "row" || part == "gone" || part == "page" || part == "user") && user_id &&
-               !fields.empty()) {
-      auto& users = answer.reply.users;
-      if (users.empty() || users.back().user_id != *user_id)
-        users.emplace_back().user_id = *user_id;
-      PulledUser& user = users.back();
-      if (part == "row" && fields[0]) {
-        PulledUser::Row fed{*fields[0], {}};
-        fed.texts.assign(std::make_move_iterator(fields.begin() + 1),
-                         std::make_move_iterator(fields.end()));
-        user.rows.push_back(std::move(fed));
-      } else if (part == "gone" && need(2) && fields[0] && fields[1]) {
-        const auto id = Uuid::parse(*fields[1]);
-        if (!id) return not_understood();
-        user.gone.emplace_back(*fields[0], *id);
-      } else if (part == "page") {
-        user.page = fields[0] == "first" ? PulledUser::Page::first : PulledUser::Page::next;
-      } else if (part == "user" && need(7)) {
-        PulledUser::State& state = user.state.emplace();
-        state.since = number_of<std::int64_t>(fields[0]);
-        state.since_entries = number_of<std::int64_t>(fields[1]);
-        state.entries = number_of<std::int64_t>(fields[3]);
-        state.balance = number_of<std::int64_t>(fields[4]);
-        state.held = number_of<std::int64_t>(fields[5]);
-        state.with_pages = fields[6] == "true";
-        state.with_email = need(9);
-        if (state.with_email) {
-          state.email = fields[7];
-          state.meta = fields[8];
-        }
-      } else {
-        return not_understood();
-      }
-    } else {
-      return not_understood();
-    }
-  }
-  if (!has_state) return not_understood();
-  return answer;
 }
 
 }  // namespace

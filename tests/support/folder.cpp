@@ -7,8 +7,8 @@
 
 namespace tally::test {
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "tally-test-XXXXXX").string();
+TemporaryFolder::TemporaryFolder(const std::filesystem::path& within) {
+  std::string name = (within / "tally-test-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no folder for a test: " + name);
   path_ = name;
 }

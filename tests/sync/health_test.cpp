@@ -120,16 +120,8 @@ const std::vector<Trouble>& troubles() {
        },
        [](Scene&) {}},
       {"canonical has no such function", ErrorClass::protocol, SyncState::stopped,
-       [](Scene& scene) {
-         scene.operators->ask(
-             "alter function tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], "
-             "jsonb, integer, integer, uuid, uuid) rename to gone");
-       },
-       [](Scene& scene) {
-         scene.operators->ask(
-             "alter function tally_sync.gone(integer, text, bigint, bytea, uuid[], text[], text[], "
-             "jsonb, integer, integer, uuid, uuid) rename to sync");
-       }},
+       [](Scene& scene) { scene.operators->ask("alter function tally_sync.sync rename to gone"); },
+       [](Scene& scene) { scene.operators->ask("alter function tally_sync.gone rename to sync"); }},
       {"the mirror is busy", ErrorClass::local, SyncState::waiting,
        [](Scene& scene) { scene.busy.emplace(scene.device->mirror.path()); },
        [](Scene& scene) { scene.busy.reset(); }, false},

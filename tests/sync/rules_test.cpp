@@ -206,6 +206,40 @@ TEST_CASE("a lease is filled up when it falls below the low water, as far as the
   world.check_whole();
 }
 
+TEST_CASE("what a blocked operation drew on the lease is not drawn once more") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  CHECK(apply(*device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=8 ttl=2000000")
+            .starts_with("ok"));
+  device->sync();
+  CHECK(apply(*device, 'd', 2,
+              "create_voice_profile voice_profile_id=v1 user_id=u1 name=N "
+              "audio_path=A")
+            .starts_with("ok"));
+  CHECK(apply(*device, 'd', 3, "reserve_credits user_id=u1 job_id=j1 amount=5").starts_with("ok"));
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=42") == "ok");
+  device->options.operations_max = 1;
+  bool blocked = false;
+  device->options.callbacks.progress = [&](std::int64_t, std::int64_t pending) {
+    if (pending == 0 || std::exchange(blocked, true)) return;
+    CHECK((*Replica(device->mirror.engine()).state())->blocked == 1);
+    CHECK(apply(*device, 'd', 4, "reserve_credits user_id=u1 job_id=j2 amount=6")
+              .starts_with("insufficient_credits"));
+    CHECK(
+        apply(*device, 'd', 5, "reserve_credits user_id=u1 job_id=j2 amount=3").starts_with("ok"));
+    // The job is free again, and all else is spent: both holds are covered by the lease alone.
+    CHECK(world.apply("release_job_credits job_id=j1") == "ok");
+    CHECK(world.apply("expire_credits user_id=u1 amount=42") == "ok");
+  };
+  device->connect();
+  device->sync();
+  CHECK(blocked);
+  CHECK(rejected_codes(*device).empty());
+  CHECK(world.balance() == 0);
+  CHECK(difference(*device, *world.canonical) == "");
+  world.check_whole();
+}
+
 TEST_CASE("what is pushed after a lease was written off is judged against the balance") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
