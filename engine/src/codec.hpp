@@ -60,7 +60,10 @@ class Decoder {
  public:
   explicit Decoder(std::string_view bytes) noexcept : bytes_(bytes) {}
   bool at_end() const noexcept { return bytes_.empty(); }
-  std::size_t remaining() const noexcept { return bytes_.size(); }
+  /// What has not been read yet.
+  std::string_view rest() const noexcept { return bytes_; }
+  /// From here on texts are passed over: who reads gets empty ones.
+  void skip_texts(bool skips) noexcept { skips_texts_ = skips; }
 
   std::uint64_t get_varint() {
     std::uint64_t v = 0;
@@ -75,7 +78,10 @@ class Decoder {
     const std::uint64_t z = get_varint();
     v = static_cast<std::int64_t>((z >> 1U) ^ (~(z & 1U) + 1U));
   }
-  void get(std::string& v) { v = take(get_varint()); }
+  void get(std::string& v) {
+    const std::string_view text = take(get_varint());
+    if (!skips_texts_) v = text;
+  }
   void get(Uuid& v) {
     const std::string_view from = take(v.bytes.size());
     std::copy(from.begin(), from.end(), v.bytes.begin());
@@ -118,6 +124,7 @@ class Decoder {
 
  private:
   std::string_view bytes_;
+  bool skips_texts_ = false;
 };
 
 }  // namespace tally

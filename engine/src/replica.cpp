@@ -83,44 +83,77 @@ constexpr std::size_t entry_seq = 9;
 
 // ---- the outbox ---------------------------------------------------------------------------------
 
-/// A pending operation with what undoes it.
+/// Bytes that several records lie in.
+using Body = std::shared_ptr<const std::string>;
+
+/// A pending operation with what undoes it. Of most only the before-images are looked at.
 struct Record {
   std::int64_t n = 0;
   std::int64_t u = 0;
   std::int64_t o = 0;  ///< The numbers that it took, and how many.
   std::int64_t count = 0;
-  Command command;
-  std::string images;
+  std::string_view operation;
+  std::string_view images;
+  Body body;             ///< Keeps both.
   Code code = Code::ok;  ///< Its verdict, once there is one.
   bool fed = false;      ///< Its user's rows come with the reply.
 
   /// It waits for canonical's verdict without effect here.
   bool is_queued() const noexcept { return o == queued_operation; }
+  Command command() const {
+    Decoder in(operation);
+    return get_command(in);
+  }
 };
 
-Record decode(std::int64_t n, std::string_view bytes) {
+Record decode(std::int64_t n, std::string_view bytes, Body body) {
   Decoder in(bytes);
   Record record;
   record.n = n;
+  record.body = std::move(body);
   in.get(record.u);
   in.get(record.o);
-  record.command = get_command(in);
-  record.images = in.take(in.remaining());
+  record.operation = in.rest();
+  in.skip_texts(true);
+  get_command(in);
+  record.images = in.rest();
   return record;
 }
 
-/// Calls visit(n, bytes) for the pending records behind number `after`, in order, each as it was
-/// first written; until it answers false.
+/// Pending operations that were applied again, by number: what they met, and their record.
+using Rebased = std::map<std::int64_t, std::pair<Code, Body>>;
+
+Rebased read_rebased(SQLite::Database& db, std::int64_t after) {
+  Rebased rebased;
+  Query query(db, "select n, code, body from tally_rebased where n > ?");
+  query.bind(after);
+  while (query.step()) {
+    rebased[query.column<std::int64_t>(0)] = {
+        static_cast<Code>(query.column<int>(1)),
+        std::make_shared<const std::string>(query.column<std::string>(2))};
+  }
+  return rebased;
+}
+
+/// The record as it stands: that of the outbox, or the one that was made when it was applied again.
+Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Rebased& rebased) {
+  const auto again = rebased.find(n);
+  if (again == rebased.end()) return decode(n, bytes, body);
+  return decode(n, *again->second.second, again->second.second);
+}
+
+/// Calls visit(n, bytes, body) for the pending records behind number `after`, in order, each as it
+/// was first written; until it answers false.
 template <class Visit>
 void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   Query segments(db, "select n, body from tally_outbox where n + operations - 1 > ? order by n");
   segments.bind(after);
   while (segments.step()) {
     auto n = segments.column<std::int64_t>(0);
-    const auto body = segments.column<std::string>(1);
-    for (Decoder segment(body); !segment.at_end(); ++n) {
+    const auto body = std::make_shared<const std::string>(segments.column<std::string>(1));
+    for (Decoder segment(*body); !segment.at_end(); ++n) {
       const std::string_view bytes = segment.take(segment.get_varint());
-      if (n > after && !visit(n, bytes)) return;
+      if (n > after && !visit(n, bytes, body)) return;
     }
   }
 }
@@ -185,12 +218,12 @@ void execute(SQLite::Database& db, std::string_view sql) {
 
 void insert_rejected(SQLite::Database& db, const Record& record, Code code,
                      std::optional<std::uint32_t> index, Timestamp at) {
-  Encoder command;
-  put_command(command, record.command);
   Query query(db, "insert or replace into tally_rejected values (?, ?, ?, ?, ?, ?)");
   query.bind(record.n, record.u, static_cast<int>(code));
   query.bind_one(4, index ? std::optional<std::int64_t>(*index) : std::nullopt);
-  query.bind_blob(5, command.bytes());
+  const std::string command(
+      record.operation.substr(0, record.operation.size() - record.images.size()));
+  query.bind_blob(5, command);
   query.bind_one(6, at);
   query.run();
 }
@@ -262,7 +295,20 @@ void forget_pages(SQLite::Database& db, const Uuid& user_id) {
 class Intake {
  public:
   Intake(Store& store, Work& work, SQLite::Database& db, const Reply& reply, Timestamp now)
-      : store_(store), work_(work), db_(db), reply_(reply), now_(now), link_(require_link(db)) {}
+      : store_(store),
+        work_(work),
+        db_(db),
+        reply_(reply),
+        now_(now),
+        link_(require_link(db)),
+        entries_(
+            db,
+            "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
+            " coalesce(t.note, k.note), coalesce(t.created_at, o.at), y.id, t.stripe_payment_id,"
+            " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+            " left join tally_operation o on o.o = n.e - k.ordinal"
+            " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
+            " where n.e >= ? and n.e < ? order by n.e") {}
 
   Taken run() {
     check();
@@ -379,49 +425,43 @@ class Intake {
         }
       });
     }
-    std::map<std::int64_t, std::pair<Code, std::string>> rebased;
-    Query query(db_, "select n, code, body from tally_rebased where n > ?");
-    query.bind(link_.acked);
-    while (query.step()) {
-      rebased[query.column<std::int64_t>(0)] = {static_cast<Code>(query.column<int>(1)),
-                                                query.column<std::string>(2)};
-    }
-    for_each_pending(db_, link_.acked, [&](std::int64_t n, std::string_view bytes) {
-      Decoder header(bytes);
-      std::int64_t u = 0;
-      std::int64_t o = 0;
-      header.get(u);
-      header.get(o);
-      const bool judged = n <= watermark_;
-      if (o == queued_operation) {
-        if (judged) link_operation(n, bytes);
-        queued_.push_back(decode(n, bytes));
-        return true;
-      }
-      first_numbers_[n] = o;
-      const bool rejected = judged && verdict(n).code != Code::ok;
-      if (judged) link_operation(n, bytes);
-      if (users_.count(u) == 0 && !rejected) {
-        later_.emplace_back(n, u);
-        return true;
-      }
-      const auto found = rebased.find(n);
-      users_[u].records.push_back(decode(n, found == rebased.end() ? bytes : found->second.second));
-      return true;
-    });
+    const Rebased rebased = read_rebased(db_, link_.acked);
+    for_each_pending(db_, link_.acked,
+                     [&](std::int64_t n, std::string_view bytes, const Body& body) {
+                       Decoder header(bytes);
+                       std::int64_t u = 0;
+                       std::int64_t o = 0;
+                       header.get(u);
+                       header.get(o);
+                       const bool judged = n <= watermark_;
+                       if (o == queued_operation) {
+                         queued_.push_back(decode(n, bytes, body));
+                         if (judged) link_operation(queued_.back());
+                         return true;
+                       }
+                       first_numbers_[n] = o;
+                       const bool rejected = judged && verdict(n).code != Code::ok;
+                       if (judged) link_operation(decode(n, bytes, body));
+                       if (users_.count(u) == 0 && !rejected) {
+                         later_.emplace_back(n, u);
+                         return true;
+                       }
+                       users_[u].records.push_back(decode(n, bytes, body, rebased));
+                       return true;
+                     });
     // One rejection makes its user one of those that are rebased, from the first of its records on.
     std::set<std::int64_t> missing;
     for (const auto& [n, u] : later_) {
       if (users_.count(u) != 0) missing.insert(n);
     }
     if (missing.empty()) return;
-    for_each_pending(db_, link_.acked, [&](std::int64_t n, std::string_view bytes) {
-      if (missing.count(n) == 0) return true;
-      const auto found = rebased.find(n);
-      Record record = decode(n, found == rebased.end() ? bytes : found->second.second);
-      users_[record.u].records.push_back(std::move(record));
-      return true;
-    });
+    for_each_pending(db_, link_.acked,
+                     [&](std::int64_t n, std::string_view bytes, const Body& body) {
+                       if (missing.count(n) == 0) return true;
+                       Record record = decode(n, bytes, body, rebased);
+                       users_[record.u].records.push_back(std::move(record));
+                       return true;
+                     });
     for (auto& [u, user] : users_) {
       std::sort(user.records.begin(), user.records.end(),
                 [](const Record& a, const Record& b) { return a.n < b.n; });
@@ -456,18 +496,18 @@ class Intake {
   }
 
   /// The chain goes on with what was sent of it.
-  void link_operation(std::int64_t n, std::string_view bytes) {
-    const Record record = decode(n, bytes);
-    PushedOperation sent{n, user_id_of(record), trace_line(record.command),
-                         leases_of(record.command)};
+  void link_operation(const Record& record) {
+    const Command command = record.command();
+    PushedOperation sent{record.n, user_id_of(record, command), trace_line(command),
+                         leases_of(command)};
     link_.chain = chained(link_.chain, sent);
   }
 
   /// As next_push() tells it. A user whose making is blocked is none here; that operation says who
   /// it would be.
-  std::optional<Uuid> user_id_of(const Record& record) {
-    if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) return made->user_id;
-    if (record.is_queued() && record.u <= 0) return named_user(record.command);
+  std::optional<Uuid> user_id_of(const Record& record, const Command& command) {
+    if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
+    if (record.is_queued() && record.u <= 0) return named_user(command);
     const UserRow* user = record.u <= 0 ? nullptr : store_.users.find(record.u);
     return user == nullptr ? std::nullopt : std::optional(user->id);
   }
@@ -487,11 +527,11 @@ class Intake {
     record.code = judged.code;
     if (record.is_queued()) {
       taken_.settled.push_back(
-          {record.n, {record.command.op_id, judged.code, {}, judged.id, judged.index, record.n}});
+          {record.n, {record.command().op_id, judged.code, {}, judged.id, judged.index, record.n}});
     }
     if (record.code == Code::ok) return;
     insert_rejected(db_, record, record.code, judged.index, now_);
-    taken_.rejected.push_back({record.n, record.command, record.code, judged.index, now_});
+    taken_.rejected.push_back({record.n, record.command(), record.code, judged.index, now_});
   }
 
   bool is_settled(const Record& record) const {
@@ -567,6 +607,7 @@ class Intake {
   /// A row that an operation wrote here and canonical does not feed is one that it did not write
   /// there: it was another device's before, and had its effect then.
   void compare_written(const User& user) {
+    std::sort(compared_.begin(), compared_.end());
     for (const Record& record : user.records) {
       if (!is_settled(record)) continue;
       Decoder images(record.images);
@@ -575,9 +616,13 @@ class Intake {
         constexpr bool is_of_the_account =
             std::is_same_v<Row, UserRow> || std::is_same_v<Row, AccountRow> ||
             std::is_same_v<Row, PaymentRow> || std::is_same_v<Row, LeaseRow>;
-        if (!is_of_the_account && compared_.count({&table, key}) == 0) differs_ = true;
+        if (!is_of_the_account && !was_compared(&table, key)) differs_ = true;
       });
     }
+  }
+
+  bool was_compared(const void* table, std::int64_t key) const {
+    return std::binary_search(compared_.begin(), compared_.end(), std::pair(table, key));
   }
 
   /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
@@ -654,24 +699,17 @@ class Intake {
     if (count == 0) return;
     store_.flush_entries();
     store_.jobs.flush();
-    Query entries(
-        db_,
-        "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
-        " coalesce(t.note, k.note), coalesce(t.created_at, o.at), y.id, t.stripe_payment_id,"
-        " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
-        " left join tally_operation o on o.o = n.e - k.ordinal"
-        " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
-        " where n.e >= ? and n.e < ? order by n.e");
-    entries.bind(record.o, record.o + count);
-    while (entries.step()) {
-      const bool derived = entries.column<int>(2) != 0;
-      const Uuid id = entries.column<Uuid>(1);
-      const auto text = [&](int i) { return entries.column<std::optional<std::string>>(i); };
-      const auto job = entries.column<std::optional<Uuid>>(8);
+    const Rewind rewind(entries_);
+    entries_.bind(record.o, record.o + count);
+    while (entries_.step()) {
+      const bool derived = entries_.column<int>(2) != 0;
+      const Uuid id = entries_.column<Uuid>(1);
+      const auto text = [&](int i) { return entries_.column<std::optional<std::string>>(i); };
+      const auto job = entries_.column<std::optional<Uuid>>(8);
       out.push_back(
-          {entries.column<std::int64_t>(0),
-           {derived ? unfolded(id).derived(entries.column<unsigned>(3)).text() : id.text(), text(4),
-            text(5), text(6), entries.column<Timestamp>(7).text(),
+          {entries_.column<std::int64_t>(0),
+           {derived ? unfolded(id).derived(entries_.column<unsigned>(3)).text() : id.text(),
+            text(4), text(5), text(6), entries_.column<Timestamp>(7).text(),
             job ? std::optional(unfolded(*job).text()) : std::nullopt, text(9), text(10),
             text(11)}});
     }
@@ -792,7 +830,7 @@ class Intake {
   template <class Row>
   void put(Table<Row>& table, std::int64_t key, Row row) {
     if (comparing_) {
-      compared_.emplace(&table, key);
+      compared_.emplace_back(&table, key);
       differs_ = differs_ || row_at(table, key) != row;
       return;
     }
@@ -804,7 +842,7 @@ class Intake {
   template <class Row>
   void drop(Table<Row>& table, std::int64_t key) {
     if (comparing_) {
-      compared_.emplace(&table, key);
+      compared_.emplace_back(&table, key);
       differs_ = differs_ || row_at(table, key).has_value();
     } else {
       table.erase(key);
@@ -1141,14 +1179,14 @@ class Intake {
   void remember_queued() {
     for (const Record& record : queued_) {
       if (record.n > watermark_ || record.code != Code::ok) continue;
-      const auto user_id = named_user(record.command);
+      const Command command = record.command();
+      const auto user_id = named_user(command);
       const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
-      store_.add_operation(
-          AppliedOperation{store_.next_number(), folded(record.command.op_id),
-                           named.value_or(std::max<std::int64_t>(record.u, 0)),
-                           row_of(record.command.operation).number, record.command.at,
-                           fingerprint(record.command.operation), verdict(record.n).id},
-          1);
+      store_.add_operation(AppliedOperation{store_.next_number(), folded(command.op_id),
+                                            named.value_or(std::max<std::int64_t>(record.u, 0)),
+                                            row_of(command.operation).number, command.at,
+                                            fingerprint(command.operation), verdict(record.n).id},
+                           1);
     }
   }
 
@@ -1162,9 +1200,9 @@ class Intake {
     for (Record* record : undone_) {
       if (record->n > watermark_) {
         ++pending[record->u];
-        work_.apply_again(record->n, record->u, std::move(record->command));
+        work_.apply_again(record->n, record->u, record->command());
       } else if (!record->fed && record->code == Code::ok) {
-        work_.apply_settled(std::move(record->command));
+        work_.apply_settled(record->command());
       }
     }
     for (const auto& [u, count] : pending) {
@@ -1249,6 +1287,7 @@ class Intake {
   const Reply& reply_;
   Timestamp now_;
   Link link_;
+  Query entries_;  ///< Of an operation, by their numbers.
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;
@@ -1264,7 +1303,8 @@ class Intake {
       past_;
   bool comparing_ = false;  ///< Rows are looked at, and none is written.
   bool differs_ = false;
-  std::set<std::pair<const void*, std::int64_t>> compared_;  ///< The rows looked at: table and key.
+  std::vector<std::pair<const void*, std::int64_t>>
+      compared_;                ///< The rows looked at: table and key.
   bool in_page_ = false;        ///< What is taken is a page from before.
   std::vector<Record> queued_;  ///< Pending ones that wait for their verdict without effect.
   std::size_t expected_ = 0;    ///< Users of whom canonical said what was expected.
@@ -1288,7 +1328,7 @@ Timestamp now_of(const Options& options) { return options.clock ? options.clock(
 /// The users on whose leases an operation is pending.
 std::set<std::int64_t> users_with_pending_leases(SQLite::Database& db, std::int64_t acked) {
   std::set<std::int64_t> users;
-  for_each_pending(db, acked, [&](std::int64_t, std::string_view bytes) {
+  for_each_pending(db, acked, [&](std::int64_t, std::string_view bytes, const Body&) {
     Decoder header(bytes);
     std::int64_t u = 0;
     std::int64_t o = 0;
@@ -1384,15 +1424,12 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           const Link link = require_link(db);
           const Timestamp now = now_of(engine_.impl_->options());
           std::vector<Record> records;
-          std::map<std::int64_t, std::string> rebased;
-          Query query(db, "select n, body from tally_rebased");
-          while (query.step())
-            rebased[query.column<std::int64_t>(0)] = query.column<std::string>(1);
-          for_each_pending(db, link.acked, [&](std::int64_t n, std::string_view bytes) {
-            const auto found = rebased.find(n);
-            records.push_back(decode(n, found == rebased.end() ? bytes : found->second));
-            return true;
-          });
+          const Rebased rebased = read_rebased(db, link.acked);
+          for_each_pending(db, link.acked,
+                           [&](std::int64_t n, std::string_view bytes, const Body& body) {
+                             records.push_back(decode(n, bytes, body, rebased));
+                             return true;
+                           });
           for (auto record = records.rbegin(); record != records.rend(); ++record) {
             Decoder images(record->images);
             store.restore_images(images);
@@ -1467,32 +1504,34 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
       push.chain = link.chain;
       push.cursor = link.cursor;
       last = link.acked;
-      std::size_t bytes = 0;
+      std::size_t size = 0;
       Query user(reader.db(), "select id from tally_user where u = ?");
-      for_each_pending(reader.db(), link.acked, [&](std::int64_t n, std::string_view body) {
-        // What may have reached canonical is sent again whole: it is compared.
-        const bool again = n <= link.sent;
-        if (!again &&
-            (push.operations.size() >= operations_max || (bytes >= bytes_max && bytes > 0)))
-          return false;
-        const Record record = decode(n, body);
-        PushedOperation operation;
-        operation.number = n - link.base;
-        if (const auto* made = std::get_if<CreateUser>(&record.command.operation)) {
-          operation.user_id = made->user_id;
-        } else if (record.is_queued() && record.u <= 0) {
-          operation.user_id = named_user(record.command);  // Canonical may know who it is.
-        } else if (record.u > 0) {
-          const Rewind rewind(user);
-          if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
-        }
-        operation.line = trace_line(record.command);
-        operation.leases = leases_of(record.command);
-        bytes += operation.line.size();
-        push.operations.push_back(std::move(operation));
-        last = n;
-        return true;
-      });
+      for_each_pending(
+          reader.db(), link.acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
+            // What may have reached canonical is sent again whole: it is compared.
+            const bool again = n <= link.sent;
+            if (!again &&
+                (push.operations.size() >= operations_max || (size >= bytes_max && size > 0)))
+              return false;
+            const Record record = decode(n, bytes, body);
+            const Command command = record.command();
+            PushedOperation operation;
+            operation.number = n - link.base;
+            if (const auto* made = std::get_if<CreateUser>(&command.operation)) {
+              operation.user_id = made->user_id;
+            } else if (record.is_queued() && record.u <= 0) {
+              operation.user_id = named_user(command);  // Canonical may know who it is.
+            } else if (record.u > 0) {
+              const Rewind rewind(user);
+              if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
+            }
+            operation.line = trace_line(command);
+            operation.leases = leases_of(command);
+            size += operation.line.size();
+            push.operations.push_back(std::move(operation));
+            last = n;
+            return true;
+          });
     }
     if (last > sent) {
       engine_.impl_->run(
