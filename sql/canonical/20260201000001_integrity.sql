@@ -95,8 +95,9 @@ create table if not exists tally.operations (
   in_batch      boolean not null,
   -- May carry the name of the reservation that it means.
   reservation   boolean not null,
-  -- Made from its fields, below: a bit for the place of each required one, the values that absent ones
-  -- stand for, and whether it names a user and a job.
+  -- Made from its fields, below: the keys that its line may have, a bit for the place of each required
+  -- field, the values that absent ones stand for, and whether it names a user and a job.
+  keys          text[] not null default '{}',
   required      integer not null default 0,
   defaults      jsonb not null default '{}',
   has_user      boolean not null default false,
@@ -272,8 +273,9 @@ on conflict (operation, name) do update
       default_value = excluded.default_value;
 
 update tally.operations o
-   set required = f.required, defaults = f.defaults, has_user = f.has_user, has_job = f.has_job
-  from (select operation, coalesce(bit_or(1 << place) filter (where presence = 'required'), 0) as required,
+   set keys = f.names || array['op', 'op_id', 'at'] || case when o.reservation then array['reservation'] end,
+       required = f.required, defaults = f.defaults, has_user = f.has_user, has_job = f.has_job
+  from (select operation, array_agg(name order by place) as names, coalesce(bit_or(1 << place) filter (where presence = 'required'), 0) as required,
                coalesce(jsonb_object_agg(name, default_value) filter (where default_value is not null), '{}') as defaults,
                bool_or(name = 'user_id') as has_user, bool_or(name = 'job_id') as has_job
           from tally.fields group by operation) f
