@@ -181,13 +181,13 @@ $$;
 
 -- Two trigger functions a table: its rows changed (inserted or updated), or went. Whose they are is in
 -- a column, or, for steps and assets, with their job; where the job went with them, in what was noted before.
--- What our functions do to jobs and steps tally.write() notes, once a call.
+-- What our functions do to jobs, steps and assets tally.write() notes, once a call.
 do $$
 declare
   t record;
 begin
   for t in
-    select v.*, case when v.name in ('jobs', 'job_steps', 'job_state') then 'when (current_user <> ''tally_owner'')' else '' end as condition
+    select v.*, case when v.name in ('jobs', 'job_steps', 'assets', 'job_state') then 'when (current_user <> ''tally_owner'')' else '' end as condition
       from (values
       ('public', 'profiles', 'profiles', 'x.id', 'x.id', ''),
       ('public', 'draft_prompts', 'draft_prompts', 'x.user_id', 'x.id', ' where x.user_id is not null'),
@@ -803,7 +803,7 @@ begin
   end if;
 
   v_now := clock_timestamp();
-  w := row(d.device_id, d.capabilities, v_now)::tally.pusher;
+  w := row(d.device_id, d.capabilities, v_now, false)::tally.pusher;
   v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
   if v_new > 0 then
     v_number := cardinality(v_known);
