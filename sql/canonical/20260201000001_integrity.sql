@@ -420,6 +420,11 @@ $$;
 create index if not exists idx_projects_voice_profile on public.projects (voice_profile_id)
   where voice_profile_id is not null;
 
+-- Jobs and steps change often and, but for a job's status, in columns without an index: with room on the page
+-- the new version needs no entries in the indexes.
+alter table public.jobs set (fillfactor = 70);
+alter table public.job_steps set (fillfactor = 70);
+
 -- Whether these files were installed under another schema than the usual one, as one cell of many
 -- (the runner rewrites the first name, and cannot see the second). The users of a cell are those that
 -- have an account in it; otherwise, those in auth.users.
