@@ -2379,7 +2379,8 @@ as $$
 begin
   return array[t.id::text, t.job_id::text, t.step_name, t.step_order::text, t.state::text, t.progress_pct::text,
                t.status_message, t.error_message, t.logs_url, t.artifacts_json::text,
-               tally.time_text(t.started_at), tally.time_text(t.finished_at)];
+               case when t.started_at is not null then tally.time_text(t.started_at) end,
+               case when t.finished_at is not null then tally.time_text(t.finished_at) end];
 end;
 $$;
 

@@ -103,9 +103,9 @@ create table if not exists tally_sync.verdicts (
   result    text not null,
   id        uuid,
   index     integer,
-  primary key (user_id, device_id, number)
+  -- One index for both: a device's verdicts are read and removed by their numbers.
+  primary key (device_id, number, user_id)
 );
-create index if not exists verdicts_device on tally_sync.verdicts (device_id, number);
 
 -- Credits set aside for one device and one user; a device has at most one open for a user.
 create table if not exists tally_sync.leases (
@@ -147,12 +147,13 @@ begin
   with
   bumped as (
     insert into tally_sync.revisions as r (user_id, revision, xid)
-    select u, 1, pg_current_xact_id() from unnest(users) u order by u
+    select u, 1, pg_current_xact_id() from unnest(users) u
+     where (select x.xid from tally_sync.revisions x where x.user_id = u) is distinct from pg_current_xact_id() order by u
     on conflict (user_id) do update set revision = r.revision + 1, xid = excluded.xid where r.xid <> excluded.xid
     returning r.user_id, r.revision, r.xid)
   insert into tally_sync.marks (user_id, xid, revision, entries)
-  select b.user_id, b.xid, b.revision - 1, coalesce(a.seq, 0)
-    from bumped b left join tally.accounts a on a.user_id = b.user_id
+  select b.user_id, b.xid, b.revision - 1, coalesce((select a.seq from tally.accounts a where a.user_id = b.user_id), 0)
+    from bumped b
   on conflict do nothing;
 end;
 $$;
@@ -169,9 +170,8 @@ begin
   end if;
   perform tally_sync.bump(array(select distinct u from unnest(p_users) u));
   insert into tally_sync.changes as c (user_id, kind, row_id, revision, gone)
-  select distinct x.user_id, p_kind, x.row_id, r.revision, p_gone
-    from unnest(p_users, p_rows) x(user_id, row_id)
-    join tally_sync.revisions r on r.user_id = x.user_id
+  select x.user_id, p_kind, x.row_id, (select r.revision from tally_sync.revisions r where r.user_id = x.user_id), p_gone
+    from (select distinct u.user_id, u.row_id from unnest(p_users, p_rows) u(user_id, row_id)) x
    order by 1, 3
   on conflict (user_id, kind, row_id) do update
     set revision = excluded.revision, gone = excluded.gone, at = excluded.at
@@ -566,30 +566,31 @@ declare
   v_nuls text[];
   o tally.op;
   i tally.op;
-  v_place text;
+  v_id constant text := '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 begin
   select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(p_lines) p;
   operations := tally.decode(v_docs, v_nuls, null, clock_timestamp());
   select l.operations, l.inner_operations into operations, inner_operations
     from tally.with_batches(operations, v_docs, v_nuls) l;
-  for n in 1 .. cardinality(operations) loop
+  operations := array(
+    select row(t.op, t.op_id, t.at, t.fields, t.error, t.fingerprint, t.reservation,
+               t.has_user or t.op = 'return_lease', case when t.op = 'return_lease' then p_users[t.n] else t.user_id end, null,
+               t.has_job, t.job_id, null, t.in_batch, t.inner_first, t.inner_count, false, t.capability, p_users[t.n],
+               case when p_leases[t.n] <> '' and t.op <> 'batch' and p_leases[t.n] ~ ('^' || v_id || '$') then p_leases[t.n]::uuid end,
+               null)::tally.op
+      from unnest(operations) with ordinality as t(
+             op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
+             job_n, in_batch, inner_first, inner_count, seen, capability, envelope, lease, late, n)
+     order by t.n);
+  for n in 1 .. case when cardinality(inner_operations) > 0 then cardinality(operations) else 0 end loop
     o := operations[n];
-    o.envelope := coalesce(p_users[n], tally.no_user());
-    if o.op = 'return_lease' then
-      o.has_user := true;
-      o.user_id := o.envelope;
-    elsif o.op = 'batch' then
-      for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
-        i := inner_operations[k];
-        i.envelope := o.envelope;
-        v_place := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:,|$)');
-        i.lease := v_place::uuid;
-        inner_operations[k] := i;
-      end loop;
-    elsif p_leases[n] ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-      o.lease := p_leases[n]::uuid;
-    end if;
-    operations[n] := o;
+    continue when o.op is distinct from 'batch';
+    for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
+      i := inner_operations[k];
+      i.envelope := o.envelope;
+      i.lease := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':(' || v_id || ')(?:,|$)')::uuid;
+      inner_operations[k] := i;
+    end loop;
   end loop;
 end;
 $$;
@@ -811,7 +812,7 @@ begin
       from tally_sync.decode(
         p_operations[v_number + 1 :],
         -- Outside its scope nobody exists.
-        array(select case when d.scope_user is null or u is null or u = d.scope_user then u else tally.no_user() end
+        array(select case when u is null or u <> d.scope_user then tally.no_user() else u end
                 from unnest(p_users[v_number + 1 :]) with ordinality x(u, n) order by x.n),
         p_leases[v_number + 1 :]) x;
     v_verdicts := tally_sync.judge(w, v_ops, v_inner);
