@@ -31,6 +31,8 @@ struct SyncArguments : CanonicalArguments {
   bool enrol_anew = false;
   std::int64_t timeout_s = 0;
   std::int64_t ttl_s = 0;
+  std::vector<std::string> only;
+  bool all_users = false;
   std::int64_t lease = 0;
   std::int64_t lease_low_water = -1;
   std::int64_t lease_ttl_s = 604'800;
@@ -399,10 +401,21 @@ void enrol_anew(Engine& engine, const SyncArguments& arguments, const sync::Sync
   throw sync_stop(enrolled.error(), !arguments.device.empty());
 }
 
+void subscribe(Engine& engine, const SyncArguments& arguments) {
+  if (arguments.only.empty() && !arguments.all_users) return;
+  std::optional<std::vector<Uuid>> users;
+  for (const std::string& user : arguments.only) {
+    if (!users) users.emplace();
+    users->push_back(uuid_argument(user, "--only"));
+  }
+  take(Replica(engine).subscribe(users));
+}
+
 Exit run_sync(const SyncArguments& arguments, bool json) {
   Engine engine = open_mirror(arguments.db);
   sync::SyncOptions options = sync_options(arguments, engine, json);
   if (arguments.enrol_anew) enrol_anew(engine, arguments, options);
+  subscribe(engine, arguments);
   return arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
                          : sync_once(engine, arguments, std::move(options), json);
 }
@@ -419,6 +432,13 @@ void add_sync(CLI::App& app, Run& run) {
                     "has not pushed is kept as rejected, to be retried");
   command->add_flag("--watch", arguments->watch,
                     "Go on until SIGINT or SIGTERM, and print what changes");
+  auto* only = command
+                   ->add_option("--only", arguments->only,
+                                "Of a device over all users: from now on only these are fed, and "
+                                "others go from the mirror; kept until --all")
+                   ->type_name("USER");
+  command->add_flag("--all", arguments->all_users, "From now on all users are fed again")
+      ->excludes(only);
   command->add_option("--lease", arguments->lease, "Keep the device's leases at so many credits")
       ->type_name("CREDITS")
       ->check(CLI::Range(std::int64_t{1}, Credits::max));

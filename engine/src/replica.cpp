@@ -759,6 +759,7 @@ class Intake {
     if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
       taken_.diverged.push_back(pulled.user_id);
     taken_.changed.push_back(pulled.user_id);
+    if (pulled.state->since == 0) taken_.bootstrapped.push_back(pulled.user_id);
   }
 
   /// The rows that are fed, but for the entries.
@@ -1325,6 +1326,15 @@ Result<T> guarded(Body&& body) noexcept {
 
 Timestamp now_of(const Options& options) { return options.clock ? options.clock() : system_now(); }
 
+std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db) {
+  Query subscribes(db, "select value from tally_meta where name = 'subscribes'");
+  if (!subscribes.step() || subscribes.column<int>(0) == 0) return std::nullopt;
+  std::vector<Uuid> ids;
+  Query query(db, "select user_id from tally_subscription order by user_id");
+  while (query.step()) ids.push_back(query.column<Uuid>(0));
+  return ids;
+}
+
 /// The users on whose leases an operation is pending.
 std::set<std::int64_t> users_with_pending_leases(SQLite::Database& db, std::int64_t acked) {
   std::set<std::int64_t> users;
@@ -1503,6 +1513,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
       push.acked = link.acked - link.base;
       push.chain = link.chain;
       push.cursor = link.cursor;
+      push.subscriptions = read_subscriptions(reader.db());
       last = link.acked;
       std::size_t size = 0;
       Query user(reader.db(), "select id from tally_user where u = ?");
@@ -1593,6 +1604,56 @@ Result<bool> Replica::note_failure(std::string_view error_class, std::string_vie
         },
         false);
     return true;
+  });
+}
+
+Result<bool> Replica::subscribe(const std::optional<std::vector<Uuid>>& user_ids) noexcept {
+  return guarded<bool>([&]() -> Result<bool> {
+    engine_.impl_->run(
+        [&](Store& store, Work& work) {
+          SQLite::Database& db = store.db();
+          if (work.device() != nullptr && work.device()->scope)
+            refuse(Code::invalid_argument, "this device is for one user, who is fed in any case");
+          execute(db, "delete from tally_subscription");
+          for (const Uuid& id : user_ids.value_or(std::vector<Uuid>{})) {
+            Query add(db, "insert or ignore into tally_subscription values (?)");
+            add.bind(id).run();
+          }
+          Query meta(db, "insert or replace into tally_meta values ('subscribes', ?)");
+          meta.bind(user_ids ? 1 : 0).run();
+          Query pending(db,
+                        "select y.id from tally_user y join tally_account a on a.u = y.u"
+                        " where a.pending > 0 and ?1 and y.id not in (select user_id from "
+                        "tally_subscription)");
+          if (pending.bind(user_ids ? 1 : 0).step())
+            refuse(Code::illegal_transition, "operations of user " +
+                                                 pending.column<Uuid>(0).text() +
+                                                 " are pending; push them first");
+          // Everything is told anew, and who is not told of goes.
+          execute(db, "update tally_link set cursor = null");
+          execute(db, "delete from tally_page");
+        },
+        false);
+    return true;
+  });
+}
+
+Result<std::optional<std::vector<Uuid>>> Replica::subscriptions() const noexcept {
+  using Answer = std::optional<std::vector<Uuid>>;
+  return guarded<Answer>([&]() -> Result<Answer> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    return read_subscriptions(reader.db());
+  });
+}
+
+Result<std::optional<Uuid>> Replica::next_user(const Uuid& after) const noexcept {
+  return guarded<std::optional<Uuid>>([&]() -> Result<std::optional<Uuid>> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    Query next(reader.db(),
+               "select coalesce((select min(id) from tally_user where id > ?),"
+               " (select min(id) from tally_user))");
+    if (!next.bind(after).step()) return std::optional<Uuid>{};
+    return next.column<std::optional<Uuid>>(0);
   });
 }
 

@@ -5,14 +5,18 @@
 -- contract's order, then what it does), run (a list of operations, in turn), apply_operations, the
 -- PRD's functions, rows and digest. Re-runnable.
 --
--- How it is fast: every line is decoded by one statement. The jobs and accounts that are named are
--- locked and read by one statement each, and then kept in variables; entries, jobs and records of
+-- How it is fast: every line is decoded by one statement, which knows only what is plainly right; the rest has
+-- a slower one, which knows what is wrong. The jobs and accounts that are named are
+-- locked and read by one statement each, and then kept in variables; entries, jobs, new ones too, and records of
 -- what was applied are written once, at the end, by one statement each. A row that were written once
--- an operation would grow a chain of versions that every later look-up walks.
+-- an operation would grow a chain of versions that every later look-up walks. Nothing is looked up that an
+-- index will refuse anyway: where it does, the call begins again, and looks (apply).
 --
 -- Everything is planned once a connection, without a look at how long the arrays are, and by the
 -- indexes, however small a table was then: that is what the planner's settings on the functions say. A
--- plan made while the tables were empty would otherwise stay until somebody analyzes them.
+-- plan made while the tables were empty would otherwise stay until somebody analyzes them. For the same reason
+-- the rows that an array names are looked up each by itself (lateral, with an offset or limit that keeps it a
+-- subquery) and written by an upsert on their key: a join could become a walk through the whole table.
 
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
@@ -40,16 +44,18 @@ begin
       in_batch boolean, inner_first integer, inner_count integer, seen boolean,
       capability text, envelope uuid, lease uuid, late text
     );
-    -- A job with its state, and the place of its user's account. id is null where there is none.
+    -- A job with its state, and the place of its user's account. id is null where there is none. created_at: of
+    -- one that has still to be inserted, otherwise null. steps: they have changed, too.
     create type tally.job as (
       id uuid, user_id uuid, user_n integer, project_id uuid, status text, progress integer, status_message text,
       cost_credits_reserved integer, cost_credits_final integer, failed_step text, error_code text,
       error_message text, output_url text, manifest_json jsonb, started_at timestamptz, finished_at timestamptz,
-      hold integer, reservation uuid, lease uuid, claim_until timestamptz, claim_device uuid, active_at timestamptz
+      hold integer, reservation uuid, lease uuid, claim_until timestamptz, claim_device uuid, active_at timestamptz,
+      created_at timestamptz, steps boolean
     );
     -- Who pushes: null for a trace and for the PRD's functions, which may do everything. now: canonical's
-    -- clock, by which claims of devices are judged.
-    create type tally.pusher as (device_id uuid, capabilities text[], now timestamptz);
+    -- clock, by which claims of devices are judged. careful: an id that is made here may be taken.
+    create type tally.pusher as (device_id uuid, capabilities text[], now timestamptz, careful boolean);
     -- An entry to append. of_job: it names the operation's job; what moves between account and lease does not.
     create type tally.posting as (type text, amount integer, note text, of_job boolean);
     -- What an operation decided: its result, the job as it is then, the entries to append with what
@@ -309,7 +315,60 @@ begin
 end;
 $$;
 
--- The same, and of a key that comes twice the last counts.
+-- The same for what is plainly right: every value as the engine writes it (ids in lower case, whole numbers
+-- without a sign), no null but where it clears. Anything else is null, whether it is an operation or not; so
+-- this only has to tell right from other, and does it several times as fast. An error that a value brings
+-- about is the caller's to catch.
+create or replace function tally.decode_plain(docs json[], nuls text[], given_at timestamptz, latest timestamptz)
+returns tally.op[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    with
+    line as (
+      select d.n, d.doc, d.j, p.number, p.name, p.keys, p.defaults, p.has_user, p.has_job, p.in_batch, p.capability,
+             d.j ->> 'op_id' as op_id, (d.j ->> 'user_id')::uuid as user_id, (d.j ->> 'job_id')::uuid as job_id,
+             (d.j ->> 'reservation')::uuid as reservation,
+             case when given_at is not null then case when not d.j ? 'at' then given_at end
+                  when d.j ->> 'at' like '____-__-__T__:__:__.______Z' and translate(d.j ->> 'at', '0123456789', '') = '--T::.Z'
+                       and substr(d.j ->> 'at', 12, 2) < '24' and substr(d.j ->> 'at', 18, 2) < '60'
+                    then least((d.j ->> 'at')::timestamptz, latest) end as at
+        from (select d.n, d.doc, d.doc::jsonb as j, d.nul from unnest(docs, nuls) with ordinality d(doc, nul, n) offset 0) d
+        -- A nul stands for a character that no text may have.
+        left join tally.operations p on p.name = d.j ->> 'op' and p.name not in ('batch', 'update_draft') and d.nul is null),
+    other as (
+      select l.n from line l
+       where (l.at is not null and l.op_id::uuid::text = l.op_id and substr(l.op_id, 15, 1) between '1' and '7'
+              and (l.name <> 'create_job' or substr(l.job_id::text, 15, 1) between '1' and '7')
+              and (l.reservation is null or l.reservation::text = l.j ->> 'reservation')
+              and l.j - l.keys = '{}') is not true
+      union all
+      select v.n
+        from (select l.n, l.doc, f.name, f.kind, f.presence, f.least, f.most, f.words, l.j -> f.name as value, l.j ->> f.name as text
+                from line l join tally.fields f on f.operation = l.number offset 0) v
+       where not case
+         when v.text is null then case when v.value is null then v.presence <> 'required' else v.presence = 'change' end
+         when v.kind = 'id' then v.text::uuid::text = v.text
+         when v.kind in ('integer', 'credits') then
+           -- As it came: jsonb writes 1e2 as 100.
+           jsonb_typeof(v.value) = 'number' and v.doc ->> v.name ~ '^[0-9]{1,18}$' and v.text::bigint between v.least and v.most
+         when v.kind in ('text', 'word') then
+           jsonb_typeof(v.value) = 'string' and octet_length(v.text) between v.least and v.most
+           and (v.words is null or v.text = any (v.words))
+         when v.kind = 'json' then tally.read_json(v.doc -> v.name) is not null
+         else false end)
+    select array_agg(case when l.n <> all (array(select o.n from other o)) then
+             row(l.name, l.op_id, l.at, l.fields, null, sha256(convert_to(l.name || l.fields::text, 'UTF8')), l.reservation,
+                 l.has_user, l.user_id, null, l.has_job, l.job_id, null, l.in_batch, null, null, false,
+                 l.capability, null, null, null)::tally.op end order by l.n)
+      from (select l.*, l.defaults || (l.j - array['op', 'op_id', 'at', 'reservation']) as fields from line l offset 0) l);
+end;
+$$;
+
+-- JSON objects as operations. Of a key that comes twice the last counts.
 create or replace function tally.decode(docs json[], nuls text[], given_at timestamptz, latest timestamptz)
 returns tally.op[]
 language plpgsql
@@ -317,17 +376,37 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_ops tally.op[] := tally.decode_each(docs, nuls, given_at, latest);
+  v_ops tally.op[];
+  v_rest integer[];
+  v_docs json[];
+  v_nuls text[];
+  v_others tally.op[];
 begin
-  if exists (select from unnest(v_ops) o where o.error = 'a key twice') then
-    v_ops := tally.decode_each(
+  begin
+    v_ops := tally.decode_plain(docs, nuls, given_at, latest);
+  exception when data_exception or program_limit_exceeded then
+    v_ops := array_fill(null::tally.op, array[cardinality(docs)]);
+  end;
+  if array_position(v_ops, null) is null then
+    return v_ops;
+  end if;
+
+  v_rest := array_positions(v_ops, null);
+  v_docs := array(select docs[r.n] from unnest(v_rest) with ordinality r(n, k) order by r.k);
+  v_nuls := array(select nuls[r.n] from unnest(v_rest) with ordinality r(n, k) order by r.k);
+  v_others := tally.decode_each(v_docs, v_nuls, given_at, latest);
+  if exists (select from unnest(v_others) o where o.error = 'a key twice') then
+    v_others := tally.decode_each(
       array(select (select json_object_agg(e.key, e.value order by e.place)
                       from (select distinct on (x.key) x.*
                               from json_each(d.doc) with ordinality x(key, value, place)
                              order by x.key, x.place desc) e)
-              from unnest(docs) with ordinality d(doc, n) order by d.n),
-      nuls, given_at, latest);
+              from unnest(v_docs) with ordinality d(doc, n) order by d.n),
+      v_nuls, given_at, latest);
   end if;
+  for k in 1 .. cardinality(v_rest) loop
+    v_ops[v_rest[k]] := v_others[k];
+  end loop;
   return v_ops;
 end;
 $$;
@@ -357,8 +436,10 @@ declare
   v_id uuid;
   v_locked uuid[] := array[]::uuid[];
 begin
-  for v_id in select b.id from public.jobs b
-               where b.id = any (ids) and (owners is null or b.user_id = any (owners)) order by b.id for no key update loop
+  for v_id in select b.id from (select u.id from unnest(ids) u(id) order by u.id) i
+               cross join lateral (
+                 select x.id from public.jobs x where x.id = i.id and (owners is null or x.user_id = any (owners)) offset 0) b
+               order by b.id for no key update loop
     v_locked := v_locked || v_id;
   end loop;
   return v_locked;
@@ -372,45 +453,78 @@ returns tally.job[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
-  return (
-  select coalesce(array_agg(row(
-           b.id, b.user_id, width_bucket(b.user_id, users), b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
-           b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
-           b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.lease, s.claim_until, s.claim_device,
-           coalesce(s.active_at, least(b.created_at, now())))::tally.job
-           order by i.n), '{}')
-    from unnest(ids) with ordinality i(id, n)
-    left join public.jobs b on b.id = i.id and locked[width_bucket(i.id, locked)] = i.id
-    left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id);
+  return array(
+    select row(
+             b.id, b.user_id, width_bucket(b.user_id, users), b.project_id, b.status::text, b.progress, b.status_message, b.cost_credits_reserved,
+             b.cost_credits_final, b.failed_step, b.error_code, b.error_message, b.output_url, b.manifest_json,
+             b.started_at, b.finished_at, coalesce(s.hold, 0), s.reservation, s.lease, s.claim_until, s.claim_device,
+             coalesce(s.active_at, least(b.created_at, now())), null, false)::tally.job
+      from unnest(ids) with ordinality i(id, n)
+      left join lateral (
+        select x.* from public.jobs x where x.id = i.id and locked[width_bucket(i.id, locked)] = i.id limit 1) b on true
+      left join lateral (
+        select x.* from tally.job_state x where x.user_id = b.user_id and x.job_id = b.id limit 1) s on true
+     order by i.n);
 end;
 $$;
 
--- Writes jobs that operations changed.
+-- Inserts the jobs in these places, which operations made, as they are by now and with their steps.
+create or replace function tally.insert_jobs(jobs tally.job[], places integer[], p_careful boolean)
+returns tally.job[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_new tally.job[] := array(select jobs[n] from unnest(places) n);
+  j tally.job;
+begin
+  insert into public.jobs (id, project_id, user_id, status, progress, status_message, cost_credits_reserved, cost_credits_final,
+                           failed_step, error_code, error_message, output_url, manifest_json, created_at, started_at, finished_at)
+  select x.id, x.project_id, x.user_id, x.status::public.job_status, x.progress, x.status_message, x.cost_credits_reserved, x.cost_credits_final,
+         x.failed_step, x.error_code, x.error_message, x.output_url, x.manifest_json, x.created_at, x.started_at, x.finished_at
+    from unnest(v_new) x order by x.id;
+  if p_careful then
+    perform tally.make_steps(x.user_id, x.id) from unnest(v_new) x;
+  else
+    insert into public.job_steps (id, job_id, step_name, step_order)
+    select overlay(x.id::text placing '8' || s.n from 15 for 2)::uuid, x.id, s.name, s.n
+      from unnest(v_new) x cross join unnest(tally.stage_names()) with ordinality s(name, n);
+  end if;
+  for k in 1 .. cardinality(places) loop
+    j := jobs[places[k]];
+    j.created_at := null;
+    jobs[places[k]] := j;
+  end loop;
+  return jobs;
+end;
+$$;
+
+-- Writes jobs that operations changed; of those that were just inserted, the state.
 create or replace function tally.write_jobs(p_jobs tally.job[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
-  update public.jobs b
-     set status = x.status::public.job_status, progress = x.progress, status_message = x.status_message,
-         cost_credits_reserved = x.cost_credits_reserved, cost_credits_final = x.cost_credits_final,
-         failed_step = x.failed_step, error_code = x.error_code, error_message = x.error_message,
-         output_url = x.output_url, manifest_json = x.manifest_json,
-         started_at = x.started_at, finished_at = x.finished_at
-    from unnest(p_jobs) x
-   where b.user_id = x.user_id and b.id = x.id
-     and (b.status::text, b.progress, b.status_message, b.cost_credits_reserved, b.cost_credits_final, b.failed_step,
+  insert into public.jobs as b (id, project_id, user_id, status, progress, status_message, cost_credits_reserved, cost_credits_final,
+                                failed_step, error_code, error_message, output_url, manifest_json, started_at, finished_at)
+  select x.id, x.project_id, x.user_id, x.status::public.job_status, x.progress, x.status_message, x.cost_credits_reserved, x.cost_credits_final,
+         x.failed_step, x.error_code, x.error_message, x.output_url, x.manifest_json, x.started_at, x.finished_at
+    from unnest(p_jobs) x where x.created_at is null
+  on conflict (id) do update
+     set status = excluded.status, progress = excluded.progress, status_message = excluded.status_message,
+         cost_credits_reserved = excluded.cost_credits_reserved, cost_credits_final = excluded.cost_credits_final,
+         failed_step = excluded.failed_step, error_code = excluded.error_code, error_message = excluded.error_message,
+         output_url = excluded.output_url, manifest_json = excluded.manifest_json,
+         started_at = excluded.started_at, finished_at = excluded.finished_at
+   where b.user_id = excluded.user_id
+     and (b.status, b.progress, b.status_message, b.cost_credits_reserved, b.cost_credits_final, b.failed_step,
           b.error_code, b.error_message, b.output_url, b.manifest_json::text, b.started_at, b.finished_at)
          is distinct from
-         (x.status, x.progress, x.status_message, x.cost_credits_reserved, x.cost_credits_final, x.failed_step,
-          x.error_code, x.error_message, x.output_url, x.manifest_json::text, x.started_at, x.finished_at);
+         (excluded.status, excluded.progress, excluded.status_message, excluded.cost_credits_reserved, excluded.cost_credits_final, excluded.failed_step,
+          excluded.error_code, excluded.error_message, excluded.output_url, excluded.manifest_json::text, excluded.started_at, excluded.finished_at);
   insert into tally.job_state as s (user_id, job_id, hold, reservation, lease, claim_until, claim_device, active_at)
   select x.user_id, x.id, x.hold, x.reservation, x.lease, x.claim_until, x.claim_device, x.active_at from unnest(p_jobs) x
   on conflict (user_id, job_id) do update
@@ -788,7 +902,9 @@ $$;
 
 -- Jobs: author -----------------------------------------------------------------------------------
 
-create or replace function tally.op_create_job(p_user uuid, o tally.op, j tally.job)
+-- The rows are inserted later, with those of the call's other jobs: by write(), or before an operation that
+-- looks at them.
+create or replace function tally.op_create_job(p_user uuid, o tally.op, j tally.job, p_taken boolean, p_careful boolean)
 returns tally.outcome
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -806,15 +922,11 @@ begin
     r.result := 'already_exists';
   elsif v_owner <> p_user then
     r.result := 'not_owner';
+  elsif p_taken or (p_careful and exists (select from public.jobs b where b.id = o.job_id)) then
+    -- By another user, whose rows are not there for what a device pushed, but in this. That one is in the
+    -- table is found out by inserting, and then looked for.
+    r.result := 'already_exists';
   else
-    insert into public.jobs (id, project_id, user_id, created_at)
-    values (o.job_id, v_project, p_user, o.at)
-    on conflict (id) do nothing;
-    if not found then
-      r.result := 'already_exists';
-      return r;
-    end if;
-    perform tally.make_steps(p_user, o.job_id);
     j.id := o.job_id;
     j.user_id := p_user;
     j.user_n := o.user_n;
@@ -824,6 +936,7 @@ begin
     j.cost_credits_reserved := 0;
     j.hold := 0;
     j.active_at := o.at;
+    j.created_at := o.at;
     r.result := 'ok';
     r.job := j;
     r.steps := true;
@@ -840,9 +953,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_lease is null then
-    return false;
-  end if;
   update tally_sync.leases l set unspent = l.unspent - p_amount
    where l.user_id = p_user and l.lease_id = p_lease and l.device_id = p_device and l.closed_at is null
      and l.unspent >= p_amount;
@@ -896,7 +1006,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   j tally.job := r.job;
-  v_drawn boolean := tally.draw(p_user, w.device_id, o.lease, p_amount);
+  v_drawn boolean := o.lease is not null and tally.draw(p_user, w.device_id, o.lease, p_amount);
 begin
   if v_drawn then
     r.postings := r.postings || row('refund', p_amount, 'Drawn from lease', false)::tally.posting;
@@ -1118,7 +1228,7 @@ begin
   end if;
   r.held := (-j.hold)::bigint;
   if v_final > j.hold then
-    if tally.draw(p_user, w.device_id, o.lease, v_final - j.hold) then
+    if o.lease is not null and tally.draw(p_user, w.device_id, o.lease, v_final - j.hold) then
       r.postings := array[row('refund', v_final - j.hold, 'Drawn from lease', false)::tally.posting];
       r.held := r.held - (v_final - j.hold);
     elsif a.balance < v_final - j.hold then
@@ -1220,19 +1330,8 @@ $$;
 
 -- Claims ------------------------------------------------------------------------------------------
 
--- The time by which a claim is judged: canonical's clock for what a device pushed.
-create or replace function tally.claim_time(o tally.op, w tally.pusher)
-returns timestamptz
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return coalesce(w.now, o.at);
-end;
-$$;
-
--- claim_job, renew_claim and drop_claim. A trace is one device.
+-- claim_job, renew_claim and drop_claim. A trace is one device. What a device pushed is judged by canonical's
+-- clock.
 create or replace function tally.op_claim(o tally.op, j tally.job, w tally.pusher)
 returns tally.outcome
 language plpgsql
@@ -1241,7 +1340,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   r tally.outcome;
-  v_at timestamptz := tally.claim_time(o, w);
+  v_at timestamptz := coalesce(w.now, o.at);
   v_live boolean := coalesce(v_at < j.claim_until, false);
 begin
   r.result := case
@@ -1356,7 +1455,7 @@ as $$
 begin
   return case
       when o.capability = 'worker' and 'worker' = any (w.capabilities) and o.op not in ('claim_job', 'renew_claim', 'drop_claim')
-           and tally.claim_time(o, w) < j.claim_until and j.claim_device is distinct from w.device_id
+           and coalesce(w.now, o.at) < j.claim_until and j.claim_device is distinct from w.device_id
            and not (o.op = 'advance_job' and o.fields ->> 'to' = 'QUEUED')
            and not (o.op = 'fail_job' and 'author' = any (w.capabilities) and j.status in ('PENDING', 'QUEUED'))
         then 'not_claim_holder'
@@ -1473,7 +1572,7 @@ begin
       from unnest(jobs) with ordinality as t(
              id, user_id, user_n, project_id, status, progress, status_message, cost_credits_reserved,
              cost_credits_final, failed_step, error_code, error_message, output_url, manifest_json, started_at,
-             finished_at, hold, reservation, lease, claim_until, claim_device, active_at, n)
+             finished_at, hold, reservation, lease, claim_until, claim_device, active_at, created_at, steps, n)
      where tally.is_stage(t.status) and (t.claim_until is null or t.claim_until <= o.at)
        and greatest(t.active_at, t.claim_until) <= o.at - (o.fields ->> 'grace')::integer * interval '1 second'
      order by t.id
@@ -1489,33 +1588,26 @@ end;
 $$;
 
 -- Writes what run() kept.
--- The triggers that note what changed leave jobs and steps that our functions write to this.
+-- The triggers that note what changed leave jobs, steps and assets that our functions write to this.
 create or replace function tally.write(
-  p_jobs tally.job[], p_steps uuid[], p_entries tally.entry[], p_applied tally.applied_operations[])
+  p_jobs tally.job[], p_asset_users uuid[], p_assets uuid[], p_entries tally.entry[], p_applied tally.applied_operations[],
+  p_careful boolean)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_recorded integer;
 begin
   if cardinality(p_jobs) > 0 then
     perform tally_sync.note('jobs', array(select x.user_id from unnest(p_jobs) x), array(select x.id from unnest(p_jobs) x), false);
-    perform tally_sync.note('job_steps', array(select x.user_id from unnest(p_jobs) x where x.id = any (p_steps)),
-                            array(select x.id from unnest(p_jobs) x where x.id = any (p_steps)), false);
+    perform tally_sync.note('job_steps', array(select x.user_id from unnest(p_jobs) x where x.steps),
+                            array(select x.id from unnest(p_jobs) x where x.steps), false);
     perform tally.write_jobs(p_jobs);
   end if;
+  perform tally_sync.note('assets', p_asset_users, p_assets, false);
   if cardinality(p_entries) > 0 then
-    perform tally.write_entries(p_entries);
+    perform tally.write_entries(p_entries, p_careful);
   end if;
-  if cardinality(p_applied) > 0 then
-    insert into tally.applied_operations select * from unnest(p_applied) on conflict do nothing;
-    get diagnostics v_recorded = row_count;
-    if v_recorded < cardinality(p_applied) then
-      -- Of no user, so under no lock: another call has just applied one of them. The same call again sees it.
-      raise exception using errcode = '40001', message = 'an operation was applied by another call at the same time';
-    end if;
-  end if;
+  insert into tally.applied_operations select * from unnest(p_applied);
 end;
 $$;
 
@@ -1544,9 +1636,12 @@ declare
   v_user_n integer;
   v_agree boolean;
   v_is_foreign boolean;
-  -- What is still to be written.
-  v_changed boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
-  v_steps uuid[] := array[]::uuid[];
+  -- What is still to be written: of jobs, whether, by their place, and the places of those to be inserted.
+  v_unchanged constant boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
+  v_changed boolean[] := v_unchanged;
+  v_new integer[] := array[]::integer[];
+  v_asset_users uuid[] := array[]::uuid[];
+  v_assets uuid[] := array[]::uuid[];
   v_entries tally.entry[] := array[]::tally.entry[];
   v_entry_count integer := 0;
   v_applied tally.applied_operations[] := array[]::tally.applied_operations[];
@@ -1592,10 +1687,10 @@ begin
 
     -- Seen before? The fields by themselves? Is the job there, and the reservation the one that is meant?
     r := null;
-    if tally.lacks_capability(o, w) then
+    if (w.device_id is not null or o.op in ('lease_credits', 'return_lease')) and tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
     elsif o.seen and not v_is_foreign then
-      perform tally.write('{}', '{}', '{}', v_applied);
+      perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
       r := tally.seen_before(v_user, o);
@@ -1612,19 +1707,29 @@ begin
         when not o.has_job or o.op = 'create_job' then null
         when j.id is null then 'job_not_found'
       end;
-      if r.result is null and o.has_job and j.id is not null then
+      if r.result is null and j.id is not null
+         and (j.claim_until is not null or coalesce(o.reservation <> j.reservation, o.reservation is not null)) then
         o.late := tally.late_refusal(o, j, w);
         if o.op not in ('create_job', 'reserve_credits', 'report_progress', 'add_asset', 'claim_job', 'renew_claim', 'drop_claim') then
           r.result := o.late;
         end if;
       end if;
       if r.result is null then
+        if cardinality(v_new) > 0 and (
+             o.op in ('delete_project', 'batch', 'report_progress', 'add_asset', 'retry_job')
+             or (o.op = 'advance_job' and j.status <> 'PENDING')) then
+          -- It looks at the rows of jobs.
+          jobs := tally.insert_jobs(jobs, v_new, w.careful);
+          v_new := array[]::integer[];
+          j.created_at := null;
+        end if;
         if o.op in ('delete_project', 'batch') then
-          -- It looks at rows, or undoes what it wrote: nothing may be left to write.
+          -- It looks at all rows, or undoes what it wrote: nothing may be left to write.
           perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
-                              v_steps, v_entries, v_applied);
-          v_steps := array[]::uuid[];
-          v_changed := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
+                              v_asset_users, v_assets, v_entries, v_applied, w.careful);
+          v_changed := v_unchanged;
+          v_asset_users := array[]::uuid[];
+          v_assets := array[]::uuid[];
           v_entries := array[]::tally.entry[];
           v_entry_count := 0;
           v_applied := array[]::tally.applied_operations[];
@@ -1641,7 +1746,7 @@ begin
           when 'retry_job' then r := tally.op_retry_job(v_user, o, j, a, w);
           when 'add_asset' then r := tally.op_add_asset(v_user, o, j);
           when 'claim_job', 'renew_claim', 'drop_claim' then r := tally.op_claim(o, j, w);
-          when 'create_job' then r := tally.op_create_job(v_user, o, j);
+          when 'create_job' then r := tally.op_create_job(v_user, o, j, (jobs[o.job_n]).id is not null, w.careful);
           when 'add_credits', 'expire_credits' then r := tally.op_change_credits(v_user, o, a);
           when 'create_user' then r := tally.op_create_user(v_user, o, a);
           when 'update_profile' then r := tally.op_update_profile(v_user, o, a);
@@ -1715,10 +1820,14 @@ begin
           if (r.job).id is not null then
             j := r.job;
             j.active_at := greatest(j.active_at, o.at);
+            j.steps := j.steps or coalesce(r.steps, false);
             jobs[o.job_n] := j;
             v_changed[o.job_n] := true;
-            if r.steps and v_steps[cardinality(v_steps)] is distinct from j.id then
-              v_steps := v_steps || j.id;
+            if o.op = 'create_job' then
+              v_new := v_new || o.job_n;
+            elsif o.op = 'add_asset' then
+              v_asset_users := v_asset_users || v_user;
+              v_assets := v_assets || (o.fields ->> 'asset_id')::uuid;
             end if;
           end if;
           if r.forget is not true then
@@ -1747,7 +1856,7 @@ begin
         end if;
         exit when a.user_id is not null;
       end loop;
-    else
+    elsif a.user_id is null or o.user_id <> a.user_id then
       a := accounts[o.user_n];
       if a.user_id is null then
         j := jobs[o.job_n];
@@ -1761,8 +1870,11 @@ begin
     end if;
   end loop;
 
-  perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
-                      v_steps, v_entries, v_applied);
+  v_jobs := array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed);
+  if cardinality(v_new) > 0 then
+    jobs := tally.insert_jobs(jobs, v_new, w.careful);
+  end if;
+  perform tally.write(v_jobs, v_asset_users, v_assets, v_entries, v_applied, w.careful);
 end;
 $$;
 
@@ -1792,15 +1904,13 @@ create or replace function tally.write_accounts(p_accounts tally.accounts[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
-  update tally.accounts t
-     set balance = x.balance, held = x.held, seq = x.seq
-    from unnest(p_accounts) x
-   where t.user_id = x.user_id
-     and (t.balance, t.held, t.seq) is distinct from (x.balance, x.held, x.seq);
+  insert into tally.accounts as t (user_id, balance, held, seq)
+  select x.user_id, x.balance, x.held, x.seq from unnest(p_accounts) x where x.user_id is not null
+  on conflict (user_id) do update
+    set balance = excluded.balance, held = excluded.held, seq = excluded.seq
+    where (t.balance, t.held, t.seq) is distinct from (excluded.balance, excluded.held, excluded.seq);
 end;
 $$;
 
@@ -1826,14 +1936,16 @@ declare
   v_jobs tally.job[];
   v_accounts tally.accounts[];
   v_verdicts tally.verdict[];
+  v_table text;
   a tally.accounts;
 begin
   -- The jobs named, those of projects that are deleted, and those that a sweep may fail.
   v_job_ids := array(
     select o.job_id from unnest(v_all) o where o.job_id is not null
     union
-    select b.id from public.jobs b
-     where b.project_id in (select (o.fields ->> 'project_id')::uuid from unnest(v_all) o where o.op = 'delete_project')
+    select b.id from unnest(v_all) o
+     cross join lateral (select x.id from public.jobs x where x.project_id = (o.fields ->> 'project_id')::uuid offset 0) b
+     where o.op = 'delete_project'
     union
     select b.id from public.jobs b
      where b.status in ('SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
@@ -1852,7 +1964,8 @@ begin
       union
       select o.user_id from unnest(v_all) o where o.user_id is not null and (v_owners is null or o.user_id = any (v_owners))
       union
-      select b.user_id from public.jobs b where b.id = any (v_locked)
+      select b.user_id from unnest(v_locked) l(id)
+       cross join lateral (select x.user_id from public.jobs x where x.id = l.id limit 1) b
       order by 1);
     v_accounts := array_fill(null::tally.accounts, array[cardinality(v_users)]);
     for a in select * from tally.lock_accounts(v_users) loop
@@ -1860,9 +1973,10 @@ begin
     end loop;
     -- Again where one of the jobs was made while this call waited: nothing of it is locked yet.
     exit when cardinality(v_locked) = cardinality(v_job_ids) or not exists (
-      select from public.jobs b
-       where b.id = any (v_job_ids) and (v_owners is null or b.user_id = any (v_owners))
-         and v_locked[width_bucket(b.id, v_locked)] is distinct from b.id);
+      select from unnest(v_job_ids) i(id)
+       cross join lateral (
+         select x.id from public.jobs x where x.id = i.id and (v_owners is null or x.user_id = any (v_owners)) limit 1) b
+       where v_locked[width_bucket(b.id, v_locked)] is distinct from b.id);
   end loop;
   if tally_sync.reclaim(v_users, w.device_id) then
     for a in select * from tally.lock_accounts(v_users) loop
@@ -1872,7 +1986,8 @@ begin
 
   -- Applied before, or more than once here.
   v_seen := array(
-    select t.op_id from tally.applied_operations t where t.op_id = any (array(select o.op_id from unnest(v_all) o))
+    select o.op_id from unnest(v_all) o
+     cross join lateral (select from tally.applied_operations t where t.op_id = o.op_id limit 1) t
     union
     select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1
     order by 1);
@@ -1884,6 +1999,17 @@ begin
 
   perform tally.write_accounts(v_accounts);
   return v_verdicts;
+exception when unique_violation then
+  get stacked diagnostics v_table = table_name;
+  if v_table = 'applied_operations' or (w.careful and v_table = 'jobs') then
+    -- Of no user, so under no lock: another call has just applied one of them. The same call again sees it.
+    raise exception using errcode = '40001', message = 'another call did the same at the same time';
+  elsif w.careful then
+    raise;
+  end if;
+  -- An id that is made here is taken, or another call has just made the same job: it is seen now.
+  w.careful := true;
+  return tally.apply(p_user, w, operations, inner_operations);
 end;
 $$;
 
@@ -1895,7 +2021,7 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return row(null, array['author', 'worker', 'service'], null)::tally.pusher;
+  return row(null, array['author', 'worker', 'service'], null, false)::tally.pusher;
 end;
 $$;
 

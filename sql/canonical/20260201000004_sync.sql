@@ -105,9 +105,9 @@ create table if not exists tally_sync.verdicts (
   result    text not null,
   id        uuid,
   index     integer,
-  primary key (user_id, device_id, number)
+  -- One index for both: a device's verdicts are read and removed by their numbers.
+  primary key (device_id, number, user_id)
 );
-create index if not exists verdicts_device on tally_sync.verdicts (device_id, number);
 
 -- Credits set aside for one device and one user; a device has at most one open for a user.
 create table if not exists tally_sync.leases (
@@ -149,12 +149,13 @@ begin
   with
   bumped as (
     insert into tally_sync.revisions as r (user_id, revision, xid)
-    select u, 1, pg_current_xact_id() from unnest(users) u order by u
+    select u, 1, pg_current_xact_id() from unnest(users) u
+     where (select x.xid from tally_sync.revisions x where x.user_id = u) is distinct from pg_current_xact_id() order by u
     on conflict (user_id) do update set revision = r.revision + 1, xid = excluded.xid where r.xid <> excluded.xid
     returning r.user_id, r.revision, r.xid)
   insert into tally_sync.marks (user_id, xid, revision, entries)
-  select b.user_id, b.xid, b.revision - 1, coalesce(a.seq, 0)
-    from bumped b left join tally.accounts a on a.user_id = b.user_id
+  select b.user_id, b.xid, b.revision - 1, coalesce((select a.seq from tally.accounts a where a.user_id = b.user_id), 0)
+    from bumped b
   on conflict do nothing;
 end;
 $$;
@@ -171,9 +172,8 @@ begin
   end if;
   perform tally_sync.bump(array(select distinct u from unnest(p_users) u));
   insert into tally_sync.changes as c (user_id, kind, row_id, revision, gone)
-  select distinct x.user_id, p_kind, x.row_id, r.revision, p_gone
-    from unnest(p_users, p_rows) x(user_id, row_id)
-    join tally_sync.revisions r on r.user_id = x.user_id
+  select x.user_id, p_kind, x.row_id, (select r.revision from tally_sync.revisions r where r.user_id = x.user_id), p_gone
+    from (select distinct u.user_id, u.row_id from unnest(p_users, p_rows) u(user_id, row_id)) x
    order by 1, 3
   on conflict (user_id, kind, row_id) do update
     set revision = excluded.revision, gone = excluded.gone, at = excluded.at
@@ -183,13 +183,13 @@ $$;
 
 -- Two trigger functions a table: its rows changed (inserted or updated), or went. Whose they are is in
 -- a column, or, for steps and assets, with their job; where the job went with them, in what was noted before.
--- What our functions do to jobs and steps tally.write() notes, once a call.
+-- What our functions do to jobs, steps and assets tally.write() notes, once a call.
 do $$
 declare
   t record;
 begin
   for t in
-    select v.*, case when v.name in ('jobs', 'job_steps', 'job_state') then 'when (current_user <> ''tally_owner'')' else '' end as condition
+    select v.*, case when v.name in ('jobs', 'job_steps', 'assets', 'job_state') then 'when (current_user <> ''tally_owner'')' else '' end as condition
       from (values
       ('public', 'profiles', 'profiles', 'x.id', 'x.id', ''),
       ('public', 'draft_prompts', 'draft_prompts', 'x.user_id', 'x.id', ' where x.user_id is not null'),
@@ -568,30 +568,31 @@ declare
   v_nuls text[];
   o tally.op;
   i tally.op;
-  v_place text;
+  v_id constant text := '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 begin
   select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(p_lines) p;
   operations := tally.decode(v_docs, v_nuls, null, clock_timestamp());
   select l.operations, l.inner_operations into operations, inner_operations
     from tally.with_batches(operations, v_docs, v_nuls) l;
-  for n in 1 .. cardinality(operations) loop
+  operations := array(
+    select row(t.op, t.op_id, t.at, t.fields, t.error, t.fingerprint, t.reservation,
+               t.has_user or t.op = 'return_lease', case when t.op = 'return_lease' then p_users[t.n] else t.user_id end, null,
+               t.has_job, t.job_id, null, t.in_batch, t.inner_first, t.inner_count, false, t.capability, p_users[t.n],
+               case when p_leases[t.n] <> '' and t.op <> 'batch' and p_leases[t.n] ~ ('^' || v_id || '$') then p_leases[t.n]::uuid end,
+               null)::tally.op
+      from unnest(operations) with ordinality as t(
+             op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
+             job_n, in_batch, inner_first, inner_count, seen, capability, envelope, lease, late, n)
+     order by t.n);
+  for n in 1 .. case when cardinality(inner_operations) > 0 then cardinality(operations) else 0 end loop
     o := operations[n];
-    o.envelope := coalesce(p_users[n], tally.no_user());
-    if o.op = 'return_lease' then
-      o.has_user := true;
-      o.user_id := o.envelope;
-    elsif o.op = 'batch' then
-      for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
-        i := inner_operations[k];
-        i.envelope := o.envelope;
-        v_place := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:,|$)');
-        i.lease := v_place::uuid;
-        inner_operations[k] := i;
-      end loop;
-    elsif p_leases[n] ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-      o.lease := p_leases[n]::uuid;
-    end if;
-    operations[n] := o;
+    continue when o.op is distinct from 'batch';
+    for k in o.inner_first .. o.inner_first + o.inner_count - 1 loop
+      i := inner_operations[k];
+      i.envelope := o.envelope;
+      i.lease := substring(p_leases[n] from '(?:^|,)' || (k - o.inner_first) || ':(' || v_id || ')(?:,|$)')::uuid;
+      inner_operations[k] := i;
+    end loop;
   end loop;
 end;
 $$;
@@ -641,6 +642,7 @@ as $$
   select c is null
       or (jsonb_typeof(c) = 'object'
           and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
+          and (not c ? 'own' or c ->> 'own' ~ '^[0-9]{1,18}$')
           and (not c ? 'n' or c ->> 'n' ~ '^[0-9]{1,18}$')
           and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
           and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
@@ -813,9 +815,10 @@ end;
 $$;
 
 -- Where a round over all users is: start, everything is told; x, the oldest transaction that it is about; upto,
--- where the next one begins; after, the last user told. A cursor that canonical does not know (it was restored),
+-- where the next one begins; after, the last user told; own, the device's call before, which told of all that it
+-- changed. A cursor that canonical does not know (it was restored),
 -- or behind which marks were removed, begins from the start.
-create or replace function tally_sync.round(c jsonb, out start boolean, out x xid8, out upto xid8, out after uuid)
+create or replace function tally_sync.round(c jsonb, out start boolean, out x xid8, out upto xid8, out after uuid, out own xid8)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -831,6 +834,7 @@ begin
   end if;
   upto := coalesce((c ->> 'to')::xid8, pg_snapshot_xmin(v_snapshot));
   after := coalesce((c ->> 'after')::uuid, tally.no_user());
+  own := (c ->> 'own')::xid8;
 end;
 $$;
 
@@ -924,6 +928,10 @@ begin
       select m.user_id, min(m.revision) as revision, min(m.entries) as entries
         from tally_sync.marks m
        where not v_round.start and m.xid >= v_round.x and m.user_id > v_round.after and (p_only is null or m.user_id = any (p_only))
+         -- Not those who are as the device's last call left and told them.
+         and not exists (
+           select from tally_sync.marks o join tally_sync.revisions r on r.user_id = o.user_id
+            where o.user_id = m.user_id and o.xid = v_round.own and r.revision = o.revision + 1)
        group by m.user_id),
     candidate as (
       (select a.user_id, 0::bigint as revision, 0::bigint as entries from tally.accounts a
@@ -1006,6 +1014,7 @@ declare
   f tally_sync.feed;
   v_now timestamptz;
   v_stages constant text[] := tally.stage_names();
+  v_reclaimed boolean := false;
 begin
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
@@ -1051,7 +1060,7 @@ begin
     p_cursor := null;
   end if;
   v_now := clock_timestamp();
-  w := row(d.device_id, d.capabilities, v_now)::tally.pusher;
+  w := row(d.device_id, d.capabilities, v_now, false)::tally.pusher;
   v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
   if v_new > 0 and tally_sync.is_behind(d, p_cursor, p_users[cardinality(v_known) + 1 :], p_rows_max) then
     v_new := 0;
@@ -1062,7 +1071,7 @@ begin
       from tally_sync.decode(
         p_operations[v_number + 1 :],
         -- Outside its scope nobody exists.
-        array(select case when d.scope_user is null or u is null or u = d.scope_user then u else tally.no_user() end
+        array(select case when u is null or u <> d.scope_user then tally.no_user() else u end
                 from unnest(p_users[v_number + 1 :]) with ordinality x(u, n) order by x.n),
         p_leases[v_number + 1 :]) x;
     v_verdicts := tally_sync.judge(w, v_ops, v_inner);
@@ -1082,6 +1091,7 @@ begin
             where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
             order by x.user_id loop
     perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
+    v_reclaimed := true;
   end loop;
 
   if p_acked > d.confirmed then
@@ -1095,6 +1105,10 @@ begin
   v_full := d.capabilities && array['author', 'service'];
   f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
                        p_users_max, p_rows_max, p_only);
+  if v_new > 0 and not v_reclaimed then
+    -- It told of all whom it changed; a device over one user goes by the revision.
+    f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);
+  end if;
   return query
   with
   here as (

@@ -41,6 +41,12 @@ create table tally_page (
   body blob not null
 ) strict;
 
+-- The users that a device over all users is fed; all, where tally_meta's 'subscribes' is 0.
+create table tally_subscription (
+  user_id blob primary key check (length(user_id) = 16)
+) strict, without rowid;
+insert into tally_meta values ('subscribes', 0);
+
 -- What canonical rejected, until the host dismisses or retries it.
 create table tally_rejected (
   n integer primary key,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <random>
 #include <set>
 #include <thread>
@@ -35,6 +36,8 @@ namespace {
 constexpr int protocol = 1;
 /// Of a device over all users, in one call.
 constexpr int users_max = 200;
+/// So many users' digests wait to be compared; of more, time will tell.
+constexpr std::size_t bootstrapped_max = 1'000;
 
 /// What follows from a database error that ended a call.
 ErrorClass class_of_state(std::string_view state) {
@@ -57,7 +60,7 @@ class Syncer::Impl {
         "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
         "$4::bytea,"
         " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, "
-        "$12::uuid, $13::integer)";
+        "$12::uuid, $13::integer, $14::uuid[])";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -120,6 +123,7 @@ class Syncer::Impl {
     const auto deadline = Clock::now() + timeout;
     for (;;) {
       digest_of_ = user_id;
+      after_bootstrap_ = false;
       digest_equal_.reset();
       auto done =
           run_until_synced(std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
@@ -276,10 +280,8 @@ class Syncer::Impl {
       auto next = replica_.next_push(options_.operations_max, options_.bytes_max);
       if (!next) return fail({ErrorClass::local, next.error()});
       push_ = std::move(next).value();
-      if (!digest_of_ && options_.digest_every > 0 && ++since_digest_ >= options_.digest_every) {
-        since_digest_ = 0;
-        digest_of_ = (*state)->enrolment.scope;
-      }
+      scope_ = (*state)->enrolment.scope;
+      if (!digest_of_ && push_.operations.empty()) choose_digest();
     }
     call_deadline_ = Clock::now() + options_.call_timeout;
     if (connection_ != nullptr && PQstatus(connection_.get()) == CONNECTION_OK) return send();
@@ -294,6 +296,20 @@ class Syncer::Impl {
         connection_.get(), [](void*, const char*) {}, nullptr);
     phase_ = Phase::connecting;
     return on_socket(SyncState::connecting, false, true);
+  }
+
+  /// The digest that is compared next, if any: of who was fed from the start, once; from time to
+  /// time of one user after another.
+  void choose_digest() {
+    after_bootstrap_ = !bootstrapped_.empty();
+    if (after_bootstrap_) {
+      digest_of_ = bootstrapped_.front();
+      bootstrapped_.pop_front();
+    } else if (options_.digest_every > 0 && ++since_digest_ >= options_.digest_every) {
+      since_digest_ = 0;
+      if (const auto next = replica_.next_user(compared_)) digest_of_ = scope_ ? scope_ : *next;
+      compared_ = digest_of_.value_or(Uuid{});
+    }
   }
 
   /// Options that no lease can follow stop the sync: a host that counts on leases has to know.
@@ -338,7 +354,8 @@ class Syncer::Impl {
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
         // So that nothing is judged under the name of another device whose token this is.
         enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
-        text_parameter(std::to_string(options_.rows_max))};
+        text_parameter(std::to_string(options_.rows_max)),
+        push_.subscriptions ? std::optional(uuid_array(*push_.subscriptions)) : std::nullopt};
     std::vector<const char*> values;
     std::vector<int> lengths;
     std::vector<int> formats;
@@ -445,7 +462,11 @@ class Syncer::Impl {
     if (pending && *pending == 0) refills_.clear();
     if (options_.callbacks.progress)
       options_.callbacks.progress(answer.reply.watermark, pending ? *pending : 0);
-    const bool again = answer.more || !taken->diverged.empty() || (pending && *pending > 0);
+    for (const Uuid& user : taken->bootstrapped) {
+      if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);
+    }
+    const bool again = answer.more || (scope_ && !bootstrapped_.empty()) ||
+                       !taken->diverged.empty() || (pending && *pending > 0);
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;
@@ -477,7 +498,8 @@ class Syncer::Impl {
         digest_equal_ = false;
     }
     if (*digest_equal_) return;
-    (void)replica_.forget_cursor();
+    // What was just fed from the start is no better fed once more: the host is told.
+    if (!after_bootstrap_) (void)replica_.forget_cursor();
     tell_diverged(user);
   }
 
@@ -569,6 +591,10 @@ class Syncer::Impl {
   std::int64_t pending_seen_ = 0;
   int since_digest_ = 0;
   std::optional<Uuid> digest_of_;
+  std::optional<Uuid> scope_;
+  std::deque<Uuid> bootstrapped_;  ///< Whose digests are still to be compared.
+  bool after_bootstrap_ = false;   ///< So is the digest that is asked for.
+  Uuid compared_{};                ///< Whose was compared last.
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
   std::optional<Uuid> claimed_;

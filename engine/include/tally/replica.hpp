@@ -49,6 +49,7 @@ struct Push {
   std::string chain;  ///< The hash of the chain up to `acked`; 32 bytes, none at 0.
   std::vector<PushedOperation> operations{};
   std::optional<std::string> cursor{};
+  std::optional<std::vector<Uuid>> subscriptions{};  ///< Only these are to be fed; none: all.
 };
 
 using Texts = std::vector<std::optional<std::string>>;
@@ -148,7 +149,8 @@ struct LeaseTarget {
 struct Taken {
   std::vector<RejectedOperation> rejected{};
   std::vector<SettledOperation> settled{};
-  std::vector<Uuid> changed{};  ///< Users whose rows canonical had otherwise.
+  std::vector<Uuid> changed{};       ///< Users whose rows canonical had otherwise.
+  std::vector<Uuid> bootstrapped{};  ///< Those of them who were fed from the start.
   std::vector<Uuid>
       diverged{};  ///< Users whose entries do not add up to what canonical says: to be fed anew.
 };
@@ -191,6 +193,16 @@ class TALLY_API Replica {
   /// An attempt failed: for the status, which other processes read, too. take() ends it.
   Result<bool> note_failure(std::string_view error_class, std::string_view error,
                             std::optional<Timestamp> next_attempt_at) noexcept;
+
+  /// A device over all users is fed these alone from its next call on; without a value, all. Those
+  /// who are here and are not among them go then. Refusals: invalid_argument (a device for one
+  /// user), illegal_transition (an operation of one who would go is still pending: push it first).
+  Result<bool> subscribe(const std::optional<std::vector<Uuid>>& user_ids) noexcept;
+  /// In id order; without a value, all are fed.
+  Result<std::optional<std::vector<Uuid>>> subscriptions() const noexcept;
+  /// The user behind that one by id, from the first again behind the last; none where there is
+  /// none.
+  Result<std::optional<Uuid>> next_user(const Uuid& after) const noexcept;
 
   /// In the order of their users' ids.
   Result<std::vector<OpenLease>> leases() const noexcept;

@@ -83,7 +83,9 @@ struct SyncOptions {
   /// fallen below the low water or ends soon (Replica::refill). What canonical cannot give is asked
   /// for again after backoff_cap; `rejected` is told, and nothing is kept of it.
   std::optional<LeaseTarget> lease{};
-  /// Every so many calls without anything to do a user's digest is compared.
+  /// Every so many calls without anything to push the digest of a user, of one after another, is
+  /// compared, and what differs is fed anew; besides that of every user once it was fed from the
+  /// start. 0: only then.
   int digest_every = 100;
   SyncCallbacks callbacks{};
 };

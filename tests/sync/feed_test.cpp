@@ -1,0 +1,123 @@
+// What a device over all users is fed: those it subscribes to, each change once, and compared.
+
+#include "sync/world.hpp"
+
+namespace tally::test {
+namespace {
+
+/// User u1 as everywhere, and users u2 and u3 with a project each.
+struct Users : World {
+  Users() {
+    for (const std::string n : {"2", "3"}) {
+      apply("create_user user_id=u" + n);
+      apply("create_project project_id=p" + n + " user_id=u" + n +
+            " title=T prompt_text=P niche_preset=facts target_minutes=1");
+    }
+    for (int n = 0; n < 2; ++n) {
+      devices.push_back(std::make_unique<Device>(*canonical, database, Kind{}));
+      devices.back()->mirror.lines = lines;
+      devices.back()->sync();
+    }
+  }
+  std::vector<std::unique_ptr<Device>> devices{};
+};
+
+std::vector<Uuid> users_of(Device& device) { return device.mirror->users().value(); }
+
+TEST_CASE("a device over all users is fed those it subscribes to, and the others go") {
+  Users world;
+  Device& device = *world.devices[0];
+  Replica replica(device.mirror.engine());
+  CHECK(users_of(device).size() == 3);
+  CHECK_FALSE(replica.subscriptions()->has_value());
+
+  REQUIRE(replica.subscribe(std::vector{user_id(2), user_id(9)}).has_value());
+  device.sync();
+  CHECK(users_of(device) == std::vector{user_id(2)});
+  CHECK(device.mirror->rows("projects")->size() == 1);
+  CHECK(apply(device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=1")
+            .starts_with("job_not_found"));
+  // What others do to who is not subscribed to is not fed; to who is, it is.
+  world.apply("add_credits user_id=u1 amount=5 type=grant");
+  world.apply("add_credits user_id=u2 amount=5 type=grant");
+  device.sync();
+  CHECK(users_of(device) == std::vector{user_id(2)});
+  CHECK(device.mirror.balance(2) == 15);
+  // A user who is made later, too.
+  world.apply("create_user user_id=u9");
+  device.sync();
+  CHECK(users_of(device) == std::vector{user_id(2), user_id(9)});
+
+  REQUIRE(replica.subscribe(std::nullopt).has_value());
+  device.sync();
+  CHECK(users_of(device).size() == 4);
+  CHECK(difference(device, *world.canonical) == "");
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("who has something pending cannot be unsubscribed from, nor the one user of a device") {
+  Users world;
+  Device& device = *world.devices[0];
+  Replica replica(device.mirror.engine());
+  CHECK(apply(device, 'd', 1, "update_profile user_id=u1 display_name=N").starts_with("ok"));
+  const auto refused = replica.subscribe(std::vector{user_id(2)});
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().code == Code::illegal_transition);
+  CHECK_FALSE(replica.subscriptions()->has_value());
+  device.sync();
+  CHECK(replica.subscribe(std::vector{user_id(2)}).has_value());
+
+  auto scoped = world.device();
+  Replica of_one(scoped->mirror.engine());
+  const auto wrong = of_one.subscribe(std::vector{user_id(1)});
+  REQUIRE_FALSE(wrong.has_value());
+  CHECK(wrong.error().code == Code::invalid_argument);
+}
+
+TEST_CASE("what a device did is told to it once, and what comes behind it is not passed by") {
+  Users world;
+  Device& device = *world.devices[0];
+  Device& other = *world.devices[1];
+  std::size_t changed = 0;
+  device.options.callbacks.changed = [&](const std::vector<Uuid>& users) {
+    changed += users.size();
+  };
+  device.connect();
+  device.sync();
+  CHECK(changed == 0);
+  for (int n = 1; n <= 4; ++n) {
+    CHECK(apply(device, 'd', n, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+    device.sync();
+    device.sync();
+    if (n % 2 == 1) {
+      CHECK(apply(other, 'o', n, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+      other.sync();
+    }
+  }
+  device.sync();
+  CHECK(device.mirror.balance() == 16);
+  // Told of were the other's two.
+  CHECK(changed == 2);
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("the digest finds what counts and balances do not show, of one user after another") {
+  Users world;
+  Device& device = *world.devices[0];
+  device.options.digest_every = 1;
+  device.connect();
+  for (int i = 0; i < 8; ++i) device.sync();
+  CHECK(device.diverged == 0);
+  device.syncer.reset();
+  device.mirror.close();
+  tamper(device.mirror.path(), "update tally_project set title = 'Other' where p = 3");
+  device.mirror.open(telling(SpendPolicy::optimistic));
+  device.connect();
+  for (int i = 0; i < 4; ++i) device.sync();
+  CHECK(device.diverged == 1);
+  device.sync();
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+}  // namespace
+}  // namespace tally::test
