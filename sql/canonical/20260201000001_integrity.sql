@@ -345,7 +345,8 @@ create table if not exists tally.payments (
   type      text not null
 );
 
--- Exactly once: what was applied, per user; an operation that concerns none is the nil user's.
+-- Exactly once: what was applied, per user; an operation that concerns none is under the id of the device that
+-- pushed it, or the nil user's.
 -- The op_id leads the key because the operations of a job that is gone are looked up by it alone.
 create table if not exists tally.applied_operations (
   op_id       uuid not null,

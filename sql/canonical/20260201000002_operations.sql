@@ -55,7 +55,8 @@ begin
     );
     -- Who pushes: null for a trace and for the PRD's functions, which may do everything. now: canonical's
     -- clock, by which claims of devices are judged. careful: an id that is made here may be taken.
-    create type tally.pusher as (device_id uuid, capabilities text[], now timestamptz, careful boolean);
+    -- nobody: under whose ids it finds the operations of no user, its own being the first.
+    create type tally.pusher as (device_id uuid, capabilities text[], now timestamptz, careful boolean, nobody uuid[]);
     -- An entry to append. of_job: it names the operation's job; what moves between account and lease does not.
     create type tally.posting as (type text, amount integer, note text, of_job boolean);
     -- What an operation decided: its result, the job as it is then, the entries to append with what
@@ -1468,7 +1469,7 @@ $$;
 
 -- What an operation that was applied before is answered now; null where it was not. The user is the
 -- one it is for; a job's operation whose job is gone, or a batch of such, is looked up by its op_id alone.
-create or replace function tally.seen_before(p_user uuid, o tally.op)
+create or replace function tally.seen_before(p_user uuid, o tally.op, w tally.pusher)
 returns tally.outcome
 language plpgsql
 stable
@@ -1482,7 +1483,7 @@ declare
 begin
   select * into p from tally.applied_operations t
    where t.op_id = o.op_id
-     and ((not v_job_is_gone and t.user_id = coalesce(p_user, tally.no_user()))
+     and ((not v_job_is_gone and t.user_id = any (case when p_user is null then w.nobody else array[p_user] end))
           or (v_any_user and t.operation = o.op and t.fingerprint = o.fingerprint
               and (o.envelope is null or t.user_id = o.envelope)))
    order by t.fingerprint = o.fingerprint desc limit 1;
@@ -1693,7 +1694,7 @@ begin
       perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
-      r := tally.seen_before(v_user, o);
+      r := tally.seen_before(v_user, o, w);
     end if;
     if r.result is null then
       r.result := case
@@ -1792,7 +1793,7 @@ begin
 
         if r.result <> 'ok' and a.user_id is null and o.op <> 'batch' and not v_is_foreign then
           -- No account was locked, so the same operation may have come first while this one waited.
-          r_before := tally.seen_before(v_user, o);
+          r_before := tally.seen_before(v_user, o, w);
           if r_before.result is not null then
             r := r_before;
           end if;
@@ -1832,7 +1833,7 @@ begin
           end if;
           if r.forget is not true then
             v_applied_count := v_applied_count + 1;
-            v_applied[v_applied_count] := row(o.op_id, coalesce(v_user, tally.no_user()), o.op, o.fingerprint, r.id,
+            v_applied[v_applied_count] := row(o.op_id, coalesce(v_user, w.nobody[1]), o.op, o.fingerprint, r.id,
                                               o.at)::tally.applied_operations;
           end if;
         end if;
@@ -2021,7 +2022,7 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return row(null, array['author', 'worker', 'service'], null, false)::tally.pusher;
+  return row(null, array['author', 'worker', 'service'], null, false, array[tally.no_user()])::tally.pusher;
 end;
 $$;
 

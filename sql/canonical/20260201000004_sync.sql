@@ -516,6 +516,25 @@ as $$
     from tally_sync.devices d order by d.created_at, d.device_id;
 $$;
 
+-- A device, and those that its mirror was enrolled anew from.
+create or replace function tally_sync.kin(d tally_sync.devices)
+returns uuid[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_kin uuid[] := array[d.device_id];
+  v_from uuid := d.enrolled_from;
+begin
+  while v_from is not null and v_from <> all (v_kin) loop
+    v_kin := v_kin || v_from;
+    v_from := (select x.enrolled_from from tally_sync.devices x where x.device_id = v_from);
+  end loop;
+  return v_kin;
+end;
+$$;
+
 -- One step of a device -----------------------------------------------------------------------------
 
 -- Applies what is new of a push. A database error that one of them brings about is that one's verdict; any
@@ -983,7 +1002,8 @@ $$;
 create or replace function tally_sync.sync(
   p_protocol integer, p_token text, p_acked bigint, p_chain bytea, p_users uuid[], p_operations text[], p_leases text[],
   p_cursor jsonb default null, p_users_max integer default 200, p_claim_ttl integer default null,
-  p_digest uuid default null, p_device uuid default null, p_rows_max integer default 20000, p_only uuid[] default null)
+  p_digest uuid default null, p_device uuid default null, p_rows_max integer default 20000, p_only uuid[] default null,
+  p_from uuid default null)
 returns table (part text, user_id uuid, fields text[])
 language plpgsql
 security definer
@@ -1059,8 +1079,13 @@ begin
     -- What a canonical that is no more has told is nothing to go on from, even where this one has got as far.
     p_cursor := null;
   end if;
+  if p_from <> d.device_id and d.enrolled_from is null and d.watermark = 0 then
+    -- The mirror was another device before, of the same scope.
+    d.enrolled_from := (select x.device_id from tally_sync.devices x
+                         where x.device_id = p_from and x.scope_user is not distinct from d.scope_user);
+  end if;
   v_now := clock_timestamp();
-  w := row(d.device_id, d.capabilities, v_now, false)::tally.pusher;
+  w := row(d.device_id, d.capabilities, v_now, false, tally_sync.kin(d))::tally.pusher;
   v_new := greatest(coalesce(cardinality(p_operations), 0) - cardinality(v_known), 0);
   if v_new > 0 and tally_sync.is_behind(d, p_cursor, p_users[cardinality(v_known) + 1 :], p_rows_max) then
     v_new := 0;
@@ -1099,7 +1124,7 @@ begin
   end if;
   update tally_sync.devices x
      set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, calls = d.calls + 1,
-         seen_at = v_now
+         enrolled_from = d.enrolled_from, seen_at = v_now
    where x.device_id = d.device_id;
 
   v_full := d.capabilities && array['author', 'service'];
@@ -1226,7 +1251,7 @@ $$;
 grant usage on schema tally_sync to service_role, current_user;
 -- Devices, and a gateway that calls for them: the token says who it is.
 grant execute on function
-  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid, uuid, integer, uuid[])
+  tally_sync.sync(integer, text, bigint, bytea, uuid[], text[], text[], jsonb, integer, integer, uuid, uuid, integer, uuid[], uuid)
   to tally_device, service_role, current_user;
 -- Operators.
 grant execute on function

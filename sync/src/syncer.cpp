@@ -60,7 +60,7 @@ class Syncer::Impl {
         "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
         "$4::bytea,"
         " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, "
-        "$12::uuid, $13::integer, $14::uuid[])";
+        "$12::uuid, $13::integer, $14::uuid[], $15::uuid)";
     if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
   }
   ~Impl() { stop(); }
@@ -273,6 +273,8 @@ class Syncer::Impl {
     auto state = replica_.state();
     if (!state) return fail({ErrorClass::local, state.error()});
     enrolled_ = state->has_value() && !anew_;
+    before_.reset();
+    if (anew_ && state->has_value()) before_ = (*state)->enrolment.device_id;
     push_ = {};
     if (enrolled_) {
       device_id_ = (*state)->enrolment.device_id;
@@ -355,7 +357,8 @@ class Syncer::Impl {
         // So that nothing is judged under the name of another device whose token this is.
         enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
         text_parameter(std::to_string(options_.rows_max)),
-        push_.subscriptions ? std::optional(uuid_array(*push_.subscriptions)) : std::nullopt};
+        push_.subscriptions ? std::optional(uuid_array(*push_.subscriptions)) : std::nullopt,
+        before_ ? std::optional(text_parameter(before_->text())) : std::nullopt};
     std::vector<const char*> values;
     std::vector<int> lengths;
     std::vector<int> formats;
@@ -579,6 +582,7 @@ class Syncer::Impl {
   bool enrolled_ = false;
   bool anew_ = false;  ///< The next contact makes the mirror another device.
   Uuid device_id_{};
+  std::optional<Uuid> before_;  ///< Who the mirror was that becomes another device.
   Clock::time_point call_deadline_{};
   std::optional<Rows> rows_;  ///< What has come of the call's answer.
   Trouble call_trouble_{};

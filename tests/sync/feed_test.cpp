@@ -101,6 +101,45 @@ TEST_CASE("what a device did is told to it once, and what comes behind it is not
   CHECK(difference(device, *world.canonical) == "");
 }
 
+TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {
+  Users world;
+  Device& device = *world.devices[0];
+  Device& other = *world.devices[1];
+  const auto drafts = [&] {
+    return world.session.ask_one(
+        "select string_agg(session_token, ' ' order by session_token) "
+        "from draft_prompts");
+  };
+  // The same op_id, on two devices, each with a draft of its own.
+  CHECK(apply(device, 'd', 1, "create_draft draft_id=d1 session_token=a prompt_text=p") == "ok -");
+  CHECK(apply(other, 'd', 1, "create_draft draft_id=d2 session_token=b prompt_text=p") == "ok -");
+  device.sync();
+  other.sync();
+  CHECK(device.rejected + other.rejected == 0);
+  CHECK(drafts() == "a b");
+
+  const auto made = world.canonical->add_device(
+      {.name = "anew", .capabilities = device.kind.capabilities, .scope = device.kind.scope});
+  REQUIRE(made.has_value());
+  const std::string old = (*Replica(device.mirror.engine()).state())->enrolment.device_id.text();
+  device.options.token = made->token;
+  device.connect();
+  REQUIRE(device.syncer->enrol_anew(patience).has_value());
+  device.sync();
+  CHECK(world.session.ask_one("select enrolled_from from tally_sync.devices where device_id = '" +
+                              made->device_id.text() + "'") == old);
+  // The mirror forgets that it did it; canonical does not.
+  device.syncer.reset();
+  device.mirror.close();
+  tamper(device.mirror.path(), "delete from tally_operation; delete from tally_draft");
+  device.mirror.open(telling(SpendPolicy::optimistic));
+  device.connect();
+  CHECK(apply(device, 'd', 1, "create_draft draft_id=d3 session_token=c prompt_text=p") == "ok -");
+  device.sync();
+  CHECK(rejected_codes(device) == std::vector<std::string>{"create_draft operation_conflict"});
+  CHECK(drafts() == "a b");
+}
+
 TEST_CASE("the digest finds what counts and balances do not show, of one user after another") {
   Users world;
   Device& device = *world.devices[0];
