@@ -616,7 +616,8 @@ TEST_CASE("a lease that is drawn on, settled below and returned, while all else 
                      "finalize_job_credits job_id=j1 final_cost=3",
                      "reserve_credits user_id=u1 job_id=j2 amount=4", "return_lease lease_id=l1"},
                .web = {"expire_credits user_id=u1 amount=12"},
-               .prelude = "a0 A"})
+               .prelude = "a0 A",
+               .actions_long = 10})
       .run();
 }
 
@@ -652,7 +653,8 @@ TEST_CASE("a hold that canonical refuses for a while, and what is drawn on the l
                .web = {"reserve_credits user_id=u1 job_id=j1 amount=12",
                        "release_job_credits job_id=j1", "expire_credits user_id=u1 amount=12"},
                .prelude = "a0 A A> a1 w0 A= A<",
-               .actions = 8})
+               .actions = 8,
+               .actions_long = 10})
       .run();
 }
 
@@ -663,7 +665,8 @@ TEST_CASE("one job of two devices that fail, settle and retry it") {
                      "retry_job job_id=j1 amount=4"},
                .b = {"finalize_job_credits job_id=j1 final_cost=2",
                      "fail_job job_id=j1 error_code=F", "retry_job job_id=j1 amount=6"},
-               .prelude = "a0 A a1 a2 A B"})
+               .prelude = "a0 A a1 a2 A B",
+               .actions_long = 10})
       .run();
 }
 
@@ -689,7 +692,8 @@ TEST_CASE("a sweep and a retry by the author, while the worker goes on") {
                .b = {"retry_job job_id=j1 amount=6"},
                .web = {"sweep grace=1", "retry_job job_id=j1 amount=7"},
                .prelude = "a0 A a1 a2 a3 A B",
-               .actions = 5})
+               .actions = 5,
+               .actions_long = 10})
       .run();
 }
 
@@ -700,7 +704,8 @@ TEST_CASE("a copy of a mirror that is used") {
                .c = {"reserve_credits user_id=u1 job_id=j2 amount=6",
                      "lease_credits lease_id=l2 user_id=u1 amount=6 ttl=1000000"},
                .prelude = "a0 A",
-               .actions = 7})
+               .actions = 8,
+               .actions_long = 10})
       .run();
 }
 
