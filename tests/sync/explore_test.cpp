@@ -159,17 +159,16 @@ class Exploration {
  private:
   // ---- the scene ----
 
+  /// User u1 with 20 credits, project p1 and jobs j1 and j2.
   static std::vector<std::string> setup() {
     LineMaker lines;
-    std::vector<std::string> sql;
-    std::string all;
-    for (const std::string line :
-         {"create_user user_id=u1", "add_credits user_id=u1 amount=10 type=grant",
-          "create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts "
-          "target_minutes=1",
-          "create_job job_id=j1 project_id=p1 user_id=u1",
-          "create_job job_id=j2 project_id=p1 user_id=u1"})
-      all += (all.empty() ? "'" : ", '") + lines.line(line) + "'";
+    std::string all = "'" + lines.line("create_user user_id=u1") + "'";
+    const auto add = [&](const char* line) { all += ", '" + lines.line(line) + "'"; };
+    add("add_credits user_id=u1 amount=10 type=grant");
+    add("create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts "
+        "target_minutes=1");
+    add("create_job job_id=j1 project_id=p1 user_id=u1");
+    add("create_job job_id=j2 project_id=p1 user_id=u1");
     return {"select * from tally.apply_operations(array[" + all + "])"};
   }
 

@@ -88,7 +88,7 @@ std::optional<int> Mirrors::keep(SpendPolicy policy, const std::vector<Page>& be
   for (const auto& [table, rows] : dump(file())) {
     for (const std::string& row : rows) {
       // The epoch says how often rows were rewritten, and no more.
-      if (!row.starts_with("'epoch'")) key += '\n' + table + ' ' + row;
+      if (!row.starts_with("'epoch'")) key.append(1, '\n').append(table).append(1, ' ').append(row);
     }
   }
   return states_.number_of(key, std::move(state));
