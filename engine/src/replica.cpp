@@ -356,11 +356,13 @@ class Intake {
       refuse(Code::invalid_argument, "this is not the answer to the latest push");
     last_ = last_number(db_, link_.acked);
     watermark_ = reply_.watermark + link_.base;
-    if (watermark_ > last_) {
+    // A verdict on what this file has not sent is another file's, whatever it holds under that
+    // number.
+    if (watermark_ > link_.sent) {
       refuse(Code::device_forked, "canonical has judged operation " +
                                       std::to_string(reply_.watermark) +
-                                      " of this device; this file holds none after " +
-                                      std::to_string(last_ - link_.base));
+                                      " of this device; this file has sent none after " +
+                                      std::to_string(link_.sent - link_.base));
     }
     for (std::size_t i = 0; i < reply_.verdicts.size(); ++i) {
       if (reply_.verdicts[i].number != reply_.acked + 1 + static_cast<std::int64_t>(i))

@@ -69,21 +69,27 @@ void Mirrors::with_engine(const State& state, Work&& work) {
   work(*engine);
 }
 
-int Mirrors::keep(SpendPolicy policy, const std::vector<Page>& before) {
+std::vector<Mirrors::Page> Mirrors::read_pages(const std::vector<Page>& before) const {
+  std::vector<Page> pages;
+  std::ifstream in(file(), std::ios::binary);
+  std::string page(page_size, '\0');
+  while (in.read(page.data(), page_size)) {
+    const std::size_t n = pages.size();
+    const bool same = n < before.size() && *before[n] == page;
+    pages.push_back(same ? before[n] : std::make_shared<const std::string>(page));
+  }
+  return pages;
+}
+
+std::optional<int> Mirrors::keep(SpendPolicy policy, const std::vector<Page>& before) {
+  State state{policy, read_pages(before)};
+  if (state.pages == before) return std::nullopt;
   std::string key = policy == SpendPolicy::leased ? "leased" : "optimistic";
   for (const auto& [table, rows] : dump(file())) {
     for (const std::string& row : rows) {
       // The epoch says how often rows were rewritten, and no more.
-      if (!row.starts_with("'epoch'")) key += '\n' + table + ' ' + row;
+      if (!row.starts_with("'epoch'")) key.append(1, '\n').append(table).append(1, ' ').append(row);
     }
-  }
-  State state{policy, {}};
-  std::ifstream in(file(), std::ios::binary);
-  std::string page(page_size, '\0');
-  while (in.read(page.data(), page_size)) {
-    const std::size_t n = state.pages.size();
-    const bool same = n < before.size() && *before[n] == page;
-    state.pages.push_back(same ? before[n] : std::make_shared<const std::string>(page));
   }
   return states_.number_of(key, std::move(state));
 }
@@ -96,16 +102,17 @@ const Mirrors::Step& Mirrors::step(int mirror, const std::string& name, Work&& w
   Step step;
   with_engine(before, [&](Engine& engine) {
     work(engine, step);
-    step.pending = engine.pending_operations().value();
+    const auto account = engine.check(user_id_);
+    step.pending = account ? account->pending_operations : 0;
   });
-  step.to = keep(before.policy, before.pages);
+  step.to = keep(before.policy, before.pages).value_or(mirror);
   return steps_[{mirror, name}] = std::move(step);
 }
 
 int Mirrors::enrolled(const Enrolment& enrolment, SpendPolicy policy) {
   with_engine(State{policy, {}},
               [&](Engine& engine) { require(Replica(engine).enrol(enrolment)); });
-  return keep(policy, {});
+  return keep(policy, {}).value();
 }
 
 const Mirrors::Step& Mirrors::apply(int mirror, const std::string& line) {

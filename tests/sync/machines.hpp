@@ -103,7 +103,9 @@ class Mirrors {
   const Step& step(int mirror, const std::string& name, Work&& work);
   template <class Work>
   void with_engine(const State& state, Work&& work);
-  int keep(SpendPolicy policy, const std::vector<Page>& before);
+  std::vector<Page> read_pages(const std::vector<Page>& before) const;
+  /// The state that the file is in; none where it is as it was.
+  std::optional<int> keep(SpendPolicy policy, const std::vector<Page>& before);
   std::filesystem::path file() const { return folder_.path() / "mirror.db"; }
 
   Messages& messages_;
@@ -148,6 +150,8 @@ class CanonicalStates {
 
   const Step& call(int state, std::size_t identity, int push);
   const Step& operate(int state, const std::string& sql);
+  /// The states from 0 to it, each a step from the one before.
+  std::vector<int> way_to(int state) const;
   const State& state(int number) const { return states_[number]; }
   const RowTexts& rows(int state);
   const std::vector<std::string>& digest(int state);
@@ -173,7 +177,6 @@ class CanonicalStates {
   /// Brings the session into that state: back to the savepoint of the last one on the way there
   /// that it passed, and on.
   void go_to(int state);
-  std::vector<int> way_to(int state) const;
   void start_anew();
   void save(int state);
 

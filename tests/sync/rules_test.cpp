@@ -332,6 +332,25 @@ TEST_CASE("an old copy without anything to push is found out, too") {
   CHECK(sync_failure(*device) == Code::device_forked);
 }
 
+TEST_CASE("a mirror does not take another file's verdict as its own operation's") {
+  World world(50);
+  auto device = world.device();
+  // Its call has nothing to push when it is sent, and something under the number that the answer
+  // has a verdict on when it is taken: a copy pushed meanwhile.
+  Replica replica(device->mirror.engine());
+  const auto push = replica.next_push(100, 1'000'000);
+  REQUIRE(push.has_value());
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  Reply reply;
+  reply.acked = push->acked;
+  reply.watermark = push->acked + 1;
+  reply.verdicts = {{reply.watermark, Code::ok, {}, {}}};
+  const auto taken = replica.take(reply);
+  REQUIRE(!taken.has_value());
+  CHECK(taken.error().code == Code::device_forked);
+  CHECK(device->mirror->pending_operations().value() == 1);
+}
+
 TEST_CASE("a canonical that is behind what a device has confirmed is not pushed to") {
   World world;
   auto device = world.device();

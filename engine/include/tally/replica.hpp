@@ -182,7 +182,7 @@ class TALLY_API Replica {
   Result<Push> next_push(std::size_t operations_max, std::size_t bytes_max) noexcept;
   /// Takes an answer, whole or not at all: verdicts, rows, then what is still pending applied
   /// again. Refusals: invalid_argument (a reply to another push than the latest, or not in the form
-  /// that canonical gives it), device_forked (canonical has judged more than this file holds).
+  /// that canonical gives it), device_forked (canonical has judged more than this file has sent).
   Result<Taken> take(const Reply& reply) noexcept;
   /// How many times calls of this engine's began to wait for a verdict; and sleeps, but no longer
   /// than until there was another.
