@@ -32,7 +32,7 @@ void add_schema(CLI::App* command, std::string& schema);
 Uuid uuid_argument(const std::string& text, const std::string& name);
 
 /// Opens a mirror that is there.
-Engine open_mirror(const std::string& path);
+Engine open_mirror(const std::string& path, bool create = false);
 sync::Canonical connect(const std::string& conninfo, const std::string& schema = "public");
 /// `audit` of canonical's ledger; with `repair`, what it corrects.
 Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json);

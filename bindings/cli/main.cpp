@@ -34,7 +34,7 @@ Uuid uuid_argument(const std::string& text, const std::string& name) {
   return *id;
 }
 
-Engine open_mirror(const std::string& path) {
+Engine open_mirror(const std::string& path, bool create) {
   std::error_code error;
   if (fs::is_directory(path, error))
     throw Stop{Exit::world, "io", path + " is a folder, not a mirror's file"};
@@ -42,7 +42,7 @@ Engine open_mirror(const std::string& path) {
     throw Stop{Exit::world, "corrupt", path + " is empty, not a mirror"};
   }
   Options options;
-  options.create = false;
+  options.create = create;
   auto opened = Engine::open(path, std::move(options));
   if (!opened && opened.error().code == Code::not_found) {
     throw stop_for(opened.error(), "tally replay TRACE --db " + path + " makes one");

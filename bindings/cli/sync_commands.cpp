@@ -114,12 +114,12 @@ std::optional<Uuid> require_device(Engine& engine, const std::string& argument, 
   return wanted;
 }
 
-sync::SyncOptions sync_options(const SyncArguments& arguments, Engine& engine, bool json) {
+sync::SyncOptions sync_options(const SyncArguments& arguments, Engine& engine, std::string token) {
   sync::SyncOptions options;
   options.conninfo = arguments.pg;
   options.schema = arguments.schema;
   options.device_id = require_device(engine, arguments.device, arguments.enrol_anew);
-  options.token = require_token(arguments.token_file, json);
+  options.token = std::move(token);
   if (arguments.lease > 0) {
     const std::int64_t low = arguments.lease_low_water;
     options.lease =
@@ -412,8 +412,10 @@ void subscribe(Engine& engine, const SyncArguments& arguments) {
 }
 
 Exit run_sync(const SyncArguments& arguments, bool json) {
-  Engine engine = open_mirror(arguments.db);
-  sync::SyncOptions options = sync_options(arguments, engine, json);
+  // A new machine's mirror is made, but not for want of a token.
+  std::string token = require_token(arguments.token_file, json);
+  Engine engine = open_mirror(arguments.db, true);
+  sync::SyncOptions options = sync_options(arguments, engine, std::move(token));
   if (arguments.enrol_anew) enrol_anew(engine, arguments, options);
   subscribe(engine, arguments);
   return arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
@@ -453,7 +455,8 @@ void add_sync(CLI::App& app, Run& run) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{2'592'000}))
       ->needs("--lease");
   command->footer(
-      "A mirror becomes the token's device at its first sync; what it did before is pushed too. "
+      "A mirror becomes the token's device at its first sync, which makes the file where there is "
+      "none; what it did before is pushed too. "
       "Exit status: 0 in sync, 1 something is rejected or blocked, 3 a failure. One process syncs "
       "a mirror at a time; another with --watch stands by. With --watch, after the token was "
       "refused, another one in the token file is taken up.");
@@ -465,7 +468,8 @@ void add_sync(CLI::App& app, Run& run) {
 
 Exit run_claim_next(const SyncArguments& arguments, bool json) {
   Engine engine = open_mirror(arguments.db);
-  sync::Syncer syncer(engine, sync_options(arguments, engine, json));
+  sync::Syncer syncer(engine,
+                      sync_options(arguments, engine, require_token(arguments.token_file, json)));
   const auto claimed = syncer.claim_next(arguments.ttl_s, timeout_of(arguments));
   if (!claimed && claimed.error().code == Code::busy) {
     throw Stop{Exit::world, "busy",

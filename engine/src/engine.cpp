@@ -34,6 +34,34 @@ std::size_t count_accounts(SQLite::Database& db) {
   return query.step() ? static_cast<std::size_t>(query.column<std::int64_t>(0)) : 0;
 }
 
+/// Canonical's verdict on what was queued; false where it has not come. Whoever syncs, in this
+/// process or another, takes it into the file.
+bool read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict) {
+  Query judged(db,
+               "select r.code, r.place from tally_link l left join tally_rejected r on r.n = ?1"
+               " where l.acked >= ?1");
+  judged.bind(verdict.number);
+  if (!judged.step()) return false;
+  if (!judged.is_null(0)) {
+    verdict.code = static_cast<Code>(judged.column<int>(0));
+    if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
+  } else {
+    Query known(db, "select result from tally_operation where id = ? order by o desc limit 1");
+    const Uuid id = folded(command.op_id);
+    if (!known.bind(id).step()) return false;  // Rejected, and dismissed meanwhile.
+    verdict.code = Code::ok;
+    verdict.id = known.column<std::optional<Uuid>>(0);
+  }
+  Query balance(db,
+                "select balance from tally_account where u = coalesce("
+                "(select u from tally_user where id = ?), (select u from tally_job where id = ?))");
+  const auto user_id = named_user(command);
+  const auto job_id = named_job(command);
+  const auto job = job_id ? std::optional(folded(*job_id)) : std::nullopt;
+  if (balance.bind(user_id, job).step()) verdict.balance = Credits{balance.column<std::int64_t>(0)};
+  return true;
+}
+
 }  // namespace
 
 Engine::Impl::Impl(const std::filesystem::path& path, Options options)
@@ -381,33 +409,6 @@ void Engine::Impl::log(LogLevel level, std::string_view line) noexcept {
 }
 
 // ---- online -----------------------------------------------------------------------------------
-
-// Whoever syncs, in this process or another, takes the verdict into the file; it is read there.
-bool Engine::Impl::read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict) {
-  Query judged(db,
-               "select r.code, r.place from tally_link l left join tally_rejected r on r.n = ?1"
-               " where l.acked >= ?1");
-  judged.bind(verdict.number);
-  if (!judged.step()) return false;
-  if (!judged.is_null(0)) {
-    verdict.code = static_cast<Code>(judged.column<int>(0));
-    if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
-  } else {
-    Query known(db, "select result from tally_operation where id = ? order by o desc limit 1");
-    const Uuid id = folded(command.op_id);
-    if (!known.bind(id).step()) return false;  // Rejected, and dismissed meanwhile.
-    verdict.code = Code::ok;
-    verdict.id = known.column<std::optional<Uuid>>(0);
-  }
-  Query balance(db,
-                "select balance from tally_account where u = coalesce("
-                "(select u from tally_user where id = ?), (select u from tally_job where id = ?))");
-  const auto user_id = named_user(command);
-  const auto job_id = named_job(command);
-  const auto job = job_id ? std::optional(folded(*job_id)) : std::nullopt;
-  if (balance.bind(user_id, job).step()) verdict.balance = Credits{balance.column<std::int64_t>(0)};
-  return true;
-}
 
 void Engine::Impl::await_verdicts(const std::vector<Command>& commands,
                                   std::vector<Verdict>& verdicts) {

@@ -128,8 +128,6 @@ class Engine::Impl final : private AccountMemory {
   void tell_host(const std::vector<Happening>& happenings) noexcept;
   void log(LogLevel level, std::string_view line) noexcept;
 
-  /// Reads canonical's verdict on what was queued; false where it has not come.
-  static bool read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict);
   void dismiss(const std::vector<std::int64_t>& numbers);
 
   // Memory.

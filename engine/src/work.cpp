@@ -305,7 +305,7 @@ Code Work::apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& i
     if (inner.op_id == call.command->op_id) {
       verdict.code = Code::operation_conflict;
     } else {
-      verdict = apply_call(inner, false);
+      verdict = apply_call(inner, false, call.again);
     }
     if (verdict.code != Code::ok) {
       index = i;

@@ -994,6 +994,126 @@ begin
 end;
 $$;
 
+-- What a call answers with, read by one statement. Few users and rows are looked up in tables of many: whatever
+-- the planner thinks of them, by index.
+create or replace function tally_sync.tell(
+  d tally_sync.devices, f tally_sync.feed, p_acked bigint, p_digest uuid, p_now timestamptz, p_claimed uuid)
+returns table (part text, user_id uuid, fields text[])
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set max_parallel_workers_per_gather = 0
+set work_mem = '64MB'
+as $$
+#variable_conflict use_column
+declare
+  -- Who has neither is told no addresses, profiles and drafts.
+  v_full constant boolean := d.capabilities && array['author', 'service'];
+  v_stages constant text[] := tally.stage_names();
+begin
+  return query
+  with
+  here as (
+    select p.user_id, p.revision as since, p.entries as since_entries, coalesce(r.revision, 0) as revision, a.seq, a.balance, a.held,
+           case when p.user_id = f.paged then f.pages end as pages
+      from unnest(f.users, f.revisions, f.entries) p(user_id, revision, entries)
+      join tally.accounts a on a.user_id = p.user_id
+      left join tally_sync.revisions r on r.user_id = p.user_id),
+  change as (
+    select h.user_id, c.kind, c.row_id, c.gone, h.since_entries as entries
+      from here h join tally_sync.changes c on c.user_id = h.user_id and c.revision > h.since
+     where v_full or c.kind not in ('profiles', 'draft_prompts')
+    union all
+    select c.user_id, c.kind, c.row_id, c.gone, f.entries_after
+      from unnest(f.kinds, f.row_ids) k(kind, row_id)
+      join tally_sync.changes c on c.user_id = f.paged and c.kind = k.kind and c.row_id = k.row_id),
+  behind as (
+    select h.user_id, h.since_entries as after, h.seq as upto from here h
+    union all
+    select f.paged, f.entries_after, f.entries_upto where f.kinds is not null),
+  told (place, part, user_id, kind, sub, fields) as (
+    select 0, 'state', null::uuid, 0, 0::bigint,
+           array[d.watermark::text, tally.time_text(p_now), f.more::text, p_claimed::text,
+                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
+                  || jsonb_build_object('n', d.calls + 1))::text,
+                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
+                 f.complete_after::text, f.complete_to::text]
+    union all
+    select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
+      from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked
+    union all
+    select 2, 'lease', l.user_id, 0, 0, array[l.lease_id::text, l.unspent::text, tally.time_text(l.expires_at)]
+      from tally_sync.leases l where l.device_id = d.device_id and l.closed_at is null
+    union all
+    select 2, 'digest', p_digest, 1, 0, array[g.table_name, g.rows::text, g.digest::text]
+      from tally.digest(p_digest) g
+     where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
+       and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
+    union all
+    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
+    union all
+    select 3, 'row', c.user_id, 2, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.profiles t on t.id = c.row_id and t.id = c.user_id where c.kind = 'profiles' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 3, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.voice_profiles t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'voice_profiles' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 4, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.projects t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'projects' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 5, 0,
+           array[c.kind] || tally.row_text(t)
+           || array[coalesce(s.hold, 0)::text, s.reservation::text, s.lease::text, tally.time_text(s.claim_until),
+                    s.claim_device::text, tally.time_text(coalesce(s.active_at, least(t.created_at, now())))]
+      from change c join public.jobs t on t.id = c.row_id and t.user_id = c.user_id
+      left join tally.job_state s on s.user_id = t.user_id and s.job_id = t.id
+     where c.kind = 'jobs' and not c.gone
+    union all
+    -- Of a job's steps, which there are; then those that are not as they were made.
+    select 3, 'row', c.user_id, 6, 0,
+           array[c.kind, c.row_id::text,
+                 (select coalesce(bit_or(1 << (array_position(v_stages, t.step_name) - 1)), 0)
+                    from public.job_steps t where t.job_id = c.row_id)::text]
+      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id where c.kind = 'job_steps' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
+      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
+      join public.job_steps t on t.job_id = j.id
+     where c.kind = 'job_steps' and not c.gone
+       and not coalesce(t.state = 'pending' and t.progress_pct = 0 and t.artifacts_json = '{}' and t.started_at is null
+                and t.finished_at is null and t.status_message is null and t.error_message is null and t.logs_url is null
+                and t.id = overlay(t.job_id::text placing '8' || array_position(v_stages, t.step_name) from 15 for 2)::uuid, false)
+    union all
+    select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.assets t on t.id = c.row_id
+      join public.jobs j on j.id = t.job_id and j.user_id = c.user_id where c.kind = 'assets' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 8, 0, array[c.kind] || tally.row_text(t)
+      from change c join public.draft_prompts t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'draft_prompts' and not c.gone
+    union all
+    select 3, 'row', c.user_id, 9, t.seq, array[c.kind] || tally.row_text(t)
+      from change c join public.credit_ledger t on t.id = c.row_id and t.user_id = c.user_id and t.seq <= c.entries
+     where c.kind = 'credit_ledger' and not c.gone
+    union all
+    select 3, 'row', b.user_id, 10, t.seq, array['credit_ledger'] || tally.row_text(t)
+      from behind b join public.credit_ledger t on t.user_id = b.user_id and t.seq > b.after and t.seq <= b.upto
+    union all
+    select 3, 'page', f.paged, 11, 0, array[case when f.pages is null then 'first' else 'next' end] where f.kinds is not null
+    union all
+    select 3, 'user', h.user_id, 11, 0,
+           array[coalesce(h.pages ->> 'r', h.since::text), coalesce(h.pages ->> 'e', h.since_entries::text), h.revision::text,
+                 h.seq::text, h.balance::text, h.held::text, (h.pages is not null)::text]
+           || case when v_full then array[m.email, m.meta] end
+      from here h left join lateral tally.user_text(h.user_id) m(email, meta) on v_full)
+  select t.part, t.user_id, t.fields from told t order by t.place, t.user_id, t.kind, t.sub;
+end;
+$$;
+
 -- One call, one round trip. In go the number of the last operation whose verdict the device has, with the
 -- hash of its chain up to it; the operations behind it, each with its user and leases; and the cursor.
 -- Out come a row 'state', or 'refused' alone; a 'verdict' for every operation behind the acknowledged one;
@@ -1011,8 +1131,6 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
-set max_parallel_workers_per_gather = 0
-set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 declare
@@ -1029,11 +1147,9 @@ declare
   v_verdicts tally.verdict[];
   v_claimed uuid;
   l record;
-  -- Who has neither is told no addresses, profiles and drafts.
-  v_full boolean;
   f tally_sync.feed;
   v_now timestamptz;
-  v_stages constant text[] := tally.stage_names();
+  v_digest uuid;
   v_reclaimed boolean := false;
 begin
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
@@ -1127,108 +1243,17 @@ begin
          enrolled_from = d.enrolled_from, seen_at = v_now
    where x.device_id = d.device_id;
 
-  v_full := d.capabilities && array['author', 'service'];
   f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
                        p_users_max, p_rows_max, p_only);
+  -- Compared is what this call leaves the device with: not in the midst of pages or a round.
+  if f.kinds is null and (d.scope_user is not null or not (f.more or coalesce(p_cursor ? 'after', false))) then
+    v_digest := p_digest;
+  end if;
   if v_new > 0 and not v_reclaimed then
     -- It told of all whom it changed; a device over one user goes by the revision.
     f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);
   end if;
-  return query
-  with
-  here as (
-    select p.user_id, p.revision as since, p.entries as since_entries, coalesce(r.revision, 0) as revision, a.seq, a.balance, a.held,
-           case when p.user_id = f.paged then f.pages end as pages
-      from unnest(f.users, f.revisions, f.entries) p(user_id, revision, entries)
-      join tally.accounts a on a.user_id = p.user_id
-      left join tally_sync.revisions r on r.user_id = p.user_id),
-  change as (
-    select h.user_id, c.kind, c.row_id, c.gone, h.since_entries as entries
-      from here h join tally_sync.changes c on c.user_id = h.user_id and c.revision > h.since
-     where v_full or c.kind not in ('profiles', 'draft_prompts')
-    union all
-    select c.user_id, c.kind, c.row_id, c.gone, f.entries_after
-      from unnest(f.kinds, f.row_ids) k(kind, row_id)
-      join tally_sync.changes c on c.user_id = f.paged and c.kind = k.kind and c.row_id = k.row_id),
-  behind as (
-    select h.user_id, h.since_entries as after, h.seq as upto from here h
-    union all
-    select f.paged, f.entries_after, f.entries_upto where f.kinds is not null),
-  told (place, part, user_id, kind, sub, fields) as (
-    select 0, 'state', null::uuid, 0, 0::bigint,
-           array[d.watermark::text, tally.time_text(v_now), f.more::text, v_claimed::text,
-                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
-                  || jsonb_build_object('n', d.calls + 1))::text,
-                 d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
-                 f.complete_after::text, f.complete_to::text]
-    union all
-    select 1, 'verdict', null, 0, v.number, array[v.number::text, v.op_id::text, v.result, v.id::text, v.index::text]
-      from tally_sync.verdicts v where v.device_id = d.device_id and v.number > p_acked
-    union all
-    select 2, 'lease', l.user_id, 0, 0, array[l.lease_id::text, l.unspent::text, tally.time_text(l.expires_at)]
-      from tally_sync.leases l where l.device_id = d.device_id and l.closed_at is null
-    union all
-    select 2, 'digest', p_digest, 1, 0, array[g.table_name, g.rows::text, g.digest::text]
-      from tally.digest(p_digest) g
-     where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
-       and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
-    union all
-    select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
-    union all
-    select 3, 'row', c.user_id, 2, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.profiles t on t.id = c.row_id and t.id = c.user_id where c.kind = 'profiles' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 3, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.voice_profiles t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'voice_profiles' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 4, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.projects t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'projects' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 5, 0,
-           array[c.kind] || tally.row_text(t)
-           || array[coalesce(s.hold, 0)::text, s.reservation::text, s.lease::text, tally.time_text(s.claim_until),
-                    s.claim_device::text, tally.time_text(coalesce(s.active_at, least(t.created_at, now())))]
-      from change c join public.jobs t on t.id = c.row_id and t.user_id = c.user_id
-      left join tally.job_state s on s.user_id = t.user_id and s.job_id = t.id
-     where c.kind = 'jobs' and not c.gone
-    union all
-    -- Of a job's steps, which there are; then those that are not as they were made.
-    select 3, 'row', c.user_id, 6, 0,
-           array[c.kind, c.row_id::text,
-                 (select coalesce(bit_or(1 << (array_position(v_stages, t.step_name) - 1)), 0)
-                    from public.job_steps t where t.job_id = c.row_id)::text]
-      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id where c.kind = 'job_steps' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
-      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
-      join public.job_steps t on t.job_id = j.id
-     where c.kind = 'job_steps' and not c.gone
-       and not coalesce(t.state = 'pending' and t.progress_pct = 0 and t.artifacts_json = '{}' and t.started_at is null
-                and t.finished_at is null and t.status_message is null and t.error_message is null and t.logs_url is null
-                and t.id = overlay(t.job_id::text placing '8' || array_position(v_stages, t.step_name) from 15 for 2)::uuid, false)
-    union all
-    select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.assets t on t.id = c.row_id
-      join public.jobs j on j.id = t.job_id and j.user_id = c.user_id where c.kind = 'assets' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 8, 0, array[c.kind] || tally.row_text(t)
-      from change c join public.draft_prompts t on t.id = c.row_id and t.user_id = c.user_id where c.kind = 'draft_prompts' and not c.gone
-    union all
-    select 3, 'row', c.user_id, 9, t.seq, array[c.kind] || tally.row_text(t)
-      from change c join public.credit_ledger t on t.id = c.row_id and t.user_id = c.user_id and t.seq <= c.entries
-     where c.kind = 'credit_ledger' and not c.gone
-    union all
-    select 3, 'row', b.user_id, 10, t.seq, array['credit_ledger'] || tally.row_text(t)
-      from behind b join public.credit_ledger t on t.user_id = b.user_id and t.seq > b.after and t.seq <= b.upto
-    union all
-    select 3, 'page', f.paged, 11, 0, array[case when f.pages is null then 'first' else 'next' end] where f.kinds is not null
-    union all
-    select 3, 'user', h.user_id, 11, 0,
-           array[coalesce(h.pages ->> 'r', h.since::text), coalesce(h.pages ->> 'e', h.since_entries::text), h.revision::text,
-                 h.seq::text, h.balance::text, h.held::text, (h.pages is not null)::text]
-           || case when v_full then array[m.email, m.meta] end
-      from here h left join lateral tally.user_text(h.user_id) m(email, meta) on v_full)
-  select t.part, t.user_id, t.fields from told t order by t.place, t.user_id, t.kind, t.sub;
+  return query select t.part, t.user_id, t.fields from tally_sync.tell(d, f, p_acked, v_digest, v_now, v_claimed) t;
 end;
 $$;
 

@@ -1,7 +1,7 @@
 -- What database linters look for, here as tests: no error, no warning.
 begin;
 \ir include/begin.sql
-select plan(13);
+select plan(14);
 
 create temp view ours as
 select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity

@@ -410,7 +410,8 @@ class Syncer::Impl {
 
   std::optional<Wait> take(const Answer& answer) {
     if (answer.trouble.error_class != ErrorClass::none) return fail(answer.trouble);
-    if (!enrolled_) {
+    const bool first = !enrolled_;
+    if (first) {
       if (options_.device_id && *options_.device_id != answer.device.device_id) {
         return fail(
             {ErrorClass::protocol,
@@ -468,8 +469,9 @@ class Syncer::Impl {
     for (const Uuid& user : taken->bootstrapped) {
       if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);
     }
-    const bool again = answer.more || (scope_ && !bootstrapped_.empty()) ||
-                       !taken->diverged.empty() || (pending && *pending > 0);
+    const bool again = answer.more || (first && options_.lease) ||
+                       (scope_ && !bootstrapped_.empty()) || !taken->diverged.empty() ||
+                       (pending && *pending > 0);
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;

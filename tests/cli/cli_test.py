@@ -895,8 +895,17 @@ class Sync(InFolder):
             with self.subTest(arguments=arguments):
                 self.assert_error(tally(*arguments), USAGE)
         for arguments in (["status"], ["rejected", "list"], ["lease", "list"],
-                          ["sync", "--pg", self.pg, "--token-file", self.token]):
+                          ["claim-next", "--ttl", 5, "--pg", self.pg, "--token-file", self.token]):
             self.assert_error(tally(*arguments, "--db", self.folder / "none"), WORLD, "tally replay")
+
+    def test_the_first_sync_makes_the_mirror_of_a_new_machine(self):
+        self.enrolled()
+        self.device("author")
+        new = self.folder / "new.db"
+        self.assertEqual(tally(*self.sync(db=new, token=self.folder / "none"))[0], WORLD)
+        self.assertFalse(new.exists())
+        self.assertEqual(tally(*self.sync(db=new))[0], FINE)
+        self.assertEqual(tally("balance", user(1), "--db", new)[1], "10\n")
 
     # ---- rejected ----
 
@@ -971,6 +980,34 @@ class Sync(InFolder):
         self.assertEqual(tally(*self.sync())[0], FINE)
         self.assertEqual(self.json("lease", "list", "--db", self.db), {"leases": []})
         self.assertEqual(tally("verify", "--db", self.db, "--pg", self.pg)[0], FINE)
+
+    def test_a_lease_is_kept_filled(self):
+        self.device("author,worker,service")
+        self.applied(("create_user", dict(user_id=user(1))), db=self.pg, at="--pg")
+        made = self.json("device", "add", "--pg", self.pg, "--name", "one", "--capabilities", "author,worker", "--user", user(1))
+        self.write_token(made["token"])
+        keeping = self.sync("--lease", 6, "--lease-low-water", 3, "--lease-ttl", 3600)
+        run = tally(*keeping)
+        self.assertEqual(run[0], FINE, run)
+        self.assertEqual([lease["unspent"] for lease in self.json("lease", "list", "--db", self.db)["leases"]], [6])
+        self.assertEqual(tally(*self.sync("--lease-ttl", 5))[0], USAGE)
+
+    # ---- subscriptions ----
+
+    def test_a_device_over_all_users_is_fed_some_of_them(self):
+        self.enrolled()
+        self.applied(("create_user", dict(user_id=user(2))), db=self.pg, at="--pg")
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        users = lambda: sorted(row[0] for row in sqlite3.connect(self.db).execute("select id from users"))
+        self.assertEqual(users(), [user(1), user(2)])
+        self.assertEqual(tally(*self.sync("--only", user(2)))[0], FINE)
+        self.assertEqual(users(), [user(2)])
+        self.assertEqual(tally(*self.sync())[0], FINE)
+        self.assertEqual(users(), [user(2)])
+        self.assertEqual(tally(*self.sync("--all"))[0], FINE)
+        self.assertEqual(users(), [user(1), user(2)])
+        self.assertEqual(tally(*self.sync("--all", "--only", user(2)))[0], USAGE)
+        self.assertEqual(tally(*self.sync("--only", "me"))[0], USAGE)
 
     # ---- claims ----
 
