@@ -930,10 +930,7 @@ class Intake {
     const Uuid id = in.required_id();
     const auto p = find_or_leave(store_.projects, in, in.required_id());
     if (!p) return std::nullopt;
-    const std::int64_t j = key_for(store_.jobs, user, "jobs", id);
-    const std::optional<JobRow> before = row_at(store_.jobs, j);
     JobRow row;
-    row.steps_pct = before ? before->steps_pct : 0;
     row.id = folded(id);
     row.u = u;
     row.p = *p;
@@ -954,6 +951,17 @@ class Intake {
     row.finished_at = in.time();
     row.hold = in.required_number();
     row.reservation = in.id();
+    std::int64_t j = key_for(store_.jobs, user, "jobs", id);
+    std::optional<JobRow> before = row_at(store_.jobs, j);
+    if (before && before->created_at != row.created_at && !comparing_) {
+      // The job that was here went, and this is another under its id: the entries of the one that
+      // went are not this one's.
+      delete_job(store_, j);
+      user.keys.erase({"jobs", id});
+      j = key_for(store_.jobs, user, "jobs", id);
+      before.reset();
+    }
+    row.steps_pct = before ? before->steps_pct : 0;
     JobLinkRow link = row_at(store_.job_links, j).value_or(JobLinkRow{});
     if (!before) link.steps = 0;  // Until they are fed.
     link.lease = in.id();
@@ -1076,7 +1084,7 @@ class Intake {
       }
       if (local.same) drop_from(user, local.taken);
       local.same = false;
-      append_fed(u, row);
+      append_fed(u, user, row);
     }
   }
 
@@ -1093,7 +1101,7 @@ class Intake {
     for (; local < user.entries.size(); ++local) store_.erase_entry(user.entries[local].e);
   }
 
-  void append_fed(std::int64_t u, const PulledUser::Row& row) {
+  void append_fed(std::int64_t u, User& user, const PulledUser::Row& row) {
     Columns in(row);
     EntryText text;
     text.id = in.required_id();
@@ -1106,6 +1114,12 @@ class Intake {
     text.stripe_payment_id = in.text();
     std::optional<std::int64_t> j;
     if (job_id) j = store_.jobs.find_id(folded(*job_id));
+    if (job_id && !j && in_page_) {
+      // Made after the jobs' pages, it is fed behind them, unless it went before: under this key,
+      // which is no other's then.
+      j = key_for(store_.jobs, user, "jobs", *job_id);
+      store_.retire_job_key(*j);
+    }
     store_.append_fed_entry(u, j, type, amount, text);
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
