@@ -915,8 +915,6 @@ begin
                               p_cursor -> 'w', v_full, p_rows_max);
     f.cursor := v_cursor || jsonb_build_object('after', case when f.more then v_round.after else (p_cursor #>> '{w,u}')::uuid end)
                 || coalesce(f.cursor, '{}');
-    f.is_complete := not f.more;
-    f.complete_to := (p_cursor #>> '{w,u}')::uuid;
     f.more := true;
   else
     with
@@ -946,6 +944,9 @@ begin
     if v_turn.first_rows > p_rows_max and not v_turn.users[1] = any (p_judged) then
       f := tally_sync.feed_user(v_turn.users[1], v_turn.revisions[1], v_turn.entries[1], null, v_full, p_rows_max);
       f.cursor := v_cursor || jsonb_build_object('after', v_round.after) || f.cursor;
+      -- Now, not when the last page is told: until then users may be made whose ids come before this one's.
+      f.is_complete := true;
+      f.complete_to := f.paged;
     else
       f.users := v_turn.users;
       f.revisions := v_turn.revisions;

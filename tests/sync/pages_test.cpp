@@ -242,5 +242,28 @@ TEST_CASE("what a device applies while pages come is pushed behind them, and jud
   CHECK(device->diverged == 0);
 }
 
+TEST_CASE("one user's pages do not hold up what another's operations come to, or make it vanish") {
+  Paged paged;
+  paged.world.apply("create_user user_id=u9");
+  // u1 comes in pages. The new user's id is before it.
+  auto device = paged.device(5, std::nullopt);
+  const Uuid before = id('a', 1);
+  int seen = 0;
+  bool made = false;
+  sync(*device, [&](int calls) {
+    if (calls == 1) {
+      CHECK(device->mirror->apply(CreateUser{before, std::nullopt, std::nullopt}).has_value());
+      made = true;
+      return;
+    }
+    seen += pages(*device) > 0 && device->mirror->pending_operations().value() == 0 ? 1 : 0;
+    CHECK(device->mirror->balance(before).has_value());
+  });
+  CHECK(made);
+  CHECK(seen > 0);
+  CHECK(difference(*device, *paged.world.canonical) == "");
+  CHECK(device->diverged == 0);
+}
+
 }  // namespace
 }  // namespace tally::test
