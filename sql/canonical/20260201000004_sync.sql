@@ -883,7 +883,7 @@ $$;
 -- users of whom verdicts are told. They are told of whole in any case, however much it is: an operation may
 -- have been applied before, by another device.
 create or replace function tally_sync.plan(
-  d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_users_max integer, p_rows_max integer, p_only uuid[])
+  d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_digest uuid, p_users_max integer, p_rows_max integer, p_only uuid[])
 returns tally_sync.feed
 language plpgsql
 stable
@@ -959,6 +959,12 @@ begin
     end if;
   end if;
   f.complete_after := case when v_round.start and f.is_complete then v_round.after end;
+  -- A digest says nothing of a user of whom not all is there: what the round has not come to is told with it.
+  if p_digest is not null
+     and (select tally_sync.rows_since(x.user_id, x.revision, x.entries, p_rows_max) <= p_rows_max
+            from tally_sync.places(array[p_digest], v_round.start, v_round.x) x) then
+    p_judged := p_judged || p_digest;
+  end if;
   select f.users || coalesce(array_agg(p.user_id), '{}'), f.revisions || array_agg(p.revision), f.entries || array_agg(p.entries)
     into f.users, f.revisions, f.entries
     from tally_sync.places(array(select distinct u from unnest(p_judged) u
@@ -1095,7 +1101,7 @@ begin
 
   v_full := d.capabilities && array['author', 'service'];
   f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
-                       p_users_max, p_rows_max, p_only);
+                       p_digest, p_users_max, p_rows_max, p_only);
   return query
   with
   here as (
@@ -1132,8 +1138,7 @@ begin
     union all
     select 2, 'digest', p_digest, 1, 0, array[g.table_name, g.rows::text, g.digest::text]
       from tally.digest(p_digest) g
-     where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
-       and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
+     where p_digest = any (f.users) and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
     union all
     select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
     union all

@@ -265,5 +265,22 @@ TEST_CASE("one user's pages do not hold up what another's operations come to, or
   CHECK(device->diverged == 0);
 }
 
+TEST_CASE("a digest is compared where a user's rows are whole here") {
+  Paged paged;
+  for (const std::optional<Uuid>& scope : {std::optional(user_id(1)), std::optional<Uuid>{}}) {
+    CAPTURE(scope.has_value());
+    auto device = paged.device(5, scope);
+    CHECK(device->syncer->verify(user_id(1), patience).value());
+    CHECK(device->diverged == 0);
+
+    auto often = paged.device(2, scope);
+    often->options.digest_every = 2;
+    often->connect();
+    often->sync();
+    CHECK(often->diverged == 0);
+    CHECK(difference(*often, *paged.world.canonical) == "");
+  }
+}
+
 }  // namespace
 }  // namespace tally::test
