@@ -326,15 +326,15 @@ class Syncer::Impl {
     }
     // The digest is compared where nothing is on its way.
     const bool asks_digest = digest_of_ && push_.operations.empty();
+    // A job is claimed by a device that the mirror is already, in a call that pushes nothing.
+    asks_claim_ = claim_ttl_ && enrolled_ && push_.operations.empty();
     const std::vector<std::optional<Parameter>> parameters{
         text_parameter(std::to_string(protocol)), text_parameter(options_.token),
         text_parameter(std::to_string(push_.acked)), Parameter{push_.chain, true},
         uuid_array(users), text_array(lines), text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter(std::to_string(users_max)),
-        claim_ttl_ && enrolled_ && push_.operations.empty()
-            ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
-            : std::nullopt,
+        asks_claim_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
         // So that nothing is judged under the name of another device whose token this is.
         enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
@@ -427,7 +427,7 @@ class Syncer::Impl {
     trouble_ = {};
     failures_ = 0;
     phase_ = Phase::away;
-    if (push_.operations.empty()) claim_ttl_.reset();
+    if (asks_claim_) claim_ttl_.reset();
     if (answer.claimed) claimed_ = answer.claimed;
     for (const SettledOperation& settled : taken->settled) {
       if (options_.callbacks.verdict) options_.callbacks.verdict(settled);
@@ -445,7 +445,8 @@ class Syncer::Impl {
     if (pending && *pending == 0) refills_.clear();
     if (options_.callbacks.progress)
       options_.callbacks.progress(answer.reply.watermark, pending ? *pending : 0);
-    const bool again = answer.more || !taken->diverged.empty() || (pending && *pending > 0);
+    const bool again =
+        answer.more || !taken->diverged.empty() || (pending && *pending > 0) || claim_ttl_;
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;
@@ -571,6 +572,7 @@ class Syncer::Impl {
   std::optional<Uuid> digest_of_;
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
+  bool asks_claim_ = false;  ///< The call under way does.
   std::optional<Uuid> claimed_;
   std::set<Uuid> refills_;  ///< Of leases, by op_id.
   Clock::time_point next_refill_{};

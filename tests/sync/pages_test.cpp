@@ -282,5 +282,20 @@ TEST_CASE("a digest is compared where a user's rows are whole here") {
   }
 }
 
+TEST_CASE("a worker's first contact may be that it asks for a job") {
+  Paged paged;
+  CHECK(paged.world.apply("reserve_credits user_id=u1 job_id=j4 amount=1") == "ok");
+  CHECK(paged.world.apply("advance_job job_id=j4 to=QUEUED") == "ok");
+  for (const int rows_max : {3, 20'000}) {
+    Device device(*paged.world.canonical, paged.world.database,
+                  Kind{{Capability::worker}, user_id(1), SpendPolicy::optimistic, rows_max});
+    const auto claimed = device.syncer->claim_next(60, patience);
+    REQUIRE(claimed.has_value());
+    REQUIRE(claimed->has_value());
+    CHECK(device.mirror->rows("jobs", user_id(1))->size() == 4);
+    CHECK(difference(device, *paged.world.canonical) == "");
+  }
+}
+
 }  // namespace
 }  // namespace tally::test
