@@ -1153,15 +1153,23 @@ class Intake {
 
   /// What was queued without effect and is canonical's now is known by its op_id from here on.
   void remember_queued() {
+    std::vector<AppliedOperation> like;
     for (const Record& record : queued_) {
       if (record.n > watermark_ || record.code != Code::ok) continue;
       const auto user_id = named_user(record.command);
       const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
+      const std::int64_t u = named.value_or(std::max<std::int64_t>(record.u, 0));
+      // Called again while it waited, it was queued again, or applied under another spend policy.
+      store_.find_like(record.command.op_id, like);
+      const Uuid id = folded(record.command.op_id);
+      const bool known = std::any_of(like.begin(), like.end(), [&](const AppliedOperation& seen) {
+        return seen.id == id && seen.u == u;
+      });
+      if (known) continue;
       store_.add_operation(
-          AppliedOperation{store_.next_number(), folded(record.command.op_id),
-                           named.value_or(std::max<std::int64_t>(record.u, 0)),
-                           row_of(record.command.operation).number, record.command.at,
-                           fingerprint(record.command.operation), verdict(record.n).id},
+          AppliedOperation{store_.next_number(), id, u, row_of(record.command.operation).number,
+                           record.command.at, fingerprint(record.command.operation),
+                           verdict(record.n).id},
           1);
     }
   }

@@ -160,5 +160,47 @@ TEST_CASE("online: many callers at once each get their own verdict") {
   CHECK(difference(*online.device, *world.canonical) == "");
 }
 
+TEST_CASE("online: a user, and what is hers, may be made before any of it has a verdict") {
+  World world;
+  Device device(*world.canonical, world.database,
+                Kind{{Capability::author, Capability::worker, Capability::service},
+                     std::nullopt,
+                     SpendPolicy::online});
+  device.sync();
+  for (const char* line : {"create_user user_id=u7 op_id=d1",
+                           "create_project project_id=p7 user_id=u7 title=T prompt_text=P "
+                           "niche_preset=facts target_minutes=1 op_id=d2",
+                           "create_job job_id=j7 project_id=p7 user_id=u7 op_id=d3",
+                           "reserve_credits job_id=j7 user_id=u7 amount=3 op_id=d4",
+                           "create_user user_id=u7 op_id=d1"})
+    CHECK(device.mirror.apply(line) == "pending -");
+  CHECK_FALSE(device.mirror->balance(user_id(7)).has_value());
+  device.sync();
+  CHECK(device.rejected == 0);
+  CHECK(device.mirror.balance(7) == 7);
+  CHECK(device.mirror->check(user_id(7))->pending_operations == 0);
+  CHECK(device.mirror.apply("create_user user_id=u7 op_id=d1") == "ok 7");
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("online: one op_id queued, then applied by who spends otherwise, has one effect") {
+  World world;
+  Online online(world, milliseconds{0});
+  const std::string line = "reserve_credits user_id=u1 job_id=j1 amount=8";
+  CHECK(online.apply(1, line) == "pending 10");
+  online.reopen(telling(SpendPolicy::optimistic));
+  CHECK(online.apply(1, line) == "ok 2");
+  CHECK(online.apply(1, "reserve_credits user_id=u1 job_id=j1 amount=7") == "operation_conflict 2");
+  online.reopen(online.options);
+  CHECK(online.apply(1, line) == "ok 2");
+  online.device->sync();
+  CHECK(world.balance() == 2);
+  CHECK(online.device->mirror.balance() == 2);
+  CHECK(online.device->mirror->check(user_id(1))->pending_operations == 0);
+  CHECK(rejected_codes(*online.device).empty());
+  CHECK(difference(*online.device, *world.canonical) == "");
+  CHECK(online.device->mirror.findings() == std::vector<std::string>{});
+}
+
 }  // namespace
 }  // namespace tally::test
