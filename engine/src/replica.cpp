@@ -1538,7 +1538,11 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
           taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
         },
         !reply.verdicts.empty());
-    if (!taken.settled.empty()) engine_.impl_->verdicts_came().give();
+    if (!taken.settled.empty()) {
+      for (const SettledOperation& settled : taken.settled)
+        engine_.impl_->remember_refusal(settled.verdict);
+      engine_.impl_->verdicts_came().give();
+    }
     return taken;
   });
 }
