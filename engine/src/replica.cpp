@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -1331,7 +1332,9 @@ std::vector<LeaseCredits> lacking_leases(SQLite::Database& db, const LeaseTarget
   const auto link = read_link(db);
   if (!link) return out;
   const std::int64_t soon =
-      now.us + std::chrono::duration_cast<std::chrono::microseconds>(target.ttl).count() / 4;
+      target.renews
+          ? now.us + std::chrono::duration_cast<std::chrono::microseconds>(target.ttl).count() / 4
+          : std::numeric_limits<std::int64_t>::min();
   Query low(db,
             "select y.u, y.id, l.id, coalesce(l.unspent, 0), a.balance from tally_user y"
             " join tally_account a on a.u = y.u left join tally_lease l on l.u = y.u"
