@@ -29,28 +29,13 @@ SQLite::Database& opened(SQLite::Database& db) {
   return db;
 }
 
-std::size_t count_accounts(SQLite::Database& db) {
-  Query query(db, "select coalesce(max(u), 0) from tally_account");
-  return query.step() ? static_cast<std::size_t>(query.column<std::int64_t>(0)) : 0;
-}
-
-/// Canonical's verdict on what was queued; false where it has not come. Whoever syncs, in this
-/// process or another, takes it into the file.
-bool read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict) {
-  Query judged(db,
-               "select r.code, r.place from tally_link l left join tally_rejected r on r.n = ?1"
-               " where l.acked >= ?1");
-  judged.bind(verdict.number);
-  if (!judged.step()) return false;
-  if (!judged.is_null(0)) {
-    verdict.code = static_cast<Code>(judged.column<int>(0));
-    if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
-  } else {
-    Query known(db, "select result from tally_operation where id = ? order by o desc limit 1");
-    const Uuid id = folded(command.op_id);
-    if (!known.bind(id).step()) return false;  // Rejected, and dismissed meanwhile.
-    verdict.code = Code::ok;
-    verdict.id = known.column<std::optional<Uuid>>(0);
+/// As Work has it for a verdict of its own: that of the user named, else of the job's owner; of a
+/// batch, what the first of its operations gives that gives any.
+std::optional<Credits> balance_in(SQLite::Database& db, const Command& command) {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (const Command& inner : batch->operations) {
+      if (const auto balance = balance_in(db, inner)) return balance;
+    }
   }
   Query balance(db,
                 "select balance from tally_account where u = coalesce("
@@ -58,8 +43,13 @@ bool read_verdict(SQLite::Database& db, const Command& command, Verdict& verdict
   const auto user_id = named_user(command);
   const auto job_id = named_job(command);
   const auto job = job_id ? std::optional(folded(*job_id)) : std::nullopt;
-  if (balance.bind(user_id, job).step()) verdict.balance = Credits{balance.column<std::int64_t>(0)};
-  return true;
+  if (!balance.bind(user_id, job).step()) return std::nullopt;
+  return Credits{balance.column<std::int64_t>(0)};
+}
+
+std::size_t count_accounts(SQLite::Database& db) {
+  Query query(db, "select coalesce(max(u), 0) from tally_account");
+  return query.step() ? static_cast<std::size_t>(query.column<std::int64_t>(0)) : 0;
 }
 
 }  // namespace
@@ -410,6 +400,47 @@ void Engine::Impl::log(LogLevel level, std::string_view line) noexcept {
 
 // ---- online -----------------------------------------------------------------------------------
 
+// Whoever syncs, in this process or another, takes the verdict into the file; it is read there.
+bool Engine::Impl::read_verdict(Reader& reader, const Command& command, Verdict& verdict) {
+  SQLite::Database& db = reader.db();
+  Query judged(db,
+               "select r.code, r.place from tally_link l left join tally_rejected r on r.n = ?1"
+               " where l.acked >= ?1");
+  judged.bind(verdict.number);
+  if (!judged.step()) return false;
+  if (!judged.is_null(0)) {
+    verdict.code = static_cast<Code>(judged.column<int>(0));
+    if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
+  } else if (recall_refusal(verdict)) {
+    // Dismissed meanwhile, by a callback or whoever else looks after refusals.
+  } else {
+    Query known(db, "select result from tally_operation where id = ? order by o desc limit 1");
+    const Uuid id = folded(command.op_id);
+    if (!known.bind(id).step()) return false;  // Rejected, and dismissed by another process.
+    verdict.code = Code::ok;
+    verdict.id = known.column<std::optional<Uuid>>(0);
+  }
+  if (const auto balance = balance_in(db, command)) verdict.balance = balance;
+  return true;
+}
+
+void Engine::Impl::remember_refusal(const Verdict& verdict) {
+  if (verdict.code == Code::ok) return;
+  constexpr std::size_t most = 1'024;
+  const std::lock_guard lock(refusals_mutex_);
+  refusals_[verdict.number] = verdict;
+  if (refusals_.size() > most) refusals_.erase(refusals_.begin());
+}
+
+bool Engine::Impl::recall_refusal(Verdict& verdict) {
+  const std::lock_guard lock(refusals_mutex_);
+  const auto found = refusals_.find(verdict.number);
+  if (found == refusals_.end()) return false;
+  verdict.code = found->second.code;
+  verdict.index = found->second.index;
+  return true;
+}
+
 void Engine::Impl::await_verdicts(const std::vector<Command>& commands,
                                   std::vector<Verdict>& verdicts) {
   using Clock = std::chrono::steady_clock;
@@ -418,14 +449,15 @@ void Engine::Impl::await_verdicts(const std::vector<Command>& commands,
   auto next = std::find_if(verdicts.begin(), verdicts.end(), is_pending);
   if (next == verdicts.end()) return;
   queued_.give();
-  const auto deadline = Clock::now() + options_.verdict_timeout;
+  constexpr std::chrono::milliseconds longest = std::chrono::hours{24 * 365};
+  const auto deadline = Clock::now() + std::min(options_.verdict_timeout, longest);
   std::vector<std::int64_t> refused;
   while (next != verdicts.end()) {
     const std::uint64_t count = verdicts_came_.count();
     {
       Reader reader(*this);
       while (next != verdicts.end() &&
-             read_verdict(reader.db(), commands[static_cast<std::size_t>(next - verdicts.begin())],
+             read_verdict(reader, commands[static_cast<std::size_t>(next - verdicts.begin())],
                           *next)) {
         if (next->code != Code::ok) refused.push_back(next->number);
         next = std::find_if(next, verdicts.end(), is_pending);

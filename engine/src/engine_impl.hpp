@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -59,6 +60,8 @@ class Engine::Impl final : private AccountMemory {
 
   /// Waits, as long as the options say, for canonical's verdicts on those that are `pending`.
   void await_verdicts(const std::vector<Command>& commands, std::vector<Verdict>& verdicts);
+  /// For calls that wait: a refusal may be dismissed before they have read it in the file.
+  void remember_refusal(const Verdict& verdict);
   Signal& verdicts_came() noexcept { return verdicts_came_; }
   Signal& queued() noexcept { return queued_; }
 
@@ -128,6 +131,9 @@ class Engine::Impl final : private AccountMemory {
   void tell_host(const std::vector<Happening>& happenings) noexcept;
   void log(LogLevel level, std::string_view line) noexcept;
 
+  /// Reads canonical's verdict on what was queued; false where it has not come.
+  bool read_verdict(Reader& reader, const Command& command, Verdict& verdict);
+  bool recall_refusal(Verdict& verdict);
   void dismiss(const std::vector<std::int64_t>& numbers);
 
   // Memory.
@@ -172,7 +178,9 @@ class Engine::Impl final : private AccountMemory {
   Request* queue_last_ = nullptr;
 
   Signal verdicts_came_;  ///< In this process; another one's are seen in the file.
-  Signal queued_;         ///< Something that waits for its verdict.
+  std::mutex refusals_mutex_;
+  std::map<std::int64_t, Verdict> refusals_;  ///< The latest, by number.
+  Signal queued_;                             ///< Something that waits for its verdict.
 
   std::mutex readers_mutex_;
   std::vector<std::unique_ptr<SQLite::Database>> idle_readers_;

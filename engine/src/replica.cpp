@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -971,10 +972,7 @@ class Intake {
     const Uuid id = in.required_id();
     const auto p = find_or_leave(store_.projects, in, in.required_id());
     if (!p) return std::nullopt;
-    const std::int64_t j = key_for(store_.jobs, user, "jobs", id);
-    const std::optional<JobRow> before = row_at(store_.jobs, j);
     JobRow row;
-    row.steps_pct = before ? before->steps_pct : 0;
     row.id = folded(id);
     row.u = u;
     row.p = *p;
@@ -995,6 +993,17 @@ class Intake {
     row.finished_at = in.time();
     row.hold = in.required_number();
     row.reservation = in.id();
+    std::int64_t j = key_for(store_.jobs, user, "jobs", id);
+    std::optional<JobRow> before = row_at(store_.jobs, j);
+    if (before && before->created_at != row.created_at && !comparing_) {
+      // The job that was here went, and this is another under its id: the entries of the one that
+      // went are not this one's.
+      delete_job(store_, j);
+      user.keys.erase({"jobs", id});
+      j = key_for(store_.jobs, user, "jobs", id);
+      before.reset();
+    }
+    row.steps_pct = before ? before->steps_pct : 0;
     JobLinkRow link = row_at(store_.job_links, j).value_or(JobLinkRow{});
     if (!before) link.steps = 0;  // Until they are fed.
     link.lease = in.id();
@@ -1117,7 +1126,7 @@ class Intake {
       }
       if (local.same) drop_from(user, local.taken);
       local.same = false;
-      append_fed(u, row);
+      append_fed(u, user, row);
     }
   }
 
@@ -1134,7 +1143,7 @@ class Intake {
     for (; local < user.entries.size(); ++local) store_.erase_entry(user.entries[local].e);
   }
 
-  void append_fed(std::int64_t u, const PulledUser::Row& row) {
+  void append_fed(std::int64_t u, User& user, const PulledUser::Row& row) {
     Columns in(row);
     EntryText text;
     text.id = in.required_id();
@@ -1147,6 +1156,12 @@ class Intake {
     text.stripe_payment_id = in.text();
     std::optional<std::int64_t> j;
     if (job_id) j = store_.jobs.find_id(folded(*job_id));
+    if (job_id && !j && in_page_) {
+      // Made after the jobs' pages, it is fed behind them, unless it went before: under this key,
+      // which is no other's then.
+      j = key_for(store_.jobs, user, "jobs", *job_id);
+      store_.retire_job_key(*j);
+    }
     store_.append_fed_entry(u, j, type, amount, text);
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
@@ -1180,16 +1195,24 @@ class Intake {
 
   /// What was queued without effect and is canonical's now is known by its op_id from here on.
   void remember_queued() {
+    std::vector<AppliedOperation> like;
     for (const Record& record : queued_) {
       if (record.n > watermark_ || record.code != Code::ok) continue;
       const Command command = record.command();
       const auto user_id = named_user(command);
       const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
-      store_.add_operation(AppliedOperation{store_.next_number(), folded(command.op_id),
-                                            named.value_or(std::max<std::int64_t>(record.u, 0)),
-                                            row_of(command.operation).number, command.at,
-                                            fingerprint(command.operation), verdict(record.n).id},
-                           1);
+      const std::int64_t u = named.value_or(std::max<std::int64_t>(record.u, 0));
+      // Called again while it waited, it was queued again, or applied under another spend policy.
+      store_.find_like(command.op_id, like);
+      const Uuid id = folded(command.op_id);
+      const bool known = std::any_of(like.begin(), like.end(), [&](const AppliedOperation& seen) {
+        return seen.id == id && seen.u == u;
+      });
+      if (known) continue;
+      store_.add_operation(
+          AppliedOperation{store_.next_number(), id, u, row_of(command.operation).number,
+                           command.at, fingerprint(command.operation), verdict(record.n).id},
+          1);
     }
   }
 
@@ -1361,7 +1384,9 @@ std::vector<LeaseCredits> lacking_leases(SQLite::Database& db, const LeaseTarget
   const auto link = read_link(db);
   if (!link) return out;
   const std::int64_t soon =
-      now.us + std::chrono::duration_cast<std::chrono::microseconds>(target.ttl).count() / 4;
+      target.renews
+          ? now.us + std::chrono::duration_cast<std::chrono::microseconds>(target.ttl).count() / 4
+          : std::numeric_limits<std::int64_t>::min();
   Query low(db,
             "select y.u, y.id, l.id, coalesce(l.unspent, 0), a.balance from tally_user y"
             " join tally_account a on a.u = y.u left join tally_lease l on l.u = y.u"
@@ -1568,7 +1593,11 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
           taken = Intake(store, work, db, reply, now_of(engine_.impl_->options())).run();
         },
         !reply.verdicts.empty());
-    if (!taken.settled.empty()) engine_.impl_->verdicts_came().give();
+    if (!taken.settled.empty()) {
+      for (const SettledOperation& settled : taken.settled)
+        engine_.impl_->remember_refusal(settled.verdict);
+      engine_.impl_->verdicts_came().give();
+    }
     return taken;
   });
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <map>
 
 #include "fields.hpp"
 #include "json.hpp"
@@ -326,7 +327,9 @@ bool Work::is_online(const Call& call) const noexcept {
 Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
   Command& command = *call.command;
   if (auto* batch = std::get_if<Batch>(&command.operation)) {
-    // What is no operation has no line to be sent.
+    // What is no operation has no line to be sent. Those behind one that opens a hold mean that
+    // hold.
+    std::map<Uuid, Uuid> opened;
     for (std::uint32_t i = 0; i < batch->operations.size(); ++i) {
       Command& inner = batch->operations[i];
       inner.at = command.at;
@@ -338,7 +341,16 @@ Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
       }
       Call named;
       find_named(inner, named);
-      if (named.reservation) inner.reservation = named.reservation;
+      const auto job_id = named_job(inner);
+      const auto hold = job_id ? opened.find(*job_id) : opened.end();
+      if (hold != opened.end() && !inner.reservation && row_of(inner.operation).names_reservation) {
+        inner.reservation = hold->second;
+      } else if (named.reservation) {
+        inner.reservation = named.reservation;
+      }
+      if (job_id && (std::holds_alternative<ReserveCredits>(inner.operation) ||
+                     std::holds_alternative<RetryJob>(inner.operation)))
+        opened[*job_id] = inner.op_id;
     }
   }
   if (call.reservation) command.reservation = call.reservation;

@@ -906,7 +906,7 @@ $$;
 -- users of whom verdicts are told. They are told of whole in any case, however much it is: an operation may
 -- have been applied before, by another device.
 create or replace function tally_sync.plan(
-  d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_users_max integer, p_rows_max integer, p_only uuid[])
+  d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_digest uuid, p_users_max integer, p_rows_max integer, p_only uuid[])
 returns tally_sync.feed
 language plpgsql
 stable
@@ -938,8 +938,6 @@ begin
                               p_cursor -> 'w', v_full, p_rows_max);
     f.cursor := v_cursor || jsonb_build_object('after', case when f.more then v_round.after else (p_cursor #>> '{w,u}')::uuid end)
                 || coalesce(f.cursor, '{}');
-    f.is_complete := not f.more;
-    f.complete_to := (p_cursor #>> '{w,u}')::uuid;
     f.more := true;
   else
     with
@@ -973,6 +971,9 @@ begin
     if v_turn.first_rows > p_rows_max and not v_turn.users[1] = any (p_judged) then
       f := tally_sync.feed_user(v_turn.users[1], v_turn.revisions[1], v_turn.entries[1], null, v_full, p_rows_max);
       f.cursor := v_cursor || jsonb_build_object('after', v_round.after) || f.cursor;
+      -- Now, not when the last page is told: until then users may be made whose ids come before this one's.
+      f.is_complete := true;
+      f.complete_to := f.paged;
     else
       f.users := v_turn.users;
       f.revisions := v_turn.revisions;
@@ -985,6 +986,12 @@ begin
     end if;
   end if;
   f.complete_after := case when v_round.start and f.is_complete then v_round.after end;
+  -- A digest says nothing of a user of whom not all is there: what the round has not come to is told with it.
+  if p_digest is not null
+     and (select tally_sync.rows_since(x.user_id, x.revision, x.entries, p_rows_max) <= p_rows_max
+            from tally_sync.places(array[p_digest], v_round.start, v_round.x) x) then
+    p_judged := p_judged || p_digest;
+  end if;
   select f.users || coalesce(array_agg(p.user_id), '{}'), f.revisions || array_agg(p.revision), f.entries || array_agg(p.entries)
     into f.users, f.revisions, f.entries
     from tally_sync.places(array(select distinct u from unnest(p_judged) u
@@ -1052,8 +1059,7 @@ begin
     union all
     select 2, 'digest', p_digest, 1, 0, array[g.table_name, g.rows::text, g.digest::text]
       from tally.digest(p_digest) g
-     where p_digest is not null and (d.scope_user is null or p_digest = d.scope_user)
-       and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
+     where p_digest = any (f.users) and (v_full or g.table_name not in ('profiles', 'draft_prompts'))
     union all
     select 3, 'gone', c.user_id, 1, 0, array[c.kind, c.row_id::text] from change c where c.gone
     union all
@@ -1149,7 +1155,6 @@ declare
   l record;
   f tally_sync.feed;
   v_now timestamptz;
-  v_digest uuid;
   v_reclaimed boolean := false;
 begin
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
@@ -1244,16 +1249,12 @@ begin
    where x.device_id = d.device_id;
 
   f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
-                       p_users_max, p_rows_max, p_only);
-  -- Compared is what this call leaves the device with: not in the midst of pages or a round.
-  if f.kinds is null and (d.scope_user is not null or not (f.more or coalesce(p_cursor ? 'after', false))) then
-    v_digest := p_digest;
-  end if;
+                       p_digest, p_users_max, p_rows_max, p_only);
   if v_new > 0 and not v_reclaimed then
     -- It told of all whom it changed; a device over one user goes by the revision.
     f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);
   end if;
-  return query select t.part, t.user_id, t.fields from tally_sync.tell(d, f, p_acked, v_digest, v_now, v_claimed) t;
+  return query select t.part, t.user_id, t.fields from tally_sync.tell(d, f, p_acked, p_digest, v_now, v_claimed) t;
 end;
 $$;
 

@@ -317,11 +317,17 @@ class Syncer::Impl {
   /// Options that no lease can follow stop the sync: a host that counts on leases has to know.
   std::optional<Wait> refill() {
     if (!options_.lease || Clock::now() < next_refill_) return std::nullopt;
-    auto asked = replica_.refill(*options_.lease);
+    // By a clock that is ahead of canonical's a lease always ends soon: each renewal takes a credit
+    // more, so the next one waits for half of what was to be left.
+    const auto now = Clock::now();
+    LeaseTarget target = *options_.lease;
+    target.renews = target.renews && now >= next_renewal_;
+    auto asked = replica_.refill(target);
     if (!asked) {
       const bool world = is_failure(asked.error().code);
       return fail({world ? ErrorClass::local : ErrorClass::protocol, asked.error()});
     }
+    if (target.renews && !asked->empty()) next_renewal_ = now + target.ttl / 8;
     refills_.insert(asked->begin(), asked->end());
     return std::nullopt;
   }
@@ -344,15 +350,15 @@ class Syncer::Impl {
     }
     // The digest is compared where nothing is on its way.
     const bool asks_digest = digest_of_ && push_.operations.empty();
+    // A job is claimed by a device that the mirror is already, in a call that pushes nothing.
+    asks_claim_ = claim_ttl_ && enrolled_ && push_.operations.empty();
     const std::vector<std::optional<Parameter>> parameters{
         text_parameter(std::to_string(protocol)), text_parameter(options_.token),
         text_parameter(std::to_string(push_.acked)), Parameter{push_.chain, true},
         uuid_array(users), text_array(lines), text_array(leases),
         push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
         text_parameter(std::to_string(users_max)),
-        claim_ttl_ && enrolled_ && push_.operations.empty()
-            ? std::optional(text_parameter(std::to_string(*claim_ttl_)))
-            : std::nullopt,
+        asks_claim_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
         // So that nothing is judged under the name of another device whose token this is.
         enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
@@ -448,7 +454,7 @@ class Syncer::Impl {
     trouble_ = {};
     failures_ = 0;
     phase_ = Phase::away;
-    if (push_.operations.empty()) claim_ttl_.reset();
+    if (asks_claim_) claim_ttl_.reset();
     if (answer.claimed) claimed_ = answer.claimed;
     for (const SettledOperation& settled : taken->settled) {
       if (options_.callbacks.verdict) options_.callbacks.verdict(settled);
@@ -471,7 +477,7 @@ class Syncer::Impl {
     }
     const bool again = answer.more || (first && options_.lease) ||
                        (scope_ && !bootstrapped_.empty()) || !taken->diverged.empty() ||
-                       (pending && *pending > 0);
+                       (pending && *pending > 0) || claim_ttl_;
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;
@@ -603,9 +609,11 @@ class Syncer::Impl {
   Uuid compared_{};                ///< Whose was compared last.
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
+  bool asks_claim_ = false;  ///< The call under way does.
   std::optional<Uuid> claimed_;
   std::set<Uuid> refills_;  ///< Of leases, by op_id.
   Clock::time_point next_refill_{};
+  Clock::time_point next_renewal_{};
   std::optional<SyncState> told_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -160,5 +160,88 @@ TEST_CASE("online: many callers at once each get their own verdict") {
   CHECK(difference(*online.device, *world.canonical) == "");
 }
 
+TEST_CASE("online: operations of one batch on one job mean the hold that the batch opens") {
+  World world;
+  Online online(world, patience);
+  online.device->syncer->start();
+  CHECK(online.apply(1,
+                     "batch ops=(reserve_credits op_id=e1 user_id=u1 job_id=j1 amount=4 ; "
+                     "advance_job op_id=e2 job_id=j1 to=QUEUED)") == "ok 6");
+  CHECK(online.apply(2,
+                     "batch ops=(release_job_credits op_id=e3 job_id=j1 ; "
+                     "reserve_credits op_id=e4 user_id=u1 job_id=j2 amount=2 ; "
+                     "finalize_job_credits op_id=e5 job_id=j2 final_cost=1)") == "ok 9");
+  CHECK(online.apply(3,
+                     "batch ops=(fail_job op_id=e6 job_id=j1 error_code=E ; "
+                     "retry_job op_id=e7 job_id=j1 amount=3 ; "
+                     "advance_job op_id=e8 job_id=j1 to=SCRIPTING)") == "ok 6");
+  online.device->syncer->stop();
+  CHECK(difference(*online.device, *world.canonical) == "");
+  world.check_whole();
+}
+
+TEST_CASE("online: a user, and what is hers, may be made before any of it has a verdict") {
+  World world;
+  Device device(*world.canonical, world.database,
+                Kind{{Capability::author, Capability::worker, Capability::service},
+                     std::nullopt,
+                     SpendPolicy::online});
+  device.sync();
+  for (const char* line : {"create_user user_id=u7 op_id=d1",
+                           "create_project project_id=p7 user_id=u7 title=T prompt_text=P "
+                           "niche_preset=facts target_minutes=1 op_id=d2",
+                           "create_job job_id=j7 project_id=p7 user_id=u7 op_id=d3",
+                           "reserve_credits job_id=j7 user_id=u7 amount=3 op_id=d4",
+                           "create_user user_id=u7 op_id=d1"})
+    CHECK(device.mirror.apply(line) == "pending -");
+  CHECK_FALSE(device.mirror->balance(user_id(7)).has_value());
+  device.sync();
+  CHECK(device.rejected == 0);
+  CHECK(device.mirror.balance(7) == 7);
+  CHECK(device.mirror->check(user_id(7))->pending_operations == 0);
+  CHECK(device.mirror.apply("create_user user_id=u7 op_id=d1") == "ok 7");
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("online: one op_id queued, then applied by who spends otherwise, has one effect") {
+  World world;
+  Online online(world, milliseconds{0});
+  const std::string line = "reserve_credits user_id=u1 job_id=j1 amount=8";
+  CHECK(online.apply(1, line) == "pending 10");
+  online.reopen(telling(SpendPolicy::optimistic));
+  CHECK(online.apply(1, line) == "ok 2");
+  CHECK(online.apply(1, "reserve_credits user_id=u1 job_id=j1 amount=7") == "operation_conflict 2");
+  online.reopen(online.options);
+  CHECK(online.apply(1, line) == "ok 2");
+  online.device->sync();
+  CHECK(world.balance() == 2);
+  CHECK(online.device->mirror.balance() == 2);
+  CHECK(online.device->mirror->check(user_id(1))->pending_operations == 0);
+  CHECK(rejected_codes(*online.device).empty());
+  CHECK(difference(*online.device, *world.canonical) == "");
+  CHECK(online.device->mirror.findings() == std::vector<std::string>{});
+}
+
+TEST_CASE("online: a call may wait for ever") {
+  World world;
+  Online online(world, milliseconds::max());
+  online.device->syncer->start();
+  CHECK(online.apply(1, "reserve_credits user_id=u1 job_id=j1 amount=8") == "ok 2");
+}
+
+TEST_CASE("online: a verdict that its callback dismisses is told to the call that waits") {
+  World world;
+  Online online(world, patience);
+  online.device->options.callbacks.rejected = [&](const RejectedOperation& operation) {
+    CHECK(Replica(online.device->mirror.engine()).dismiss(operation.number).has_value());
+  };
+  online.device->connect();
+  online.device->syncer->start();
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(online.apply(1, "reserve_credits user_id=u1 job_id=j1 amount=11") ==
+        "insufficient_credits 10");
+  CHECK(std::chrono::steady_clock::now() - began < patience / 2);
+}
+
 }  // namespace
 }  // namespace tally::test

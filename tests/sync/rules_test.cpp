@@ -206,6 +206,27 @@ TEST_CASE("a lease is filled up when it falls below the low water, as far as the
   world.check_whole();
 }
 
+TEST_CASE("a device whose clock is ahead does not renew its lease with every call") {
+  World world(50);
+  auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);
+  Options ahead = telling(SpendPolicy::leased);
+  ahead.clock = [] {
+    const auto now = std::chrono::system_clock::now() + std::chrono::seconds{1'500};
+    return Timestamp{
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count()};
+  };
+  device->syncer.reset();
+  device->mirror.close();
+  device->mirror.open(ahead);
+  // By its clock less than a quarter is always left.
+  device->options.lease = LeaseTarget{Credits{20}, Credits{10}, std::chrono::seconds{1'800}};
+  device->connect();
+  for (int n = 0; n < 5; ++n) device->sync();
+  CHECK(world.balance() >= 28);
+  CHECK(rejected_codes(*device).empty());
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
 TEST_CASE("what a blocked operation drew on the lease is not drawn once more") {
   World world(50);
   auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::leased);

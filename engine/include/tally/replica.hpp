@@ -144,6 +144,7 @@ struct LeaseTarget {
   Credits size{};
   Credits low_water{};
   std::chrono::seconds ttl{};
+  bool renews = true;  ///< Also those of which less than a quarter of the ttl is left.
 };
 
 struct Taken {
@@ -206,12 +207,12 @@ class TALLY_API Replica {
 
   /// In the order of their users' ids.
   Result<std::vector<OpenLease>> leases() const noexcept;
-  /// Applies a lease_credits for every lease of this device that has fallen below the low water, or
-  /// has less than a quarter of the ttl left: for what it lacks to its size, as far as the balance
-  /// here shows as much. A device for one user opens a lease where there is none. Nothing where an
-  /// operation on that lease is still pending, where it is being returned, or under
-  /// SpendPolicy::online. Answers the op_ids. Refusals: not_permitted (no author),
-  /// invalid_argument (a ttl out of its range).
+  /// Applies a lease_credits for every lease of this device that has fallen below the low water,
+  /// or, where the target renews, has less than a quarter of the ttl left by this clock: for what
+  /// it lacks to its size, as far as the balance here shows as much. A device for one user opens a
+  /// lease where there is none. Nothing where an operation on that lease is still pending, where it
+  /// is being returned, or under SpendPolicy::online. Answers the op_ids. Refusals: not_permitted
+  /// (no author), invalid_argument (a ttl out of its range).
   Result<std::vector<Uuid>> refill(const LeaseTarget& target) noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;
