@@ -196,14 +196,26 @@ struct Link {
   std::string chain;
   std::int64_t sent = 0;
   std::optional<std::string> cursor{};
+  std::optional<Uuid> scope{};
 };
 
 std::optional<Link> read_link(SQLite::Database& db) {
-  Query query(db, "select device_id, base, acked, chain, sent, cursor from tally_link");
+  Query query(db, "select device_id, base, acked, chain, sent, cursor, scope from tally_link");
   if (!query.step()) return std::nullopt;
-  return Link{query.column<Uuid>(0),         query.column<std::int64_t>(1),
-              query.column<std::int64_t>(2), query.column<std::string>(3),
-              query.column<std::int64_t>(4), query.column<std::optional<std::string>>(5)};
+  return Link{query.column<Uuid>(0),
+              query.column<std::int64_t>(1),
+              query.column<std::int64_t>(2),
+              query.column<std::string>(3),
+              query.column<std::int64_t>(4),
+              query.column<std::optional<std::string>>(5),
+              query.column<std::optional<Uuid>>(6)};
+}
+
+/// Whose an operation is that waits for its verdict, where the mirror has not what it names and
+/// canonical may.
+std::optional<Uuid> user_of_queued(const Command& command, const std::optional<Uuid>& scope) {
+  const auto named = named_user(command);
+  return named ? named : scope;
 }
 
 Link require_link(SQLite::Database& db) {
@@ -371,6 +383,8 @@ class Intake {
     }
     if (reply_.acked + static_cast<std::int64_t>(reply_.verdicts.size()) != reply_.watermark)
       refuse(Code::invalid_argument, "a verdict is missing");
+    if (reply_.asked != link_.cursor)
+      refuse(Code::busy, "what is to be fed has changed meanwhile, and is asked for again");
   }
 
   /// What is a part of a user's rows waits for the rest of them.
@@ -510,7 +524,7 @@ class Intake {
   /// it would be.
   std::optional<Uuid> user_id_of(const Record& record, const Command& command) {
     if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
-    if (record.is_queued() && record.u <= 0) return named_user(command);
+    if (record.is_queued() && record.u <= 0) return user_of_queued(command, link_.scope);
     const UserRow* user = record.u <= 0 ? nullptr : store_.users.find(record.u);
     return user == nullptr ? std::nullopt : std::optional(user->id);
   }
@@ -1558,7 +1572,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
             if (const auto* made = std::get_if<CreateUser>(&command.operation)) {
               operation.user_id = made->user_id;
             } else if (record.is_queued() && record.u <= 0) {
-              operation.user_id = named_user(command);  // Canonical may know who it is.
+              operation.user_id = user_of_queued(command, link.scope);
             } else if (record.u > 0) {
               const Rewind rewind(user);
               if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
@@ -1708,6 +1722,8 @@ Result<std::vector<Uuid>> Replica::refill(const LeaseTarget& target) noexcept {
   return guarded<std::vector<Uuid>>([&]() -> Result<std::vector<Uuid>> {
     const Options& options = engine_.impl_->options();
     if (options.spend_policy == SpendPolicy::online) return std::vector<Uuid>{};
+    if (target.low_water > target.size)
+      return Error{Code::invalid_argument, "the low water of a lease is above its size"};
     std::vector<Command> commands;
     {
       Engine::Impl::Reader reader(*engine_.impl_);

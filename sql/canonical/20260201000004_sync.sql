@@ -28,7 +28,7 @@ grant usage on schema tally_sync to tally_device;
 -- its operations have come. scope_user is null for a device over all users. watermark is the number of
 -- the last operation that canonical has judged, confirmed the last whose verdict the device has, and each
 -- has the hash of the chain up to it. calls counts its calls: a cursor of a later one than canonical knows of
--- was given before canonical was restored from a backup.
+-- was given before canonical was restored from a backup; from then on cursors are of another era.
 create table if not exists tally_sync.devices (
   device_id       uuid primary key,
   scope_user      uuid,
@@ -41,6 +41,7 @@ create table if not exists tally_sync.devices (
   confirmed       bigint not null default 0,
   confirmed_chain bytea not null default '\x',
   calls           bigint not null default 0,
+  era             uuid not null default gen_random_uuid(),
   -- Its leases end by themselves so long after their expiry; null: never.
   reclaim_after   interval,
   created_at      timestamptz not null,
@@ -378,6 +379,16 @@ begin
 end;
 $$;
 
+-- The advisory lock that calls share and prune() has alone.
+create or replace function tally_sync.prune_lock()
+returns bigint
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 8386109705539281516;  -- 'tally_pl', as bytes.
+$$;
+
 -- Removes marks and tombstones older than that; a device that has not asked for longer is told everything
 -- anew. Answers how many rows went.
 create or replace function tally_sync.prune(p_keep interval)
@@ -390,6 +401,7 @@ declare
   v_marks bigint;
   v_tombstones bigint;
 begin
+  perform pg_advisory_xact_lock(tally_sync.prune_lock());
   with
   old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
   floor as (update tally_sync.floor f set xid = greatest(f.xid, (select max(o.xid) from old o)) where exists (select from old))
@@ -651,7 +663,8 @@ $$;
 
 -- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
 -- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round. In
--- the midst of a user's pages it has "w", too: see tally_sync.page(). Each has {"n"}, the number of the call.
+-- the midst of a user's pages it has "w", too: see tally_sync.page(). Each has {"n", "era"}, the number of the call and
+-- canonical's life that it was made in.
 create or replace function tally_sync.is_cursor(c jsonb)
 returns boolean
 language sql
@@ -663,6 +676,7 @@ as $$
           and (not c ? 'r' or (c ->> 'r' ~ '^[0-9]{1,18}$' and coalesce(c ->> 'e' ~ '^[0-9]{1,18}$', false)))
           and (not c ? 'own' or c ->> 'own' ~ '^[0-9]{1,18}$')
           and (not c ? 'n' or c ->> 'n' ~ '^[0-9]{1,18}$')
+          and (not c ? 'era' or c ->> 'era' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
           and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
           and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
           and (not c ? 'w'
@@ -1047,7 +1061,7 @@ begin
     select 0, 'state', null::uuid, 0, 0::bigint,
            array[d.watermark::text, tally.time_text(p_now), f.more::text, p_claimed::text,
                  (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
-                  || jsonb_build_object('n', d.calls + 1))::text,
+                  || jsonb_build_object('n', d.calls + 1, 'era', d.era))::text,
                  d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
                  f.complete_after::text, f.complete_to::text]
     union all
@@ -1157,6 +1171,8 @@ declare
   v_now timestamptz;
   v_reclaimed boolean := false;
 begin
+  -- What this call is about to tell of is not pruned meanwhile.
+  perform pg_advisory_xact_lock_shared(tally_sync.prune_lock());
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
     -- No such token, or another device's: nothing is judged under its name.
@@ -1197,6 +1213,9 @@ begin
   end if;
 
   if (p_cursor ->> 'n')::bigint > d.calls then
+    d.era := gen_random_uuid();
+  end if;
+  if (p_cursor ->> 'era')::uuid <> d.era then
     -- What a canonical that is no more has told is nothing to go on from, even where this one has got as far.
     p_cursor := null;
   end if;
@@ -1245,7 +1264,7 @@ begin
   end if;
   update tally_sync.devices x
      set watermark = d.watermark, chain = d.chain, confirmed = p_acked, confirmed_chain = p_chain, calls = d.calls + 1,
-         enrolled_from = d.enrolled_from, seen_at = v_now
+         era = d.era, enrolled_from = d.enrolled_from, seen_at = v_now
    where x.device_id = d.device_id;
 
   f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,

@@ -29,9 +29,10 @@ ErrorClass class_of(Code code) {
 
 }  // namespace
 
-Answer read_answer(const Rows& rows, std::int64_t acked) {
+Answer read_answer(const Rows& rows, const Push& push) {
   Answer answer;
-  answer.reply.acked = acked;
+  answer.reply.acked = push.acked;
+  answer.reply.asked = push.cursor;
   const auto not_understood = [&] {
     answer.trouble = {ErrorClass::protocol,
                       {Code::protocol, "canonical answered with what this program does not know"}};

@@ -23,7 +23,7 @@ struct Answer {
   Trouble trouble{};
 };
 
-/// The rows of the sync function, as an answer to the push that acknowledged `acked`.
-Answer read_answer(const Rows& rows, std::int64_t acked);
+/// The rows of the sync function, as the answer to a push.
+Answer read_answer(const Rows& rows, const Push& push);
 
 }  // namespace tally::sync

@@ -394,7 +394,7 @@ class Syncer::Impl {
     if (call_trouble_.error_class != ErrorClass::none) return fail(call_trouble_);
     if (!rows_) return fail(connection_trouble());
     const Rows rows = *std::exchange(rows_, std::nullopt);
-    return take(read_answer(rows, push_.acked));
+    return take(read_answer(rows, push_));
   }
 
   void receive_result(PGresult* result) {

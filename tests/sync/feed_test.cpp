@@ -101,6 +101,39 @@ TEST_CASE("what a device did is told to it once, and what comes behind it is not
   CHECK(difference(device, *world.canonical) == "");
 }
 
+TEST_CASE(
+    "a canonical that was restored goes on from no cursor of before, though its answer is lost") {
+  Users world;
+  auto device = world.device();
+  const std::string cursor = *(*Replica(device->mirror.engine()).state())->cursor;
+  const auto since = [&] {
+    return world.session.ask_one("select fields[1] from tally_sync.sync(1, '" +
+                                 device->options.token + "', 0, '', '{}', '{}', '{}', '" + cursor +
+                                 "') where part = 'user'");
+  };
+  CHECK(since() != "0");
+  // The backup is of before the device's first call.
+  world.session.ask("update tally_sync.devices set calls = 0");
+  CHECK(since() == "0");
+  CHECK(since() == "0");
+  CHECK(since() == "0");
+}
+
+TEST_CASE("what is subscribed to while an answer is on its way is what is fed") {
+  Users world;
+  Device& device = *world.devices[0];
+  Replica replica(device.mirror.engine());
+  world.apply("add_credits user_id=u1 amount=5 type=grant");
+  while (device.syncer->step().state != sync::SyncState::syncing) {
+  }
+  REQUIRE(replica.subscribe(std::vector{user_id(2)}).has_value());
+  device.sync();
+  CHECK(users_of(device) == std::vector{user_id(2)});
+  REQUIRE(replica.subscribe(std::nullopt).has_value());
+  device.sync();
+  CHECK(difference(device, *world.canonical) == "");
+}
+
 TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {
   Users world;
   Device& device = *world.devices[0];

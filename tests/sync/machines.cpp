@@ -367,7 +367,7 @@ sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::
       key += rows.text(row, column);
     }
   }
-  return sync::read_answer(rows, push.acked);
+  return sync::read_answer(rows, push);
 }
 
 int CanonicalStates::observe() {

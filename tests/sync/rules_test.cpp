@@ -364,6 +364,7 @@ TEST_CASE("a mirror does not take another file's verdict as its own operation's"
   CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
   Reply reply;
   reply.acked = push->acked;
+  reply.asked = push->cursor;
   reply.watermark = push->acked + 1;
   reply.verdicts = {{reply.watermark, Code::ok, {}, {}}};
   const auto taken = replica.take(reply);

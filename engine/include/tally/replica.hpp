@@ -101,6 +101,7 @@ struct PulledLease {
 /// The answer to one push.
 struct Reply {
   std::int64_t acked = 0;  ///< The push's: a reply to another one than the latest is not taken.
+  std::optional<std::string> asked{};  ///< The push's cursor.
   std::int64_t watermark = 0;
   std::vector<PulledVerdict>
       verdicts{};                     ///< Of the operations behind `acked`, in order, without gaps.
@@ -184,6 +185,8 @@ class TALLY_API Replica {
   /// Takes an answer, whole or not at all: verdicts, rows, then what is still pending applied
   /// again. Refusals: invalid_argument (a reply to another push than the latest, or not in the form
   /// that canonical gives it), device_forked (canonical has judged more than this file has sent).
+  /// Failures: busy (the cursor is another one by now, since somebody forgot it or subscribed: push
+  /// again).
   Result<Taken> take(const Reply& reply) noexcept;
   /// How many times calls of this engine's began to wait for a verdict; and sleeps, but no longer
   /// than until there was another.
@@ -212,7 +215,7 @@ class TALLY_API Replica {
   /// it lacks to its size, as far as the balance here shows as much. A device for one user opens a
   /// lease where there is none. Nothing where an operation on that lease is still pending, where it
   /// is being returned, or under SpendPolicy::online. Answers the op_ids. Refusals: not_permitted
-  /// (no author), invalid_argument (a ttl out of its range).
+  /// (no author), invalid_argument (a ttl out of its range, a low water above the size).
   Result<std::vector<Uuid>> refill(const LeaseTarget& target) noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;

@@ -81,7 +81,8 @@ struct SyncOptions {
   std::chrono::milliseconds backoff_cap{60'000};
   /// Keeps the device's leases at that size: more is asked for, with the next call, when one has
   /// fallen below the low water or ends soon (Replica::refill). What canonical cannot give is asked
-  /// for again after backoff_cap; `rejected` is told, and nothing is kept of it.
+  /// for again after backoff_cap; `rejected` is told, and nothing is kept of it. One that is
+  /// returned is opened anew: end this first.
   std::optional<LeaseTarget> lease{};
   /// Every so many calls without anything to push the digest of a user, of one after another, is
   /// compared, and what differs is fed anew; besides that of every user once it was fed from the
