@@ -1015,6 +1015,18 @@ begin
 end;
 $$;
 
+-- Whether a job's step is as create_job makes it, its place among the stages being that one. As row_text() it
+-- becomes a part of the statement.
+create or replace function tally_sync.is_as_made(t public.job_steps, place integer)
+returns boolean
+language sql
+stable
+as $$
+  select coalesce(t.state = 'pending' and t.progress_pct = 0 and t.artifacts_json = '{}' and t.started_at is null
+                  and t.finished_at is null and t.status_message is null and t.error_message is null and t.logs_url is null
+                  and t.id = overlay(t.job_id::text placing '8' || place from 15 for 2)::uuid, place is null);
+$$;
+
 -- What a call answers with, read by one statement. Few users and rows are looked up in tables of many: whatever
 -- the planner thinks of them, by index.
 create or replace function tally_sync.tell(
@@ -1053,6 +1065,17 @@ begin
     select c.user_id, c.kind, c.row_id, c.gone, f.entries_after
       from unnest(f.kinds, f.row_ids) k(kind, row_id)
       join tally_sync.changes c on c.user_id = f.paged and c.kind = k.kind and c.row_id = k.row_id),
+  steps as materialized (
+    select c.user_id, c.row_id as job_id, coalesce(x.there, 0) as there, coalesce(x.some_changed, false) as some_changed
+      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
+     cross join lateral (
+       select bit_or(1 << (n.place - 1)) as there, bool_or(not tally_sync.is_as_made(t, n.place)) as some_changed
+         from public.job_steps t
+        cross join lateral (
+          select case when v_stages[t.step_order] = t.step_name then t.step_order else array_position(v_stages, t.step_name) end
+          ) n(place)
+        where t.job_id = j.id) x
+     where c.kind = 'job_steps' and not c.gone),
   behind as (
     select h.user_id, h.since_entries as after, h.seq as upto from here h
     union all
@@ -1095,19 +1118,11 @@ begin
      where c.kind = 'jobs' and not c.gone
     union all
     -- Of a job's steps, which there are; then those that are not as they were made.
-    select 3, 'row', c.user_id, 6, 0,
-           array[c.kind, c.row_id::text,
-                 (select coalesce(bit_or(1 << (array_position(v_stages, t.step_name) - 1)), 0)
-                    from public.job_steps t where t.job_id = c.row_id)::text]
-      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id where c.kind = 'job_steps' and not c.gone
+    select 3, 'row', s.user_id, 6, 0, array['job_steps', s.job_id::text, s.there::text] from steps s
     union all
-    select 3, 'row', c.user_id, 6, t.step_order, array[c.kind] || tally.row_text(t)
-      from change c join public.jobs j on j.id = c.row_id and j.user_id = c.user_id
-      join public.job_steps t on t.job_id = j.id
-     where c.kind = 'job_steps' and not c.gone
-       and not coalesce(t.state = 'pending' and t.progress_pct = 0 and t.artifacts_json = '{}' and t.started_at is null
-                and t.finished_at is null and t.status_message is null and t.error_message is null and t.logs_url is null
-                and t.id = overlay(t.job_id::text placing '8' || array_position(v_stages, t.step_name) from 15 for 2)::uuid, false)
+    select 3, 'row', s.user_id, 6, t.step_order, array['job_steps'] || tally.row_text(t)
+      from steps s join public.job_steps t on t.job_id = s.job_id
+     where s.some_changed and not tally_sync.is_as_made(t, array_position(v_stages, t.step_name))
     union all
     select 3, 'row', c.user_id, 7, 0, array[c.kind] || tally.row_text(t)
       from change c join public.assets t on t.id = c.row_id

@@ -54,10 +54,10 @@ select is_empty($$
   select name from functions where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)
      -- These become a part of the statements of functions that have one: a call of each a row would cost more
      -- than the row.
-     and name::text not like all (array['tally.time\_text(%', 'tally.row\_text(%']) $$,
+     and name::text not like all (array['tally.time\_text(%', 'tally.row\_text(%', 'tally\_sync.is\_as\_made(%']) $$,
   'every function has a fixed search_path');
 select is_empty($$
-  select name from functions where name::text like any (array['tally.time\_text(%', 'tally.row\_text(%'])
+  select name from functions where name::text like any (array['tally.time\_text(%', 'tally.row\_text(%', 'tally\_sync.is\_as\_made(%'])
      and (prosecdef or has_function_privilege('service_role', oid, 'execute')) $$,
   'what has none is nobody''s to call, and runs with nobody''s rights');
 select is_empty($$

@@ -283,7 +283,7 @@ class Syncer::Impl {
       if (!next) return fail({ErrorClass::local, next.error()});
       push_ = std::move(next).value();
       scope_ = (*state)->enrolment.scope;
-      if (!digest_of_ && push_.operations.empty()) choose_digest();
+      if (!digest_of_ && !more_ && push_.operations.empty()) choose_digest();
     }
     call_deadline_ = Clock::now() + options_.call_timeout;
     if (connection_ != nullptr && PQstatus(connection_.get()) == CONNECTION_OK) return send();
@@ -300,18 +300,20 @@ class Syncer::Impl {
     return on_socket(SyncState::connecting, false, true);
   }
 
-  /// The digest that is compared next, if any: of who was fed from the start, once; from time to
-  /// time of one user after another.
+  /// The digest that is compared next, if any: of the one user of a device once it was fed from the
+  /// start; from time to time of one user after another, those who were first. A mirror goes over
+  /// all its rows for it.
   void choose_digest() {
-    after_bootstrap_ = !bootstrapped_.empty();
+    const bool is_due = options_.digest_every > 0 && ++since_digest_ >= options_.digest_every;
+    after_bootstrap_ = !bootstrapped_.empty() && (is_due || scope_);
     if (after_bootstrap_) {
       digest_of_ = bootstrapped_.front();
       bootstrapped_.pop_front();
-    } else if (options_.digest_every > 0 && ++since_digest_ >= options_.digest_every) {
-      since_digest_ = 0;
+    } else if (is_due) {
       if (const auto next = replica_.next_user(compared_)) digest_of_ = scope_ ? scope_ : *next;
       compared_ = digest_of_.value_or(Uuid{});
     }
+    if (digest_of_) since_digest_ = 0;
   }
 
   /// Options that no lease can follow stop the sync: a host that counts on leases has to know.
@@ -475,9 +477,9 @@ class Syncer::Impl {
     for (const Uuid& user : taken->bootstrapped) {
       if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);
     }
-    const bool again = answer.more || (first && options_.lease) ||
-                       (scope_ && !bootstrapped_.empty()) || !taken->diverged.empty() ||
-                       (pending && *pending > 0) || claim_ttl_;
+    more_ = answer.more;
+    const bool again = more_ || (first && options_.lease) || (scope_ && !bootstrapped_.empty()) ||
+                       !taken->diverged.empty() || (pending && *pending > 0) || claim_ttl_;
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;
@@ -605,6 +607,7 @@ class Syncer::Impl {
   std::optional<Uuid> digest_of_;
   std::optional<Uuid> scope_;
   std::deque<Uuid> bootstrapped_;  ///< Whose digests are still to be compared.
+  bool more_ = false;              ///< The last answer was not all.
   bool after_bootstrap_ = false;   ///< So is the digest that is asked for.
   Uuid compared_{};                ///< Whose was compared last.
   std::optional<bool> digest_equal_;

@@ -73,23 +73,27 @@ void sync(Device& device, const std::function<void(int)>& between) {
   device.connect();
 }
 
-/// Steps until so many calls were answered.
-void step(Device& device, int calls) {
+/// Steps until so many calls were answered; a step may take more than one answer. Says how many.
+int step(Device& device, int calls) {
   int answered = 0;
   device.options.callbacks.progress = [&](std::int64_t, std::int64_t) { ++answered; };
   device.connect();
   while (answered < calls) device.syncer->step();
   device.options.callbacks.progress = {};
+  return answered;
 }
 
 std::size_t pages(Device& device) {
   return std::stoul(query(device.mirror.path(), "select count(*) from tally_page").front());
 }
 
+/// Until its rows are there; the digest is another call.
 int calls_of_a_bootstrap(Paged& paged, int rows_max) {
   auto device = paged.device(rows_max);
   int calls = 0;
-  sync(*device, [&](int n) { calls = n; });
+  sync(*device, [&](int n) {
+    if (calls == 0 && device->mirror->balance(user_id(1)).has_value()) calls = n;
+  });
   CHECK(difference(*device, *paged.world.canonical) == "");
   return calls;
 }
@@ -103,14 +107,14 @@ TEST_CASE("a bootstrap that is cut goes on where it was, and fetches no page aga
     auto device = paged.device(rows_max);
     int calls = 0;
     while (calls < whole - 1) {
-      step(*device, 1);
-      ++calls;
+      calls += step(*device, 1);
+      if (calls >= whole) break;
       CHECK(pages(*device) == static_cast<std::size_t>(calls));
       CHECK_FALSE(device->mirror->balance(user_id(1)).has_value());
       device->syncer.reset();
       device->mirror.reopen();
     }
-    step(*device, 1);
+    if (calls < whole) step(*device, 1);
     CHECK(pages(*device) == 0);
     CHECK(device->mirror.balance() == paged.world.balance());
     device->connect();

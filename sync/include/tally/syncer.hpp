@@ -84,9 +84,9 @@ struct SyncOptions {
   /// for again after backoff_cap; `rejected` is told, and nothing is kept of it. One that is
   /// returned is opened anew: end this first.
   std::optional<LeaseTarget> lease{};
-  /// Every so many calls without anything to push the digest of a user, of one after another, is
-  /// compared, and what differs is fed anew; besides that of every user once it was fed from the
-  /// start. 0: only then.
+  /// Every so many calls without anything to do the digest of a user is compared, of one after
+  /// another, those first who were fed from the start; of a device's one user that is done as soon
+  /// as it was. What differs is fed anew. 0: only that one.
   int digest_every = 100;
   SyncCallbacks callbacks{};
 };
