@@ -1,0 +1,123 @@
+#include "outbox.hpp"
+
+#include <openssl/sha.h>
+
+#include "fields.hpp"
+#include "mirror.hpp"
+
+namespace tally {
+
+void refuse(Code code, std::string detail) { throw Failure{code, std::move(detail)}; }
+
+Record decode(std::int64_t n, std::string_view bytes, Body body) {
+  Decoder in(bytes);
+  Record record;
+  record.n = n;
+  record.body = std::move(body);
+  in.get(record.u);
+  in.get(record.o);
+  record.operation = in.rest();
+  in.skip_texts(true);
+  get_command(in);
+  record.images = in.rest();
+  return record;
+}
+
+Rebased read_rebased(SQLite::Database& db, std::int64_t after) {
+  Rebased rebased;
+  Query query(db, "select n, code, body from tally_rebased where n > ?");
+  query.bind(after);
+  while (query.step()) {
+    rebased[query.column<std::int64_t>(0)] = {
+        static_cast<Code>(query.column<int>(1)),
+        std::make_shared<const std::string>(query.column<std::string>(2))};
+  }
+  return rebased;
+}
+
+Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Rebased& rebased) {
+  const auto again = rebased.find(n);
+  if (again == rebased.end()) return decode(n, bytes, body);
+  return decode(n, *again->second.second, again->second.second);
+}
+
+std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise) {
+  Query last(db, "select n + operations - 1 from tally_outbox order by n desc limit 1");
+  return last.step() ? last.column<std::int64_t>(0) : otherwise;
+}
+
+std::string leases_of(const Command& command) {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    std::string out;
+    for (std::size_t i = 0; i < batch->operations.size(); ++i) {
+      if (!batch->operations[i].lease) continue;
+      out +=
+          (out.empty() ? "" : ",") + std::to_string(i) + ":" + batch->operations[i].lease->text();
+    }
+    return out;
+  }
+  return command.lease ? command.lease->text() : "";
+}
+
+std::string chained(const std::string& chain, const PushedOperation& operation) {
+  const std::string bytes = chain + operation.user_id.value_or(Uuid{}).text() + " " +
+                            operation.leases + " " + operation.line;
+  std::string hash(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         reinterpret_cast<unsigned char*>(hash.data()));
+  return hash;
+}
+
+std::optional<Link> read_link(SQLite::Database& db) {
+  Query query(db, "select device_id, base, acked, chain, sent, cursor, scope from tally_link");
+  if (!query.step()) return std::nullopt;
+  return Link{query.column<Uuid>(0),
+              query.column<std::int64_t>(1),
+              query.column<std::int64_t>(2),
+              query.column<std::string>(3),
+              query.column<std::int64_t>(4),
+              query.column<std::optional<std::string>>(5),
+              query.column<std::optional<Uuid>>(6)};
+}
+
+std::optional<Uuid> user_of_queued(const Command& command, const std::optional<Uuid>& scope) {
+  const auto named = named_user(command);
+  return named ? named : scope;
+}
+
+Link require_link(SQLite::Database& db) {
+  auto link = read_link(db);
+  if (!link) refuse(Code::not_found, "this mirror is enrolled as no device yet");
+  return std::move(*link);
+}
+
+void execute(SQLite::Database& db, std::string_view sql) {
+  Query query(db, sql);
+  query.run();
+}
+
+void insert_rejected(SQLite::Database& db, const Record& record, Code code,
+                     std::optional<std::uint32_t> index, Timestamp at) {
+  Query query(db, "insert or replace into tally_rejected values (?, ?, ?, ?, ?, ?)");
+  query.bind(record.n, record.u, static_cast<int>(code));
+  query.bind_one(4, index ? std::optional<std::int64_t>(*index) : std::nullopt);
+  const std::string command(
+      record.operation.substr(0, record.operation.size() - record.images.size()));
+  query.bind_blob(5, command);
+  query.bind_one(6, at);
+  query.run();
+}
+
+RejectedOperation read_rejected(const Query& query) {
+  RejectedOperation rejected;
+  rejected.number = query.column<std::int64_t>(0);
+  rejected.code = static_cast<Code>(query.column<int>(1));
+  if (!query.is_null(2)) rejected.index = query.column<unsigned>(2);
+  const auto bytes = query.column<std::string>(3);
+  Decoder in(bytes);
+  rejected.command = get_command(in);
+  rejected.rejected_at = query.column<Timestamp>(4);
+  return rejected;
+}
+
+}  // namespace tally

@@ -1,0 +1,104 @@
+#pragma once
+// What is on its way to canonical, as the file has it: pending operations with what undoes them,
+// the link, and what canonical rejected. For the seam for sync alone.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "sqlite.hpp"
+#include "tally/replica.hpp"
+#include "work.hpp"
+
+namespace tally {
+
+[[noreturn]] void refuse(Code code, std::string detail);
+
+/// Bytes that several records lie in.
+using Body = std::shared_ptr<const std::string>;
+
+/// A pending operation with what undoes it. Of most only the before-images are looked at.
+struct Record {
+  std::int64_t n = 0;
+  std::int64_t u = 0;
+  std::int64_t o = 0;  ///< The numbers that it took, and how many.
+  std::int64_t count = 0;
+  std::string_view operation;
+  std::string_view images;
+  Body body;             ///< Keeps both.
+  Code code = Code::ok;  ///< Its verdict, once there is one.
+  bool fed = false;      ///< Its user's rows come with the reply.
+
+  /// It waits for canonical's verdict without effect here.
+  bool is_queued() const noexcept { return o == queued_operation; }
+  Command command() const {
+    Decoder in(operation);
+    return get_command(in);
+  }
+};
+
+Record decode(std::int64_t n, std::string_view bytes, Body body);
+
+/// Pending operations that were applied again, by number: what they met, and their record.
+using Rebased = std::map<std::int64_t, std::pair<Code, Body>>;
+
+Rebased read_rebased(SQLite::Database& db, std::int64_t after);
+
+/// The record as it stands: that of the outbox, or the one that was made when it was applied again.
+Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Rebased& rebased);
+
+/// Calls visit(n, bytes, body) for the pending records behind number `after`, in order, each as it
+/// was first written; until it answers false.
+template <class Visit>
+void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
+  Query segments(db, "select n, body from tally_outbox where n + operations - 1 > ? order by n");
+  segments.bind(after);
+  while (segments.step()) {
+    auto n = segments.column<std::int64_t>(0);
+    const auto body = std::make_shared<const std::string>(segments.column<std::string>(1));
+    for (Decoder segment(*body); !segment.at_end(); ++n) {
+      const std::string_view bytes = segment.take(segment.get_varint());
+      if (n > after && !visit(n, bytes, body)) return;
+    }
+  }
+}
+
+std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise);
+
+std::string leases_of(const Command& command);
+
+/// The chain's next hash: what was sent of the operation, after the hash before it.
+std::string chained(const std::string& chain, const PushedOperation& operation);
+
+struct Link {
+  Uuid device_id{};
+  std::int64_t base = 0;
+  std::int64_t acked = 0;
+  std::string chain;
+  std::int64_t sent = 0;
+  std::optional<std::string> cursor{};
+  std::optional<Uuid> scope{};
+};
+
+std::optional<Link> read_link(SQLite::Database& db);
+
+/// Whose an operation is that waits for its verdict, where the mirror has not what it names and
+/// canonical may.
+std::optional<Uuid> user_of_queued(const Command& command, const std::optional<Uuid>& scope);
+
+Link require_link(SQLite::Database& db);
+
+void execute(SQLite::Database& db, std::string_view sql);
+
+void insert_rejected(SQLite::Database& db, const Record& record, Code code,
+                     std::optional<std::uint32_t> index, Timestamp at);
+
+RejectedOperation read_rejected(const Query& query);
+
+inline constexpr const char* rejected_columns =
+    "select n, code, place, command, rejected_at from tally_rejected";
+
+}  // namespace tally
