@@ -389,7 +389,7 @@ class Intake {
 
   bool is_expected(std::int64_t u, User& user) {
     if (user.pulled == nullptr || !user.pulled->state) return false;
-    const PulledUser::State& state = *user.pulled->state;
+    const PulledState& state = *user.pulled->state;
     if ((state.since == 0 && state.since_entries == 0) || state.with_pages) return false;
     for (const Record& record : user.records) {
       if (record.n <= watermark_ && record.code != Code::ok) return false;
@@ -413,7 +413,7 @@ class Intake {
     return !differs_;
   }
 
-  void compare(std::int64_t u, User& user, const PulledUser::State& state) {
+  void compare(std::int64_t u, User& user, const PulledState& state) {
     const auto row = row_at(store_.users, u);
     const auto account = row_at(store_.accounts, u);
     differs_ =

@@ -104,7 +104,7 @@ Answer read_answer(const Rows& rows, const Push& push) {
       } else if (part == "page") {
         user.page = fields[0] == "first" ? PulledUser::Page::first : PulledUser::Page::next;
       } else if (part == "user" && need(7)) {
-        PulledUser::State& state = user.state.emplace();
+        PulledState& state = user.state.emplace();
         state.since = number_of<std::int64_t>(fields[0]);
         state.since_entries = number_of<std::int64_t>(fields[1]);
         state.entries = number_of<std::int64_t>(fields[3]);

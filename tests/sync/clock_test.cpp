@@ -187,7 +187,7 @@ TEST_CASE("a lease is drawn on until the device's clock passes its expiry, and n
 Uuid queued_job(Scene& scene) {
   const std::string j = "j" + std::to_string(++scene.jobs);
   LineMaker lines;
-  const auto line = [&](const std::string& text, int n) {
+  const auto line = [&](const std::string& text, unsigned n) {
     return lines.line(text + " op_id=q" + std::to_string(scene.jobs * 10 + n));
   };
   apply_to_canonical(*scene.canonical, {line("create_job project_id=p1 user_id=u1 job_id=" + j, 1),

@@ -54,6 +54,19 @@ struct Push {
 
 using Texts = std::vector<std::optional<std::string>>;
 
+/// Where a user of canonical's has got to.
+struct PulledState {
+  std::int64_t since = 0;          ///< The rows are all that changed since this revision,
+  std::int64_t since_entries = 0;  ///< and the entries all behind this one,
+  bool with_pages = false;         ///< together with those of the pages that came before.
+  std::int64_t entries = 0;
+  std::int64_t balance = 0;
+  std::int64_t held = 0;
+  std::optional<std::string> email{};
+  std::optional<std::string> meta{};
+  bool with_email = false;
+};
+
 /// What canonical says of one user. The rows are in an order in which each finds those it refers
 /// to. Of a job's steps first comes a row of two columns, the job's id and which steps there are (a
 /// bit each), then those that are not as they were made. Where it is too much for one answer it
@@ -69,19 +82,8 @@ struct PulledUser {
   Page page = Page::none;  ///< These rows are one; it has no state.
   std::vector<Row> rows{};
   std::vector<std::pair<std::string, Uuid>> gone{};
-  /// Where the user has got to; absent where canonical does not know the user.
-  struct State {
-    std::int64_t since = 0;          ///< The rows are all that changed since this revision,
-    std::int64_t since_entries = 0;  ///< and the entries all behind this one,
-    bool with_pages = false;         ///< together with those of the pages that came before.
-    std::int64_t entries = 0;
-    std::int64_t balance = 0;
-    std::int64_t held = 0;
-    std::optional<std::string> email{};
-    std::optional<std::string> meta{};
-    bool with_email = false;
-  };
-  std::optional<State> state{};
+  /// Absent where canonical does not know the user.
+  std::optional<PulledState> state{};
 };
 
 struct PulledVerdict {
@@ -98,6 +100,12 @@ struct PulledLease {
   Timestamp expires_at{};
 };
 
+/// Of the users behind `after` up to `to`, by their ids, canonical knows none but those told of.
+struct CompleteRange {
+  Uuid after{};
+  std::optional<Uuid> to{};  ///< None: all that are behind.
+};
+
 /// The answer to one push.
 struct Reply {
   std::int64_t acked = 0;  ///< The push's: a reply to another one than the latest is not taken.
@@ -107,12 +115,7 @@ struct Reply {
       verdicts{};                     ///< Of the operations behind `acked`, in order, without gaps.
   std::vector<PulledLease> leases{};  ///< All that the device has open.
   std::vector<PulledUser> users{};
-  /// Of the users behind `after` up to `to`, by their ids, canonical knows none but those told of.
-  struct Complete {
-    Uuid after{};
-    std::optional<Uuid> to{};  ///< None: all that are behind.
-  };
-  std::optional<Complete> complete{};
+  std::optional<CompleteRange> complete{};
   std::string cursor;
 };
 
