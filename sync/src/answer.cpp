@@ -6,6 +6,8 @@
 namespace tally::sync {
 namespace {
 
+constexpr int protocol = 1;
+
 template <class Number>
 Number number_of(const std::optional<std::string>& text) {
   Number value{};
@@ -28,6 +30,25 @@ ErrorClass class_of(Code code) {
 }
 
 }  // namespace
+
+std::vector<std::optional<Parameter>> push_parameters(const Push& push, const std::string& token) {
+  std::vector<Uuid> users;
+  std::vector<std::string> lines;
+  std::vector<std::string> leases;
+  for (const PushedOperation& operation : push.operations) {
+    users.push_back(operation.user_id.value_or(Uuid{}));
+    lines.push_back(operation.line);
+    leases.push_back(operation.leases);
+  }
+  return {text_parameter(std::to_string(protocol)),
+          text_parameter(token),
+          text_parameter(std::to_string(push.acked)),
+          Parameter{push.chain, true},
+          uuid_array(users),
+          text_array(lines),
+          text_array(leases),
+          push.cursor ? std::optional(text_parameter(*push.cursor)) : std::nullopt};
+}
 
 Answer read_answer(const Rows& rows, const Push& push) {
   Answer answer;

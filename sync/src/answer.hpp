@@ -1,5 +1,5 @@
 #pragma once
-// What canonical's sync function answers, read from its rows.
+// What goes into canonical's sync function of a push, and what it answers, read from its rows.
 
 #include "postgres.hpp"
 #include "tally/replica.hpp"
@@ -22,6 +22,9 @@ struct Answer {
   std::vector<TableDigest> digest{};
   Trouble trouble{};
 };
+
+/// The function's parameters $1 to $8: who asks, and the push.
+std::vector<std::optional<Parameter>> push_parameters(const Push& push, const std::string& token);
 
 /// The rows of the sync function, as the answer to a push.
 Answer read_answer(const Rows& rows, const Push& push);

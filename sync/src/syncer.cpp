@@ -33,7 +33,6 @@ std::string_view name_of(SyncState state) noexcept {
 
 namespace {
 
-constexpr int protocol = 1;
 /// Of a device over all users, in one call.
 constexpr int users_max = 200;
 /// So many users' digests wait to be compared; of more, time will tell.
@@ -342,31 +341,21 @@ class Syncer::Impl {
   }
 
   std::optional<Wait> send() {
-    std::vector<Uuid> users;
-    std::vector<std::string> lines;
-    std::vector<std::string> leases;
-    for (const PushedOperation& operation : push_.operations) {
-      users.push_back(operation.user_id.value_or(Uuid{}));
-      lines.push_back(operation.line);
-      leases.push_back(operation.leases);
-    }
     // The digest is compared where nothing is on its way.
     const bool asks_digest = digest_of_ && push_.operations.empty();
     // A job is claimed by a device that the mirror is already, in a call that pushes nothing.
     asks_claim_ = claim_ttl_ && enrolled_ && push_.operations.empty();
-    const std::vector<std::optional<Parameter>> parameters{
-        text_parameter(std::to_string(protocol)), text_parameter(options_.token),
-        text_parameter(std::to_string(push_.acked)), Parameter{push_.chain, true},
-        uuid_array(users), text_array(lines), text_array(leases),
-        push_.cursor ? std::optional(text_parameter(*push_.cursor)) : std::nullopt,
-        text_parameter(std::to_string(users_max)),
-        asks_claim_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
-        asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
-        // So that nothing is judged under the name of another device whose token this is.
-        enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
-        text_parameter(std::to_string(options_.rows_max)),
-        push_.subscriptions ? std::optional(uuid_array(*push_.subscriptions)) : std::nullopt,
-        before_ ? std::optional(text_parameter(before_->text())) : std::nullopt};
+    std::vector<std::optional<Parameter>> parameters = push_parameters(push_, options_.token);
+    parameters.insert(
+        parameters.end(),
+        {text_parameter(std::to_string(users_max)),
+         asks_claim_ ? std::optional(text_parameter(std::to_string(*claim_ttl_))) : std::nullopt,
+         asks_digest ? std::optional(text_parameter(digest_of_->text())) : std::nullopt,
+         // So that nothing is judged under the name of another device whose token this is.
+         enrolled_ ? std::optional(text_parameter(device_id_.text())) : std::nullopt,
+         text_parameter(std::to_string(options_.rows_max)),
+         push_.subscriptions ? std::optional(uuid_array(*push_.subscriptions)) : std::nullopt,
+         before_ ? std::optional(text_parameter(before_->text())) : std::nullopt});
     std::vector<const char*> values;
     std::vector<int> lengths;
     std::vector<int> formats;

@@ -3,9 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/database.hpp"
@@ -15,6 +17,17 @@
 namespace tally::test {
 
 constexpr std::chrono::seconds patience{30};
+
+/// Waits for something that takes a moment; false where it does not come.
+template <class Condition>
+bool eventually(Condition&& condition) {
+  using Clock = std::chrono::steady_clock;
+  for (const auto end = Clock::now() + patience; Clock::now() < end;) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  return false;
+}
 
 /// The default for tests; what the engine logs is part of the test's output.
 Options telling(SpendPolicy policy);

@@ -14,16 +14,6 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-/// How long a test waits for something that takes a moment.
-template <class Condition>
-bool eventually(Condition&& condition) {
-  for (const auto end = Clock::now() + patience; Clock::now() < end;) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(milliseconds{2});
-  }
-  return false;
-}
-
 /// What a child tells its parent.
 enum Told : std::uint64_t { on_standby = 1, leads, applied };
 

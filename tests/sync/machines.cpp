@@ -317,27 +317,10 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
 
 sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
   const Identity& device = identities_[identity];
-  std::vector<Uuid> users;
-  std::vector<std::string> lines;
-  std::vector<std::string> leases;
-  for (const PushedOperation& operation : push.operations) {
-    users.push_back(operation.user_id.value_or(Uuid{}));
-    lines.push_back(operation.line);
-    leases.push_back(operation.leases);
-  }
-  const std::vector<std::optional<sync::Parameter>> parameters{
-      sync::text_parameter("1"),
-      sync::text_parameter(device.token),
-      sync::text_parameter(std::to_string(push.acked)),
-      sync::Parameter{push.chain, true},
-      sync::uuid_array(users),
-      sync::text_array(lines),
-      sync::text_array(leases),
-      push.cursor ? std::optional(sync::text_parameter(*push.cursor)) : std::nullopt,
-      sync::text_parameter("200"),
-      std::nullopt,
-      std::nullopt,
-      sync::text_parameter(device.enrolment.device_id.text())};
+  std::vector<std::optional<sync::Parameter>> parameters =
+      sync::push_parameters(push, device.token);
+  parameters.insert(parameters.end(), {sync::text_parameter("200"), std::nullopt, std::nullopt,
+                                       sync::text_parameter(device.enrolment.device_id.text())});
   std::array<const char*, 12> values{};
   std::array<int, 12> lengths{};
   std::array<int, 12> formats{};

@@ -20,15 +20,6 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-template <class Condition>
-bool eventually(Condition&& condition) {
-  for (const auto end = Clock::now() + patience; Clock::now() < end;) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(milliseconds{1});
-  }
-  return false;
-}
-
 /// A PostgreSQL of one's own, with fsync, to be killed and replaced. It has a canonical to copy.
 class Server {
  public:
