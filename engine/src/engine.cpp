@@ -58,10 +58,9 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
     : path_(prepared(path, options)),
       options_(std::move(options)),
       writer_(connect(path_, options_, true)),
-      store_(opened(writer_)),
-      begin_(writer_, "begin immediate"),
-      commit_(writer_, "commit"),
-      rollback_(writer_, "rollback"),
+      change_word_(opened(writer_)),
+      transaction_(writer_, change_word_),
+      store_({writer_, &transaction_}),
       loader_(connect(path_, options_, false)),
       loader_begin_(loader_, "begin"),
       changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
@@ -78,7 +77,6 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       balances_(count_accounts(loader_)),
       work_(store_, *this, random_uuid_v4, options_.low_credits),
       link_(writer_, "select device_id, capabilities, scope from tally_link"),
-      change_word_(loader_),
       seen_word_(change_word_.load()),
       own_counter_(no_counter) {
   // Nothing is in memory yet, so memory is as current as the file was a moment ago.
@@ -260,8 +258,6 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
     fail_group(group, Error{Code::internal, "an earlier invariant failed; reopen the mirror"});
     return std::nullopt;
   }
-  bool begun = false;
-  std::uint64_t word = 0;
   const bool syncs = group.first->synced && options_.durability != Durability::full;
   struct Relax {  // What comes after is as durable as the host chose.
     Impl& impl;
@@ -272,33 +268,24 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
   } const relax{*this, syncs};
   try {
     if (syncs) writer_.exec("pragma synchronous = full");
-    begin_.run();
-    begun = true;
-    word = change_word_.load();  // Ours until we commit: we hold the write lock.
-    const bool foreign = !written_before_ || word != written_word_;
-    if (foreign) refresh(nullptr);
-    store_.begin(foreign);
-    if (foreign) load_device();
-    if (!apply_group(group)) {
-      rollback_.run();
-      written_word_ = word;
-      written_before_ = true;
+    if (!work_for(group)) {
+      transaction_.roll_back();
       return std::nullopt;
     }
-    store_.flush();
-    own_counter_.store(ChangeWord::counter(word) + 1ULL, std::memory_order_release);
-    commit_.run();
+    own_counter_.store(ChangeWord::counter(transaction_.word()) + 1ULL, std::memory_order_release);
+    transaction_.commit();
   } catch (...) {
     const Error error = error_in_flight();
     own_counter_.store(no_counter, std::memory_order_release);
-    if (begun && error.code == Code::internal) broken_.store(true, std::memory_order_relaxed);
+    if (transaction_.has_begun() && error.code == Code::internal)
+      broken_.store(true, std::memory_order_relaxed);
     work_.take_happenings();
     fail_group(group, error);
-    abandon(begun);
+    abandon();
     return error;
   }
   try {
-    publish(word);
+    publish(transaction_.word());
   } catch (...) {
     // It is committed, and the callers are told so; `seen` stays behind, so that readers refresh.
     written_before_ = false;
@@ -309,14 +296,51 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
 }
 
 /// Ends a transaction that failed; the next one reads everything anew.
-void Engine::Impl::abandon(bool begun) noexcept {
+void Engine::Impl::abandon() noexcept {
   written_before_ = false;
-  if (!begun || sqlite3_get_autocommit(writer_.getHandle()) != 0) return;
+  if (sqlite3_get_autocommit(writer_.getHandle()) != 0) return transaction_.end();
   try {
-    rollback_.run();
+    transaction_.roll_back();
   } catch (...) {
     broken_.store(true, std::memory_order_relaxed);
   }
+}
+
+/// False where nothing is to be written.
+bool Engine::Impl::work_for(const Group& group) {
+  const bool is_task = group.first->task != nullptr;
+  const bool current = written_before_ && change_word_.load() == written_word_;
+  try {
+    if (current && !is_task) return apply_late(group);
+  } catch (const Transaction::Overtaken&) {
+    work_.take_back();
+  }
+  if (!transaction_.has_begun()) transaction_.begin();
+  const std::uint64_t word = transaction_.word();  // Ours until we commit: we hold the write lock.
+  const bool foreign = !written_before_ || word != written_word_;
+  if (foreign) refresh(nullptr);
+  work_.begin();
+  store_.begin(Store::Known::nothing);
+  if (is_task) store_.ask_for_ids();
+  if (foreign) load_device();
+  written_word_ = word;
+  written_before_ = true;
+  store_knows_ = !is_task;
+  return apply_group(group);
+}
+
+/// On what memory has: it shows all that was committed up to the word.
+bool Engine::Impl::apply_late(const Group& group) {
+  transaction_.begin_late(written_word_);
+  work_.begin();
+  store_.begin(store_knows_ ? Store::Known::everything : Store::Known::nothing);
+  store_knows_ = true;
+  const bool writes = apply_group(group);
+  // A reader may have brought balances up to another process's commit meanwhile: then rows of
+  // before and after it were mixed.
+  if (!transaction_.has_begun() && change_word_.load() != written_word_)
+    throw Transaction::Overtaken{};
+  return writes;
 }
 
 /// False where nothing is to be written.
@@ -324,6 +348,7 @@ bool Engine::Impl::apply_group(const Group& group) {
   if (const Task* task = group.first->task) {
     (*task)(store_, work_);
     load_device();
+    store_.flush();
     return true;
   }
   const std::int64_t before = store_.next_number();
@@ -334,7 +359,9 @@ bool Engine::Impl::apply_group(const Group& group) {
       request.verdicts[i] = work_.apply(request.commands[i]);
     }
   });
-  return store_.next_number() != before || store_.next_outbox_number() != queued_before;
+  if (store_.next_number() == before && store_.next_outbox_number() == queued_before) return false;
+  store_.flush();
+  return true;
 }
 
 void Engine::Impl::fail_group(const Group& group, const Error& error) noexcept {
@@ -350,6 +377,7 @@ void Engine::Impl::fail_group(const Group& group, const Error& error) noexcept {
 }
 
 void Engine::Impl::publish(std::uint64_t word_before) {
+  store_.committed();
   const std::lock_guard lock(memory_mutex_);
   const std::uint64_t word = change_word_.load();
   written_before_ = ChangeWord::counter(word) ==

@@ -12,6 +12,7 @@
 
 #include "balances.hpp"
 #include "mirror.hpp"
+#include "transaction.hpp"
 #include "work.hpp"
 
 namespace tally {
@@ -122,12 +123,14 @@ class Engine::Impl final : private AccountMemory {
   Group take_group() noexcept;
   /// What went wrong, for the log; it is told once the lead is handed over.
   std::optional<Error> commit_for(const Group& group) noexcept;
+  bool work_for(const Group& group);
+  bool apply_late(const Group& group);
   bool apply_group(const Group& group);
   void enqueue(Request& request) noexcept;
   void fail_group(const Group& group, const Error& error) noexcept;
   /// The commit is in the file: memory follows.
   void publish(std::uint64_t word_before);
-  void abandon(bool begun) noexcept;
+  void abandon() noexcept;
   void tell_host(const std::vector<Happening>& happenings) noexcept;
   void log(LogLevel level, std::string_view line) noexcept;
 
@@ -147,10 +150,9 @@ class Engine::Impl final : private AccountMemory {
   Options options_;
 
   SQLite::Database writer_;
+  ChangeWord change_word_;
+  Transaction transaction_;
   Store store_;
-  Query begin_;
-  Query commit_;
-  Query rollback_;
 
   SQLite::Database loader_;  ///< Under memory_mutex_.
   Query loader_begin_;
@@ -163,7 +165,6 @@ class Engine::Impl final : private AccountMemory {
   Balances balances_;
   Work work_;
   Query link_;
-  ChangeWord change_word_;
   std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
   std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
   std::int64_t seen_operation_ = 0;         ///< Under memory_mutex_, as the next.
@@ -171,6 +172,7 @@ class Engine::Impl final : private AccountMemory {
   std::optional<Device> device_;    ///< The writer's.
   std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.
   bool written_before_ = false;
+  bool store_knows_ = false;  ///< What the last transaction left in the store is as in the file.
   std::atomic<bool> broken_{false};
 
   std::mutex queue_mutex_;

@@ -241,7 +241,6 @@ class Intake {
     for (const PulledUser& pulled : reply_.users) {
       if (pulled.page != PulledUser::Page::none) continue;
       if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
-      if (pulled.state && pulled.state->since_entries == 0) store_.expect_many();
     }
     // An id, an address or a payment that canonical gave to one user and this mirror, for now, to
     // another.

@@ -74,7 +74,6 @@ Code apply(Work& work, const CreateJob& op) {
   const std::int64_t u = store.projects.get(*p).u;
   if (u != work.u()) return Code::not_owner;
   const bool step_ids_taken = store.step_ids_taken(op.job_id);
-  const std::int64_t j = store.new_job_key();
   JobRow job;
   job.id = folded(op.job_id);
   job.u = u;
@@ -82,7 +81,7 @@ Code apply(Work& work, const CreateJob& op) {
   job.created_at = work.at();
   job.cost_credits_reserved = 0;
   job.active_at = work.at();
-  store.jobs.insert(j, job);
+  const std::int64_t j = store.insert_job(std::move(job));
   for (int order = 1; step_ids_taken && order <= step_count; ++order) {
     store.steps.insert(step_key(j, order), StepRow{}).id = work.random_id();
   }

@@ -18,10 +18,32 @@
 
 namespace tally {
 
+/// What statements pass before they run: the first of them opens it.
+class Gate {
+ public:
+  void pass() {
+    if (!is_open_) open();
+  }
+
+ protected:
+  ~Gate() = default;
+  /// Throws to keep the statement from running.
+  virtual void open() = 0;
+  bool is_open_ = false;
+};
+
+/// A connection with the gate of its statements, where they have one.
+struct Connection {
+  Connection(SQLite::Database& db, Gate* gate = nullptr) noexcept : db(db), gate(gate) {}
+  SQLite::Database& db;
+  Gate* gate;
+};
+
 /// A prepared statement, kept for the life of its connection. Bound to its connection's thread.
 class Query {
  public:
-  Query(SQLite::Database& db, std::string_view sql) : db_(db.getHandle()) {
+  Query(Connection connection, std::string_view sql)
+      : db_(connection.db.getHandle()), gate_(connection.gate) {
     check(sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()),
                              SQLITE_PREPARE_PERSISTENT, &statement_, nullptr));
   }
@@ -38,6 +60,7 @@ class Query {
   }
   /// The next row, if there is one; resets after the last.
   bool step() {
+    if (gate_ != nullptr) gate_->pass();
     const int rc = sqlite3_step(statement_);
     if (rc == SQLITE_ROW) return true;
     const int reset_rc = sqlite3_reset(statement_);
@@ -120,6 +143,7 @@ class Query {
     if (rc != SQLITE_OK) throw SQLite::Exception(db_, rc);
   }
   sqlite3* db_;
+  Gate* gate_;
   sqlite3_stmt* statement_ = nullptr;
 };
 

@@ -13,7 +13,7 @@ Uuid masked(Uuid folded_id, std::uint8_t last) noexcept {
 
 }  // namespace
 
-Store::Store(SQLite::Database& db)
+Store::Store(Connection db)
     : users(db),
       profiles(db),
       accounts(db),
@@ -27,7 +27,7 @@ Store::Store(SQLite::Database& db)
       assets(db),
       job_links(db),
       leases(db),
-      db_(db),
+      db_(db.db),
       insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
       insert_entry_text_(db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
       insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
@@ -35,6 +35,8 @@ Store::Store(SQLite::Database& db)
       like_operations_(db,
                        "select o, id, u, kind, at, fingerprint, result from tally_operation"
                        " where id between ? and ?"),
+      last_operation_id_(db, "select max(id) from tally_operation where id < ?"),
+      last_job_id_(db, "select max(id) from tally_job where id < ?"),
       numbers_(db,
                "select max(coalesce((select max(e) from tally_entry), 0),"
                "           coalesce((select max(o) from tally_operation), 0)) + 1,"
@@ -70,8 +72,21 @@ Store::Store(SQLite::Database& db)
       lease_(db, "select u from tally_lease where id = ?"),
       entry_kinds_(db, "select kind, type, note from tally_entry_kind order by kind") {}
 
-void Store::begin(bool reload_numbers) {
-  for_each_table([](int, auto& table) { table.clear(); });
+void Store::begin(Known known) {
+  const bool knows = known == Known::everything && next_number_ > 0;
+  asks_for_ids_ = false;
+  if (knows) {
+    // Those that hold no texts, so that what is kept is small.
+    constexpr std::size_t rows_max = 16'384;
+    for_each_table([&]<class Row>(int, Table<Row>& table) {
+      const bool is_small = std::is_same_v<Row, JobRow> || std::is_same_v<Row, AccountRow>;
+      table.follow(is_small ? rows_max : 0);
+    });
+  } else {
+    for_each_table([](int, auto& table) { table.clear(); });
+    operation_ids_.forget();
+    job_ids_.forget();
+  }
   entries_.clear();
   entry_texts_.clear();
   operations_.clear();
@@ -81,16 +96,19 @@ void Store::begin(bool reload_numbers) {
   outbox_.clear();
   outbox_records_ = 0;
   epoch_bumped_ = false;
-  if (reload_numbers || next_number_ == 0) {
-    const Rewind rewind(numbers_);
-    numbers_.step();
-    next_number_ = numbers_.column<std::int64_t>(0);
-    last_operation_ = numbers_.column<std::int64_t>(1);
-    next_outbox_ = numbers_.column<std::int64_t>(2);
-    job_floor_ = stored_job_floor_ = numbers_.column<std::int64_t>(3);
-    has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
-    user_floor_ = numbers_.column<std::int64_t>(5);
-  }
+  if (knows) return;
+  const Rewind rewind(numbers_);
+  numbers_.step();
+  next_number_ = numbers_.column<std::int64_t>(0);
+  last_operation_ = numbers_.column<std::int64_t>(1);
+  next_outbox_ = numbers_.column<std::int64_t>(2);
+  job_floor_ = stored_job_floor_ = numbers_.column<std::int64_t>(3);
+  has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
+  user_floor_ = numbers_.column<std::int64_t>(5);
+}
+
+void Store::committed() noexcept {
+  for_each_table([](int, auto& table) { table.committed(); });
 }
 
 void Store::flush_entries() {
@@ -157,6 +175,18 @@ void Store::flush_outbox() {
 
 // ---- operations ---------------------------------------------------------------------------------
 
+/// Whether certainly nothing with the id's first 15 bytes was there when this transaction began, or
+/// has been flushed or added since.
+bool Store::is_new(IdWindow& window, const Uuid& folded_id, Query& last_id) {
+  if (asks_for_ids_) return false;
+  if (const auto end = window.end_for(folded_id)) {
+    const Rewind rewind(last_id);
+    last_id.bind(*end).step();
+    window.load(last_id.column<std::optional<Uuid>>(0), *end);
+  }
+  return window.is_new(folded_id);
+}
+
 void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
   out.clear();
   const Uuid id = folded(op_id);
@@ -166,6 +196,7 @@ void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
        i = earlier_like_[i]) {
     if (i < operations_.size()) out.push_back(operations_[i]);
   }
+  if (is_new(operation_ids_, id, last_operation_id_)) return;
   const Rewind rewind(like_operations_);
   like_operations_.bind(low, high);
   while (like_operations_.step()) {
@@ -184,6 +215,7 @@ void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
 }
 
 void Store::add_operation(AppliedOperation operation, int numbers) {
+  operation_ids_.add(operation.id);
   const Uuid key = masked(operation.id, 0x00);
   earlier_like_.push_back(operation_index_.find(key));
   operation_index_.insert(key, static_cast<std::uint32_t>(operations_.size()));
@@ -309,9 +341,28 @@ std::optional<std::int64_t> Store::find_lease(const Uuid& lease_id) {
                                       : std::nullopt;
 }
 
-bool Store::step_ids_taken(const Uuid& job_id) {
-  jobs.flush();
+bool Store::is_new_job(const Uuid& folded_id) {
+  if (!asks_for_ids_ && job_ids_.end_for(folded_id)) jobs.flush();
+  return is_new(job_ids_, folded_id, last_job_id_);
+}
+
+std::optional<std::int64_t> Store::find_job(const Uuid& job_id) {
   const Uuid id = folded(job_id);
+  if (!jobs.knows_id(id) && is_new_job(id)) return std::nullopt;
+  return jobs.find_id(id);
+}
+
+std::int64_t Store::insert_job(JobRow job) {
+  const std::int64_t j = jobs.new_key(job_floor_);
+  job_ids_.add(job.id);
+  jobs.insert(j, std::move(job));
+  return j;
+}
+
+bool Store::step_ids_taken(const Uuid& job_id) {
+  const Uuid id = folded(job_id);
+  if (is_new_job(id)) return false;
+  jobs.flush();
   const Rewind rewind(like_jobs_);
   return like_jobs_.bind(masked(id, 0x00), masked(id, 0xff)).step();
 }

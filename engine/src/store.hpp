@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "id_window.hpp"
 #include "table.hpp"
 
 namespace tally {
@@ -58,20 +59,25 @@ struct AppliedOperation {
 
 class Store {
  public:
-  explicit Store(SQLite::Database& db);
+  explicit Store(Connection db);
 
   /// The writer's connection, for what has no table here.
   SQLite::Database& db() noexcept { return db_; }
 
-  /// Forgets what it knew; call at the begin of a transaction. Numbers are read anew when another
-  /// process has written since.
-  void begin(bool reload_numbers);
-  /// Many rows will be made: of new keys SQLite is not asked whether it has them.
-  void expect_many() {
-    for_each_table([](int, auto& table) { table.expect_many(); });
-  }
+  /// What a transaction may know from the one before.
+  enum class Known : std::uint8_t {
+    nothing,     ///< Another writer's commit, or a failure, lies between.
+    everything,  ///< That was ours, and is committed or changed nothing.
+  };
+  /// Call at the begin of a transaction.
+  void begin(Known known);
+  /// Until the next begin() SQLite is asked for every id: rows come and go by other ways than the
+  /// operations'.
+  void ask_for_ids() noexcept { asks_for_ids_ = true; }
   /// Writes everything, with the outbox segment, into the open transaction.
   void flush();
+  /// What was flushed is committed.
+  void committed() noexcept;
   /// Whoever has rows in memory reads them anew after this transaction.
   void bump_epoch();
 
@@ -130,9 +136,12 @@ class Store {
   std::optional<std::int64_t> find_lease(const Uuid& lease_id);
   /// Jobs in a stage.
   std::vector<std::int64_t> working_jobs();
+  std::int64_t new_job_key() { return jobs.new_key(job_floor_); }
+  std::optional<std::int64_t> find_job(const Uuid& job_id);
+  /// A new job; its key.
+  std::int64_t insert_job(JobRow job);
   /// Whether another job's steps have taken this job's derived step ids.
   bool step_ids_taken(const Uuid& job_id);
-  std::int64_t new_job_key() { return jobs.new_key(job_floor_); }
   std::int64_t new_user_key() { return users.new_key(user_floor_); }
   /// A user is no more: the number is never given out again.
   void retire_user_key(std::int64_t u);
@@ -220,6 +229,8 @@ class Store {
   const KindOfEntry& kind_of(const std::string& type, const std::optional<std::string>& note);
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
+  bool is_new_job(const Uuid& folded_id);
+  bool is_new(IdWindow& window, const Uuid& folded_id, Query& last_id);
 
   SQLite::Database& db_;
   Query insert_entry_;
@@ -227,6 +238,8 @@ class Store {
   Query insert_operation_;
   Query insert_outbox_;
   Query like_operations_;
+  Query last_operation_id_;
+  Query last_job_id_;
   Query numbers_;
   Query entry_kind_at_;
   Query entry_text_id_;
@@ -260,6 +273,9 @@ class Store {
   std::vector<std::uint32_t>
       earlier_like_;  ///< Per operation: the one before with the same 15 bytes.
   FlatIndex<Uuid> operation_index_;
+  IdWindow operation_ids_;
+  IdWindow job_ids_;
+  bool asks_for_ids_ = false;
   std::size_t flushed_entries_ = 0;
   std::size_t flushed_entry_texts_ = 0;
   std::size_t flushed_operations_ = 0;

@@ -14,63 +14,11 @@
 #include <vector>
 
 #include "codec.hpp"
+#include "flat_index.hpp"
 #include "rows.hpp"
 #include "sqlite.hpp"
 
 namespace tally {
-
-/// Open addressing from a key to a slot number; clearing costs nothing.
-template <class Key>
-class FlatIndex {
- public:
-  static constexpr std::uint32_t none = 0xffffffff;
-
-  std::uint32_t find(const Key& key) const noexcept {
-    if (cells_.empty()) return none;
-    for (std::size_t i = start(key);; i = (i + 1) & (cells_.size() - 1)) {
-      if (cells_[i].epoch != epoch_) return none;
-      if (cells_[i].key == key) return cells_[i].slot;
-    }
-  }
-  void insert(const Key& key, std::uint32_t slot) {
-    if ((used_ + 1) * 2 > cells_.size()) grow();
-    std::size_t i = start(key);
-    while (cells_[i].epoch == epoch_ && !(cells_[i].key == key)) i = (i + 1) & (cells_.size() - 1);
-    if (cells_[i].epoch != epoch_) ++used_;
-    cells_[i] = Cell{key, slot, epoch_};
-  }
-  void clear() noexcept {
-    used_ = 0;
-    if (++epoch_ == 0) {
-      cells_.clear();
-      epoch_ = 1;
-    }
-  }
-
- private:
-  struct Cell {
-    Key key{};
-    std::uint32_t slot = 0;
-    std::uint32_t epoch = 0;
-  };
-  static std::size_t hash(const Uuid& key) noexcept { return std::hash<Uuid>{}(key); }
-  static std::size_t hash(std::int64_t key) noexcept {
-    const std::uint64_t h = static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15ULL;
-    return static_cast<std::size_t>(h ^ (h >> 29U));
-  }
-  std::size_t start(const Key& key) const noexcept { return hash(key) & (cells_.size() - 1); }
-  void grow() {
-    std::vector<Cell> old(cells_.empty() ? 64 : cells_.size() * 2);
-    old.swap(cells_);
-    used_ = 0;
-    for (const Cell& cell : old) {
-      if (cell.epoch == epoch_) insert(cell.key, cell.slot);
-    }
-  }
-  std::vector<Cell> cells_;
-  std::size_t used_ = 0;
-  std::uint32_t epoch_ = 1;
-};
 
 namespace detail {
 /// The comma-separated columns, each through `format`.
@@ -105,7 +53,7 @@ std::string update_sql(bool with_indexed) {
 template <class Row>
 class Table {
  public:
-  explicit Table(SQLite::Database& db)
+  explicit Table(Connection db)
       : select_(db, "select " + names() + " from " + std::string(Row::table) + " where " +
                         std::string(Row::key) + " = ?"),
         insert_(db, "insert into " + std::string(Row::table) + " (" + names() + ", " +
@@ -123,20 +71,29 @@ class Table {
 
   /// Starts a transaction with nothing remembered from before.
   void clear() noexcept {
-    index_.clear();
-    ids_.clear();
-    used_ = 0;
-    dirty_.clear();
+    clear_rows();
+    next_key_ = 0;
+    keys_end_ = unknown;
+  }
+  /// Starts one that follows ours, which was committed, or changed nothing: what keys there are is
+  /// remembered, and so are up to so many rows.
+  void follow(std::size_t rows_max) noexcept {
+    if (used_ > rows_max || ids_.size() > 2 * rows_max || wrote_) {
+      const bool undone = wrote_;
+      clear_rows();
+      if (undone) keys_end_ = unknown;
+      return;
+    }
+    for (const std::uint32_t i : touched_) {
+      slots_[i].touched = false;
+      slots_[i].journal_end = 0;
+    }
+    touched_.clear();
     journal_.clear();
     latest_mark_ = 0;
-    next_key_ = 0;
-    stored_keys_end_ = unknown;
-    erased_ = false;
   }
-  /// Many rows will be made: that there is none under a new key is not asked of SQLite.
-  void expect_many() {
-    if (stored_keys_end_ == unknown) stored_keys_end_ = last_stored_key() + 1;
-  }
+  /// The transaction is in the file.
+  void committed() noexcept { wrote_ = false; }
 
   /// The row, or null. Valid until clear().
   const Row* find(std::int64_t key) {
@@ -182,6 +139,7 @@ class Table {
     erased_ = erased_ || slot.stored;  // Another row under a key that was used.
     slot.row = std::move(row);
     slot.present = true;
+    if (keys_end_ != unknown) keys_end_ = std::max(keys_end_, key + 1);
     if constexpr (has_id()) ids_.insert(slot.row.id, index_.find(key));
     return slot.row;
   }
@@ -189,6 +147,7 @@ class Table {
   Row& edit_or_insert(std::int64_t key) {
     return find(key) == nullptr ? insert(key, Row{}) : edit(key);
   }
+  bool knows_id(const Uuid& id) const noexcept { return ids_.find(id) != ids_.none; }
   bool knows(std::int64_t key) const noexcept { return index_.find(key) != index_.none; }
   /// A row known from elsewhere (memory), as if it had been loaded.
   void adopt(std::int64_t key, const Row& row) {
@@ -207,8 +166,7 @@ class Table {
   /// A key that no row has, above all others of this table.
   std::int64_t new_key(std::int64_t floor = 0) {
     if (next_key_ == 0) {
-      next_key_ = last_stored_key();
-      for (std::size_t i = 0; i < used_; ++i) next_key_ = std::max(next_key_, slots_[i].key);
+      next_key_ = new_key_end() - 1;
     }
     next_key_ = std::max(next_key_, floor) + 1;
     return next_key_;
@@ -216,6 +174,8 @@ class Table {
 
   /// Writes every changed row to SQLite, within its transaction.
   void flush() {
+    if (dirty_.empty()) return;
+    wrote_ = true;
     // Deletions first: the id of a deleted row is free again.
     for (std::size_t i = 0; erased_ && i < dirty_.size(); ++i) {
       Slot& slot = slots_[dirty_[i]];
@@ -246,16 +206,16 @@ class Table {
   /// The rows that were written to since clear(): visit(key, row).
   template <class Visit>
   void for_each_touched(Visit&& visit) const {
-    for (std::size_t i = 0; i < used_; ++i) {
-      if (slots_[i].touched && slots_[i].present) visit(slots_[i].key, slots_[i].row);
+    for (const std::uint32_t i : touched_) {
+      if (slots_[i].present) visit(slots_[i].key, slots_[i].row);
     }
   }
 
   /// Those that are gone since then: visit(key).
   template <class Visit>
   void for_each_erased(Visit&& visit) const {
-    for (std::size_t i = 0; i < used_; ++i) {
-      if (slots_[i].touched && !slots_[i].present) visit(slots_[i].key);
+    for (const std::uint32_t i : touched_) {
+      if (!slots_[i].present) visit(slots_[i].key);
     }
   }
 
@@ -361,10 +321,21 @@ class Table {
     index_.insert(key, static_cast<std::uint32_t>(used_++));
     return slot;
   }
+  void clear_rows() noexcept {
+    index_.clear();
+    ids_.clear();
+    used_ = 0;
+    dirty_.clear();
+    touched_.clear();
+    journal_.clear();
+    latest_mark_ = 0;
+    erased_ = wrote_ = false;
+  }
   Slot& slot_of(std::int64_t key) {
     if (const std::uint32_t i = index_.find(key); i != index_.none) return slots_[i];
+    if (keys_end_ == unknown) keys_end_ = new_key_end();
     Slot& slot = new_slot(key);
-    if (key >= stored_keys_end_) return slot;
+    if (key >= keys_end_) return slot;
     const Rewind rewind(select_);
     select_.bind(key);
     if (select_.step()) read_row(select_, 0, slot);
@@ -383,7 +354,7 @@ class Table {
     if (!slot.dirty && slot.stored) slot.loaded = slot.row;
     const std::uint32_t i = index_.find(slot.key);
     make_dirty(i);
-    slot.touched = true;
+    if (!std::exchange(slot.touched, true)) touched_.push_back(i);
     if (slot.journal_end > latest_mark_) return;
     journal_.push_back(Before{i, slot.present, slot.present ? slot.row : Row{}});
     slot.journal_end = journal_.size();
@@ -394,6 +365,12 @@ class Table {
   std::int64_t last_stored_key() {
     const Rewind rewind(last_key_);
     return last_key_.step() ? last_key_.template column<std::int64_t>(0) : 0;
+  }
+  /// Behind the last key of the rows that are stored or here.
+  std::int64_t new_key_end() {
+    std::int64_t last = last_stored_key();
+    for (std::size_t i = 0; i < used_; ++i) last = std::max(last, slots_[i].key);
+    return last + 1;
   }
   static bool changed(const Slot& slot, ColumnUse use) {
     return std::apply(
@@ -436,14 +413,16 @@ class Table {
 
   std::deque<Slot> slots_;
   std::size_t used_ = 0;
-  std::vector<std::uint32_t> dirty_;        ///< Slots to be flushed.
-  std::int64_t stored_keys_end_ = unknown;  ///< From here on SQLite has no key that no slot has.
+  std::vector<std::uint32_t> dirty_;    ///< Slots to be flushed.
+  std::vector<std::uint32_t> touched_;  ///< Slots written to in this transaction.
+  std::int64_t keys_end_ = unknown;     ///< No row has a key from here on, but those in slots.
   FlatIndex<std::int64_t> index_;
   FlatIndex<Uuid> ids_;
   std::vector<Before> journal_;
   std::size_t latest_mark_ = 0;
   std::int64_t next_key_ = 0;
   bool erased_ = false;  ///< Some row that was stored may be gone.
+  bool wrote_ = false;   ///< To SQLite, in a transaction that is not committed yet.
 };
 
 }  // namespace tally

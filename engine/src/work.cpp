@@ -92,7 +92,17 @@ Command get_command(Decoder& in) {
 
 Verdict Work::apply(Command& command) { return apply_call(command, true); }
 
-Code Work::apply_own(Command command) { return apply_call(command, true).code; }
+Code Work::apply_own(Command command) {
+  const std::size_t names = filled_in_.size();
+  const Code code = apply_call(command, true).code;
+  filled_in_.resize(names);  // The command ends here.
+  return code;
+}
+
+void Work::fill_in(std::optional<Uuid>& name, const Uuid& id) {
+  if (!name) filled_in_.push_back(&name);
+  name = id;
+}
 
 void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
   const std::size_t happenings = happenings_.size();
@@ -144,7 +154,7 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t a
   verdict.code = check_and_apply(call, verdict.index);
   if (verdict.code == Code::ok) {
     verdict.id = call.result;
-    if (call.reservation) command.reservation = call.reservation;
+    if (call.reservation) fill_in(command.reservation, *call.reservation);
     const bool pushed = pushed_by_itself && call.remembered && row_of(command.operation).pushed;
     if (pushed && !put_outbox_record(call, mark)) verdict.code = Code::invalid_argument;
   }
@@ -344,16 +354,16 @@ Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
       const auto job_id = named_job(inner);
       const auto hold = job_id ? opened.find(*job_id) : opened.end();
       if (hold != opened.end() && !inner.reservation && row_of(inner.operation).names_reservation) {
-        inner.reservation = hold->second;
+        fill_in(inner.reservation, hold->second);
       } else if (named.reservation) {
-        inner.reservation = named.reservation;
+        fill_in(inner.reservation, *named.reservation);
       }
       if (job_id && (std::holds_alternative<ReserveCredits>(inner.operation) ||
                      std::holds_alternative<RetryJob>(inner.operation)))
         opened[*job_id] = inner.op_id;
     }
   }
-  if (call.reservation) command.reservation = call.reservation;
+  if (call.reservation) fill_in(command.reservation, *call.reservation);
   Encoder record;
   record.put(call.u);
   record.put(queued_operation);
@@ -370,7 +380,8 @@ Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
 // ---- outbox ---------------------------------------------------------------------------------
 
 bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
-  Encoder record;
+  Encoder& record = record_;  // Spares the allocation.
+  record.clear();
   record.put(call.u);
   record.put(mark.next_number);
   put_command(record, *call.command);
@@ -458,7 +469,7 @@ Code Work::check_credits(std::int64_t u, Credits amount, Credits more) {
 bool Work::draw(std::int64_t u, Credits amount) {
   const LeaseRow* lease = drawable(u, amount);
   if (lease == nullptr) return false;
-  call_->command->lease = lease->lease_id;
+  fill_in(call_->command->lease, lease->lease_id);
   store.leases.edit(u).unspent -= amount.value;
   return true;
 }

@@ -52,7 +52,20 @@ class Work {
         random_id_(std::move(random_id)),
         low_credits_(low_credits) {}
 
-  /// Applies one operation or batch whole, or changes nothing.
+  /// Starts a transaction.
+  void begin() noexcept {
+    constexpr std::size_t kept_max = 1U << 20U;
+    if (record_.bytes().capacity() > kept_max) record_ = Encoder{};
+    happenings_.clear();
+    filled_in_.clear();
+  }
+  /// Makes the transaction's commands again what they were, so that they can be applied anew.
+  void take_back() noexcept {
+    for (std::optional<Uuid>* name : filled_in_) name->reset();
+  }
+
+  /// Applies one operation or batch whole, or changes nothing. Names in the command the reservation
+  /// and the lease that it meant here.
   Verdict apply(Command& command);
 
   /// Applies a pending operation once more, on rows that canonical has changed, and keeps its
@@ -148,13 +161,14 @@ class Work {
   std::optional<std::int64_t> find_user(const Uuid& id);
   /// Spares the load where memory has the account.
   void adopt_account(std::int64_t u);
-  std::optional<std::int64_t> find_job(const Uuid& id) { return store.jobs.find_id(folded(id)); }
+  std::optional<std::int64_t> find_job(const Uuid& id) { return store.find_job(id); }
   bool is_online(const Call& call) const noexcept;
   /// Leaves the operation to canonical: pending, or what keeps it from being sent.
   Code queue(Call& call, std::optional<std::uint32_t>& index);
   /// False where the record would be larger than the outbox takes.
   bool put_outbox_record(const Call& call, const Store::Mark& mark);
   bool wants(std::int64_t u, std::string_view preference);
+  void fill_in(std::optional<Uuid>& name, const Uuid& id);
 
   const AccountMemory& memory_;
   const std::optional<Device>* device_ = nullptr;
@@ -163,7 +177,9 @@ class Work {
   Credits low_credits_;
   Call* call_ = nullptr;
   std::vector<Happening> happenings_;
+  std::vector<std::optional<Uuid>*> filled_in_;  ///< Names in this transaction's commands.
   std::vector<Call> spare_calls_;
+  Encoder record_;  ///< For the outbox.
 };
 
 // The operations, one function each; called with the fields checked and the named user and job

@@ -57,7 +57,7 @@ void undo(const std::filesystem::path& path, const Record& record) {
   db.exec("pragma foreign_keys = on; begin immediate");
   {
     Store store(db);
-    store.begin(true);
+    store.begin(Store::Known::nothing);
     Decoder images(record.images);
     store.restore_images(images);
     // Behind them, how many numbers it took.
@@ -366,7 +366,7 @@ TEST_CASE(
   db.exec("pragma foreign_keys = on; begin immediate");
   {
     Store store(db);
-    store.begin(true);
+    store.begin(Store::Known::nothing);
     for (std::size_t i = all.size(); i-- > all.size() - 2;) {
       Decoder images(all[i].images);
       store.restore_images(images);
