@@ -2,11 +2,14 @@
 // The outbox's bytes: values one after another, numbers as zigzag varints, texts after their
 // length. The order of values is the order of the tables' columns and of the operations' fields.
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "fields.hpp"
 #include "tally/operations.hpp"
@@ -15,44 +18,67 @@ namespace tally {
 
 class Encoder {
  public:
-  std::string& bytes() noexcept { return bytes_; }
-  void clear() noexcept { bytes_.clear(); }
+  std::string_view bytes() const noexcept { return {buffer_.data(), size_}; }
+  std::string take() noexcept {
+    buffer_.resize(size_);
+    size_ = 0;
+    return std::move(buffer_);
+  }
+  void clear() noexcept { size_ = 0; }
+  /// Back to so many bytes.
+  void truncate(std::size_t size) noexcept { size_ = size; }
+  std::size_t capacity() const noexcept { return buffer_.capacity(); }
 
+  void append(std::string_view bytes) {
+    std::memcpy(room(bytes.size()), bytes.data(), bytes.size());
+    size_ += bytes.size();
+  }
+  void put_byte(int v) {
+    *room(1) = static_cast<char>(v);
+    ++size_;
+  }
   void put_varint(std::uint64_t v) {
-    while (v >= 0x80) {
-      bytes_ += static_cast<char>(v | 0x80U);
-      v >>= 7U;
-    }
-    bytes_ += static_cast<char>(v);
+    constexpr std::size_t bytes_max = 10;
+    char* const start = room(bytes_max);
+    char* at = start;
+    for (; v >= 0x80; v >>= 7U) *at++ = static_cast<char>(v | 0x80U);
+    *at++ = static_cast<char>(v);
+    size_ += static_cast<std::size_t>(at - start);
   }
   void put(std::int64_t v) {
     put_varint((static_cast<std::uint64_t>(v) << 1U) ^ static_cast<std::uint64_t>(v >> 63));
   }
   void put(const std::string& v) {
     put_varint(v.size());
-    bytes_ += v;
+    append(v);
   }
   void put(const Uuid& v) {
-    bytes_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size());
+    append({reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()});
   }
   void put(Timestamp v) { put(v.us); }
   void put(Credits v) { put(v.value); }
   void put(const Json& v) { put(v.text); }
-  void put(JobStatus v) { bytes_ += static_cast<char>(v); }
-  void put(StepState v) { bytes_ += static_cast<char>(v); }
+  void put(JobStatus v) { put_byte(static_cast<int>(v)); }
+  void put(StepState v) { put_byte(static_cast<int>(v)); }
   template <class T>
   void put(const std::optional<T>& v) {
-    bytes_ += v ? '\1' : '\0';
+    put_byte(v ? 1 : 0);
     if (v) put(*v);
   }
   template <class T>
   void put(const Change<T>& v) {
-    bytes_ += v.has_value() ? '\1' : v.present() ? '\2' : '\0';
+    put_byte(v.has_value() ? 1 : v.present() ? 2 : 0);
     if (v.has_value()) put(v.value());
   }
 
  private:
-  std::string bytes_;
+  /// Where the next bytes go, of which there are so many at least.
+  char* room(std::size_t bytes) {
+    if (buffer_.size() - size_ < bytes) buffer_.resize(std::max(buffer_.size() * 2, size_ + bytes));
+    return buffer_.data() + size_;
+  }
+  std::string buffer_;  ///< Larger than what is in it.
+  std::size_t size_ = 0;
 };
 
 /// Throws std::runtime_error where the bytes are not what an Encoder wrote.

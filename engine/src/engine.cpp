@@ -83,6 +83,9 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
   refresh(nullptr);
   work_.set_device(&device_);
   work_.set_spend_policy(options_.spend_policy);
+  const Callbacks& host = options_.callbacks;
+  work_.set_listens(
+      {host.job_complete != nullptr, host.job_failed != nullptr, host.low_credits != nullptr});
 }
 
 // ---- memory -----------------------------------------------------------------------------------

@@ -45,7 +45,9 @@ class IdWindow {
   /// Whether certainly no id with these 15 bytes is there.
   bool is_new(const Uuid& folded_id) const noexcept {
     const Uuid id = prefix(folded_id);
-    return last_ < id && id < end_ && generations_[0].find(id) == Generation::none &&
+    if (!(last_ < id) || !(id < end_)) return false;
+    if (greatest_[0] < id && greatest_[1] < id) return true;  // As ids mostly come.
+    return generations_[0].find(id) == Generation::none &&
            generations_[1].find(id) == Generation::none;
   }
   /// To be called for each that SQLite gets; one that it does not get after all does no harm.

@@ -1,11 +1,43 @@
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 
 #include "ids.hpp"
 #include "platform.hpp"
 #include "tally/engine.hpp"
 
 namespace tally {
+namespace {
+
+/// The system's random bytes, fetched by the hundred. A forked process starts with none, so that
+/// it makes other ids than its parent.
+class RandomBytes {
+ public:
+  void fill(void* out, std::size_t size) {
+    const unsigned forks = platform::forks();
+    if (forks != forks_ || left_ < size) {
+      left_ = 0;
+      platform::random_bytes(bytes_.data(), bytes_.size());
+      left_ = bytes_.size();
+      forks_ = forks;
+    }
+    std::memcpy(out, bytes_.data() + bytes_.size() - left_, size);
+    left_ -= size;
+  }
+
+ private:
+  std::array<unsigned char, 512> bytes_;
+  std::size_t left_ = 0;
+  unsigned forks_ = 0;
+};
+
+void random_bytes(void* out, std::size_t size) {
+  thread_local RandomBytes bytes;
+  bytes.fill(out, size);
+}
+
+}  // namespace
 
 Timestamp system_now() {
   using namespace std::chrono;
@@ -14,7 +46,7 @@ Timestamp system_now() {
 
 Uuid random_uuid_v4() {
   Uuid id;
-  platform::random_bytes(id.bytes.data(), id.bytes.size());
+  random_bytes(id.bytes.data(), id.bytes.size());
   id.bytes[6] = static_cast<std::uint8_t>((id.bytes[6] & 0x0fU) | 0x40U);
   id.bytes[8] = static_cast<std::uint8_t>((id.bytes[8] & 0x3fU) | 0x80U);
   return id;
@@ -34,7 +66,7 @@ Uuid new_uuid_v7() {
   } while (!latest.compare_exchange_weak(last, ticks, std::memory_order_relaxed));
 
   Uuid id;
-  platform::random_bytes(id.bytes.data() + 8, 8);
+  random_bytes(id.bytes.data() + 8, 8);
   const std::uint64_t ms = ticks >> counter_bits;
   const std::uint64_t count = ticks & ((1U << counter_bits) - 1);
   for (int i = 0; i < 6; ++i)

@@ -90,7 +90,7 @@ std::string encoded(const PulledUser& page) {
     out.put_varint(row.texts.size());
     for (const auto& text : row.texts) out.put(text);
   }
-  return std::move(out.bytes());
+  return out.take();
 }
 
 PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {

@@ -9,6 +9,10 @@ namespace tally::platform {
 /// Fills with random bytes from the system's generator; throws std::system_error.
 void random_bytes(void* out, std::size_t size);
 
+/// How often this process's line was forked: what must not be the same in two processes is made
+/// anew where this has changed. Lock-free.
+unsigned forks() noexcept;
+
 /// Makes an empty file that only its owner can read or write; false where one is there already.
 /// Throws std::system_error.
 bool create_private_file(const std::filesystem::path& path);

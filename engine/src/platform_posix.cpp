@@ -1,8 +1,10 @@
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <system_error>
 
@@ -19,6 +21,15 @@ void random_bytes(void* out, std::size_t size) {
     at += n;
     size -= static_cast<std::size_t>(n);
   }
+}
+
+unsigned forks() noexcept {
+  static std::atomic<unsigned> count{0};
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { count.fetch_add(1, std::memory_order_relaxed); });
+  // Where it could not be noted (out of memory), every look is one at a new process.
+  if (registered != 0) count.fetch_add(1, std::memory_order_relaxed);
+  return count.load(std::memory_order_relaxed);
 }
 
 bool create_private_file(const std::filesystem::path& path) {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "row_source.hpp"
 #include "tally/job_machine.hpp"
 #include "tally/values.hpp"
 
@@ -107,6 +108,12 @@ class Query {
   }
   void bind_blob(int i, std::string_view v) {
     check(sqlite3_bind_blob64(statement_, i, v.data(), v.size(), SQLITE_STATIC));
+  }
+
+  void bind_rows(int i, const RowSource& v) {
+    // SQLite hands the pointer back as it is, to the source's reader.
+    check(
+        sqlite3_bind_pointer(statement_, i, const_cast<RowSource*>(&v), row_source_type, nullptr));
   }
 
   void read(int i, std::int64_t& v) const noexcept { v = sqlite3_column_int64(statement_, i); }

@@ -11,10 +11,15 @@ Uuid masked(Uuid folded_id, std::uint8_t last) noexcept {
   return folded_id;
 }
 
+Connection with_row_sources(Connection connection) {
+  add_row_sources(connection.db.getHandle());
+  return connection;
+}
+
 }  // namespace
 
 Store::Store(Connection db)
-    : users(db),
+    : users(with_row_sources(db)),
       profiles(db),
       accounts(db),
       payments(db),
@@ -28,9 +33,9 @@ Store::Store(Connection db)
       job_links(db),
       leases(db),
       db_(db.db),
-      insert_entry_(db, "insert into tally_entry values (?, ?, ?, ?, ?, ?, ?, ?)"),
+      insert_entries_(db, "insert into tally_entry " + select_rows(8)),
       insert_entry_text_(db, "insert into tally_entry_text values (?, ?, ?, ?, ?)"),
-      insert_operation_(db, "insert into tally_operation values (?, ?, ?, ?, ?, ?, ?)"),
+      insert_operations_(db, "insert into tally_operation " + select_rows(7)),
       insert_outbox_(db, "insert into tally_outbox values (?, ?, ?)"),
       like_operations_(db,
                        "select o, id, u, kind, at, fingerprint, result from tally_operation"
@@ -112,23 +117,32 @@ void Store::committed() noexcept {
 }
 
 void Store::flush_entries() {
-  for (; flushed_entries_ < entries_.size(); ++flushed_entries_) {
-    const Entry& entry = entries_[flushed_entries_];
-    insert_entry_
-        .bind(entry.e, entry.u, entry.seq, entry.prev, entry.j, static_cast<int>(entry.kind),
-              entry.amount, entry.balance_after)
-        .run();
+  if (flushed_entries_ < entries_.size()) {
+    const Rows rows(entries_.size() - flushed_entries_, [&](sqlite3_context* context,
+                                                            std::size_t row, int column) {
+      const Entry& entry = entries_[flushed_entries_ + row];
+      RowSource::give_one(context, column, entry.e, entry.u, entry.seq, entry.prev, entry.j,
+                          static_cast<std::int64_t>(entry.kind), entry.amount, entry.balance_after);
+    });
+    insert_entries_.bind_rows(1, rows);
+    insert_entries_.run();
+    flushed_entries_ = entries_.size();
   }
   for (; flushed_entry_texts_ < entry_texts_.size(); ++flushed_entry_texts_) {
     const auto& [e, text] = entry_texts_[flushed_entry_texts_];
     insert_entry_text_.bind(e, text.id, text.created_at, text.note, text.stripe_payment_id).run();
   }
-  for (; flushed_operations_ < operations_.size(); ++flushed_operations_) {
-    const AppliedOperation& operation = operations_[flushed_operations_];
-    insert_operation_
-        .bind(operation.o, operation.id, operation.u, operation.kind, operation.at,
-              static_cast<std::int64_t>(operation.fingerprint), operation.result)
-        .run();
+  if (flushed_operations_ < operations_.size()) {
+    const Rows rows(operations_.size() - flushed_operations_, [&](sqlite3_context* context,
+                                                                  std::size_t row, int column) {
+      const AppliedOperation& applied = operations_[flushed_operations_ + row];
+      RowSource::give_one(context, column, applied.o, applied.id, applied.u,
+                          static_cast<std::int64_t>(applied.kind), applied.at,
+                          static_cast<std::int64_t>(applied.fingerprint), applied.result);
+    });
+    insert_operations_.bind_rows(1, rows);
+    insert_operations_.run();
+    flushed_operations_ = operations_.size();
   }
 }
 
@@ -142,15 +156,15 @@ void Store::flush() {
   flush_outbox();
 }
 
-void Store::put_rebased(std::int64_t n, Code code, const std::string& record) {
+void Store::put_rebased(std::int64_t n, Code code, std::string_view record) {
   insert_rebased_.bind(n, static_cast<int>(code));
   insert_rebased_.bind_blob(3, record);
   insert_rebased_.run();
 }
 
-std::int64_t Store::put_outbox_record(const std::string& record) {
+std::int64_t Store::put_outbox_record(std::string_view record) {
   outbox_.put_varint(record.size());
-  outbox_.bytes() += record;
+  outbox_.append(record);
   return next_outbox_ + outbox_records_++;
 }
 
@@ -175,11 +189,12 @@ void Store::flush_outbox() {
 
 // ---- operations ---------------------------------------------------------------------------------
 
-/// Whether certainly nothing with the id's first 15 bytes was there when this transaction began, or
-/// has been flushed or added since.
+/// Whether certainly nothing has the id's first 15 bytes, in the file or in this transaction.
 bool Store::is_new(IdWindow& window, const Uuid& folded_id, Query& last_id) {
   if (asks_for_ids_) return false;
   if (const auto end = window.end_for(folded_id)) {
+    flush_entries();
+    jobs.flush();
     const Rewind rewind(last_id);
     last_id.bind(*end).step();
     window.load(last_id.column<std::optional<Uuid>>(0), *end);
@@ -190,13 +205,13 @@ bool Store::is_new(IdWindow& window, const Uuid& folded_id, Query& last_id) {
 void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
   out.clear();
   const Uuid id = folded(op_id);
+  if (is_new(operation_ids_, id, last_operation_id_)) return;
   const Uuid low = masked(id, 0x00);
   const Uuid high = masked(id, 0xff);
   for (std::uint32_t i = operation_index_.find(low); i != FlatIndex<Uuid>::none;
        i = earlier_like_[i]) {
     if (i < operations_.size()) out.push_back(operations_[i]);
   }
-  if (is_new(operation_ids_, id, last_operation_id_)) return;
   const Rewind rewind(like_operations_);
   like_operations_.bind(low, high);
   while (like_operations_.step()) {
@@ -341,14 +356,9 @@ std::optional<std::int64_t> Store::find_lease(const Uuid& lease_id) {
                                       : std::nullopt;
 }
 
-bool Store::is_new_job(const Uuid& folded_id) {
-  if (!asks_for_ids_ && job_ids_.end_for(folded_id)) jobs.flush();
-  return is_new(job_ids_, folded_id, last_job_id_);
-}
-
 std::optional<std::int64_t> Store::find_job(const Uuid& job_id) {
   const Uuid id = folded(job_id);
-  if (!jobs.knows_id(id) && is_new_job(id)) return std::nullopt;
+  if (!jobs.knows_id(id) && is_new(job_ids_, id, last_job_id_)) return std::nullopt;
   return jobs.find_id(id);
 }
 
@@ -361,7 +371,7 @@ std::int64_t Store::insert_job(JobRow job) {
 
 bool Store::step_ids_taken(const Uuid& job_id) {
   const Uuid id = folded(job_id);
-  if (is_new_job(id)) return false;
+  if (is_new(job_ids_, id, last_job_id_)) return false;
   jobs.flush();
   const Rewind rewind(like_jobs_);
   return like_jobs_.bind(masked(id, 0x00), masked(id, 0xff)).step();
@@ -410,7 +420,7 @@ void Store::rollback(const Mark& mark) {
     operations_.pop_back();
     earlier_like_.pop_back();
   }
-  outbox_.bytes().resize(mark.outbox_bytes);
+  outbox_.truncate(mark.outbox_bytes);
   outbox_records_ = mark.outbox_records;
   next_number_ = mark.next_number;
   last_operation_ = mark.last_operation;
@@ -418,13 +428,14 @@ void Store::rollback(const Mark& mark) {
 }
 
 void Store::put_images(Encoder& out, const Mark& mark) {
-  Encoder images;
   std::size_t count = 0;
-  for_each_table([&](int n, auto& table) {
-    count += table.put_images(images, mark.tables[static_cast<std::size_t>(n)], n);
+  for_each_table([&](int n, const auto& table) {
+    count += table.image_count(mark.tables[static_cast<std::size_t>(n)]);
   });
   out.put_varint(count);
-  out.bytes() += images.bytes();
+  for_each_table([&](int n, const auto& table) {
+    table.put_images(out, mark.tables[static_cast<std::size_t>(n)], n);
+  });
 }
 
 void Store::restore_images(Decoder& in) {

@@ -118,10 +118,10 @@ class Store {
   /// The largest record: only a batch of hundreds of very long texts is larger.
   static constexpr std::size_t outbox_record_max = 512U << 20U;
   /// Appends one, and answers the number it will have; the next one's, before.
-  std::int64_t put_outbox_record(const std::string& record);
+  std::int64_t put_outbox_record(std::string_view record);
   std::int64_t next_outbox_number() const noexcept { return next_outbox_ + outbox_records_; }
   /// A pending operation that was applied again: this record stands for the one under its number.
-  void put_rebased(std::int64_t n, Code code, const std::string& record);
+  void put_rebased(std::int64_t n, Code code, std::string_view record);
   /// Writes the segment when it has grown large; between operations only.
   void flush_large_outbox();
 
@@ -229,13 +229,12 @@ class Store {
   const KindOfEntry& kind_of(const std::string& type, const std::optional<std::string>& note);
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
-  bool is_new_job(const Uuid& folded_id);
   bool is_new(IdWindow& window, const Uuid& folded_id, Query& last_id);
 
   SQLite::Database& db_;
-  Query insert_entry_;
+  Query insert_entries_;
   Query insert_entry_text_;
-  Query insert_operation_;
+  Query insert_operations_;
   Query insert_outbox_;
   Query like_operations_;
   Query last_operation_id_;

@@ -57,7 +57,8 @@ class Table {
       : select_(db, "select " + names() + " from " + std::string(Row::table) + " where " +
                         std::string(Row::key) + " = ?"),
         insert_(db, "insert into " + std::string(Row::table) + " (" + names() + ", " +
-                        std::string(Row::key) + ") values (" + places() + ")"),
+                        std::string(Row::key) + ") " +
+                        select_rows(static_cast<int>(detail::column_count<Row>) + 1)),
         update_(db, detail::update_sql<Row>(true)),
         delete_(db, "delete from " + std::string(Row::table) + " where " + std::string(Row::key) +
                         " = ?"),
@@ -184,23 +185,19 @@ class Table {
       slot.stored = false;
     }
     erased_ = false;
+    inserted_.clear();
     for (const std::uint32_t i : dirty_) {
       Slot& slot = slots_[i];
       slot.dirty = false;
       if (slot.present && !slot.stored) {
-        write(insert_, slot, true);
+        inserted_.push_back(i);
       } else if (slot.present && !(slot.row == slot.loaded)) {
-        if constexpr (has_indexed()) {
-          Query& update = indexed_changed(slot) ? update_ : *update_plain_;
-          write(update, slot, indexed_changed(slot));
-        } else {
-          write(update_, slot, true);
-        }
+        update(slot);
       }
       slot.stored = slot.present;
-      slot.loaded = slot.row;
     }
     dirty_.clear();
+    insert_rows();
   }
 
   /// The rows that were written to since clear(): visit(key, row).
@@ -240,7 +237,7 @@ class Table {
   }
   /// Appends the before-images since the mark: number of table, key, whether it existed, columns.
   /// The oldest of a row comes last, so that restoring them in order ends with it.
-  std::size_t put_images(Encoder& out, std::size_t mark, int table_number) const {
+  void put_images(Encoder& out, std::size_t mark, int table_number) const {
     for (std::size_t i = journal_.size(); i-- > mark;) {
       const Before& before = journal_[i];
       out.put_varint(static_cast<std::uint64_t>(table_number));
@@ -250,8 +247,8 @@ class Table {
       std::apply([&](const auto&... columns) { (out.put(before.row.*(columns.member)), ...); },
                  Row::columns());
     }
-    return journal_.size() - mark;
   }
+  std::size_t image_count(std::size_t mark) const noexcept { return journal_.size() - mark; }
   /// Reads one image: the key, and the row as it was, if it was there.
   static std::pair<std::int64_t, std::optional<Row>> read_image(Decoder& in) {
     std::pair<std::int64_t, std::optional<Row>> image;
@@ -305,13 +302,6 @@ class Table {
       return comma + std::string(column.name);
     });
   }
-  static std::string places() {
-    return detail::column_list<Row>([](const auto&, int i, const char* comma) {
-             return comma + ("?" + std::to_string(i));
-           }) +
-           ", ?" + std::to_string(detail::column_count<Row> + 1);
-  }
-
   Slot& new_slot(std::int64_t key) {
     if (used_ == slots_.size()) slots_.emplace_back();
     Slot& slot = slots_[used_];
@@ -383,22 +373,41 @@ class Table {
   }
   static bool indexed_changed(const Slot& slot) { return changed(slot, ColumnUse::indexed); }
   static bool fixed_changed(const Slot& slot) { return changed(slot, ColumnUse::fixed); }
-  void write(Query& query, const Slot& slot, bool with_indexed) {
+  void update(const Slot& slot) {
+    bool with_indexed = true;
+    Query* query = &update_;
+    if constexpr (has_indexed()) {
+      with_indexed = indexed_changed(slot);
+      if (!with_indexed) query = &*update_plain_;
+    }
     int i = 0;
-    const bool insert = &query == &insert_;
     std::apply(
         [&](const auto&... columns) {
           const auto bind = [&](const auto& column) {
             ++i;
-            const bool used = insert || (column.use != ColumnUse::fixed &&
-                                         (column.use != ColumnUse::indexed || with_indexed));
-            if (used) query.bind_one(i, slot.row.*(column.member));
+            const bool used = column.use != ColumnUse::fixed &&
+                              (column.use != ColumnUse::indexed || with_indexed);
+            if (used) query->bind_one(i, slot.row.*(column.member));
           };
           (bind(columns), ...);
         },
         Row::columns());
-    query.bind_one(i + 1, slot.key);
-    query.run();
+    query->bind_one(i + 1, slot.key);
+    query->run();
+  }
+  void insert_rows() {
+    if (inserted_.empty()) return;
+    static_assert(detail::column_count<Row> < RowSource::columns_max);
+    const Rows rows(inserted_.size(), [&](sqlite3_context* context, std::size_t row, int column) {
+      const Slot& slot = slots_[inserted_[row]];
+      std::apply(
+          [&](const auto&... columns) {
+            RowSource::give_one(context, column, slot.row.*(columns.member)..., slot.key);
+          },
+          Row::columns());
+    });
+    insert_.bind_rows(1, rows);
+    insert_.run();
   }
 
   Query select_;
@@ -413,9 +422,10 @@ class Table {
 
   std::deque<Slot> slots_;
   std::size_t used_ = 0;
-  std::vector<std::uint32_t> dirty_;    ///< Slots to be flushed.
-  std::vector<std::uint32_t> touched_;  ///< Slots written to in this transaction.
-  std::int64_t keys_end_ = unknown;     ///< No row has a key from here on, but those in slots.
+  std::vector<std::uint32_t> dirty_;     ///< Slots to be flushed.
+  std::vector<std::uint32_t> inserted_;  ///< Scratch of flush().
+  std::vector<std::uint32_t> touched_;   ///< Slots written to in this transaction.
+  std::int64_t keys_end_ = unknown;      ///< No row has a key from here on, but those in slots.
   FlatIndex<std::int64_t> index_;
   FlatIndex<Uuid> ids_;
   std::vector<Before> journal_;

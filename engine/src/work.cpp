@@ -50,7 +50,7 @@ void put_command(Encoder& out, const Command& command) {
   out.put(command.op_id);
   out.put(command.at);
   // One byte says which of the two there are.
-  out.bytes() += static_cast<char>((command.reservation ? 1 : 0) | (command.lease ? 2 : 0));
+  out.put_byte((command.reservation ? 1 : 0) | (command.lease ? 2 : 0));
   if (command.reservation) out.put(*command.reservation);
   if (command.lease) out.put(*command.lease);
   std::visit(
@@ -163,11 +163,13 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t a
     store.rollback(mark);
     happenings_.resize(happenings, Happening{});
   }
-  spare_calls_.push_back(std::move(call));
   if (outer == nullptr) {
     store.flush_large_outbox();
-    verdict.balance = balance_for(command);
+    const std::int64_t u = call.named_u == 0 && call.j > 0 ? call.u : call.named_u;
+    verdict.balance =
+        u > 0 ? std::optional(Credits{store.accounts.get(u).balance}) : balance_for(command);
   }
+  spare_calls_.push_back(std::move(call));
   return verdict;
 }
 
@@ -504,8 +506,10 @@ Credits Work::drawn_at_most(const Command& command) {
 }
 
 void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j) {
-  constexpr std::string_view preferences[] = {"job_complete", "job_failed", "low_credits"};
-  if (!wants(u, preferences[static_cast<std::size_t>(kind)])) return;
+  constexpr std::array<std::string_view, Happening::kinds> preferences{"job_complete", "job_failed",
+                                                                       "low_credits"};
+  const auto k = static_cast<std::size_t>(kind);
+  if (!listens_[k] || !wants(u, preferences[k])) return;
   Happening happening{};
   happening.kind = kind;
   happening.user_id = store.users.get(u).id;

@@ -2,6 +2,7 @@
 // One commit's work: applies operations to the store, each in the contract's order of checks.
 // Nothing here knows threads, files or memory of balances.
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -17,6 +18,7 @@ namespace tally {
 /// Something that the host may want to hear of, once it is committed.
 struct Happening {
   enum class Kind : std::uint8_t { job_complete, job_failed, low_credits };
+  static constexpr std::size_t kinds = 3;
   Kind kind;
   Uuid user_id;
   Uuid job_id;      ///< Zero for low_credits.
@@ -55,7 +57,7 @@ class Work {
   /// Starts a transaction.
   void begin() noexcept {
     constexpr std::size_t kept_max = 1U << 20U;
-    if (record_.bytes().capacity() > kept_max) record_ = Encoder{};
+    if (record_.capacity() > kept_max) record_ = Encoder{};
     happenings_.clear();
     filled_in_.clear();
   }
@@ -81,6 +83,8 @@ class Work {
     return device_ != nullptr && device_->has_value() ? &**device_ : nullptr;
   }
   void set_spend_policy(SpendPolicy policy) noexcept { spend_policy_ = policy; }
+  /// What the host wants to hear of; nothing else is noted.
+  void set_listens(std::array<bool, Happening::kinds> listens) noexcept { listens_ = listens; }
 
   /// What happened since it was last asked.
   std::vector<Happening> take_happenings() noexcept { return std::exchange(happenings_, {}); }
@@ -175,6 +179,7 @@ class Work {
   SpendPolicy spend_policy_ = SpendPolicy::optimistic;
   std::function<Uuid()> random_id_;
   Credits low_credits_;
+  std::array<bool, Happening::kinds> listens_{};
   Call* call_ = nullptr;
   std::vector<Happening> happenings_;
   std::vector<std::optional<Uuid>*> filled_in_;  ///< Names in this transaction's commands.
