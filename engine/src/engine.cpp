@@ -217,8 +217,7 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   queue_last_ = &request;
   if (!leads) {
     lock.unlock();
-    request.turn.wait(Turn::wait);
-    if (request.turn.load(std::memory_order_acquire) == Turn::done) return;
+    if (request.await() == Turn::done) return;
     lock.lock();
   }
   const Group group = take_group();

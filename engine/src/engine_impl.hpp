@@ -12,6 +12,7 @@
 
 #include "balances.hpp"
 #include "mirror.hpp"
+#include "platform.hpp"
 #include "transaction.hpp"
 #include "work.hpp"
 
@@ -88,7 +89,7 @@ class Engine::Impl final : private AccountMemory {
 
  private:
   /// What a caller in the queue is to do: wait, commit for all who wait, or take its result.
-  enum class Turn : int { wait, lead, done };
+  enum Turn : int { wait, lead, done };
   struct Request {
     std::vector<Command>& commands;
     std::vector<Verdict>& verdicts;
@@ -96,10 +97,16 @@ class Engine::Impl final : private AccountMemory {
     const Task* task = nullptr;  ///< Instead of commands.
     bool synced = false;
     Request* next = nullptr;  ///< Who waits behind.
-    std::atomic<Turn> turn{Turn::wait};
+    std::atomic<int> turn{Turn::wait};
     void give(Turn given) noexcept {
       turn.store(given, std::memory_order_release);
-      turn.notify_one();
+      platform::wake_one(turn);
+    }
+    Turn await() noexcept {
+      int given = turn.load(std::memory_order_acquire);
+      for (; given == Turn::wait; given = turn.load(std::memory_order_acquire))
+        platform::sleep_on(turn, Turn::wait);
+      return static_cast<Turn>(given);
     }
   };
 

@@ -1,6 +1,7 @@
 #pragma once
 // What only an operating system has: random bytes, and files that are their owner's alone.
 
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 
@@ -12,6 +13,13 @@ void random_bytes(void* out, std::size_t size);
 /// How often this process's line was forked: what must not be the same in two processes is made
 /// anew where this has changed. Lock-free.
 unsigned forks() noexcept;
+
+/// Sleeps until somebody wakes the address, unless the value is another by then; may wake without
+/// cause. Unlike std::atomic's own wait it does not spin: with more threads than processors that
+/// takes the time of those that work.
+void sleep_on(const std::atomic<int>& address, int value) noexcept;
+/// Wakes one that sleeps on it. Nothing is read there: it may be gone already.
+void wake_one(const std::atomic<int>& address) noexcept;
 
 /// Makes an empty file that only its owner can read or write; false where one is there already.
 /// Throws std::system_error.

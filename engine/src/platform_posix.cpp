@@ -3,6 +3,10 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 
 #include <atomic>
 #include <cerrno>
@@ -31,6 +35,24 @@ unsigned forks() noexcept {
   if (registered != 0) count.fetch_add(1, std::memory_order_relaxed);
   return count.load(std::memory_order_relaxed);
 }
+
+#ifdef __linux__
+namespace {
+long futex(const std::atomic<int>& address, int what, int value) noexcept {
+  static_assert(sizeof(address) == sizeof(int) && std::atomic<int>::is_always_lock_free);
+  return syscall(SYS_futex, &address, what | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+}
+}  // namespace
+void sleep_on(const std::atomic<int>& address, int value) noexcept {
+  (void)futex(address, FUTEX_WAIT, value);  // Whatever it says, the caller looks again.
+}
+void wake_one(const std::atomic<int>& address) noexcept { (void)futex(address, FUTEX_WAKE, 1); }
+#else
+void sleep_on(const std::atomic<int>& address, int value) noexcept { address.wait(value); }
+void wake_one(const std::atomic<int>& address) noexcept {
+  const_cast<std::atomic<int>&>(address).notify_one();
+}
+#endif
 
 bool create_private_file(const std::filesystem::path& path) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
