@@ -50,6 +50,11 @@ class Disk {
 };
 
 /// A mirror in which jobs are reserved and, later, settled, in turns.
+void grow_wal(const std::filesystem::path& mirror) {
+  Raw raw(mirror);
+  Ledger::grow_wal(raw);
+}
+
 class TwoPhase {
  public:
   /// `jobs` beyond those that are reserved at once, `ahead` of their settlement.
@@ -108,6 +113,8 @@ class RawPair {
     sqlite3_stmt* account = raw_.prepare("insert into account values (?, 1000000000)");
     for (std::size_t u = 0; u < users; ++u) raw_.run(account, static_cast<std::int64_t>(u));
     raw_.exec("commit");
+    raw_.grow_wal("update account set balance = balance - 1",
+                  "update account set balance = balance + 1");
     begin_ = raw_.prepare("begin immediate");
     insert_ = raw_.prepare("insert into entry values (null, ?, -8, 999999992)");
     update_ = raw_.prepare("update account set balance = balance - 8 where u = ?");
@@ -145,7 +152,7 @@ void add_latency(Results& results, const std::string& group, const std::string& 
          .name = what + ", " + name,
          .value = us(histogram, share),
          .unit = "us",
-         .note = std::to_string(histogram.count()) + " calls" + (note.empty() ? "" : "; " + note)});
+         .note = counted(histogram.count()) + " calls" + (note.empty() ? "" : "; " + note)});
   }
 }
 
@@ -174,11 +181,13 @@ std::vector<Command> whole_jobs(Ledger& ledger, Random& random, std::size_t coun
 /// Jobs to reserve for, taken by any thread.
 class Reservations {
  public:
-  Reservations(Ledger& ledger, std::size_t count) : ledger_(ledger) {
-    Random random(3);
-    jobs_ = ledger.make_jobs(count, random);
+  Reservations(Ledger& ledger, std::size_t count) : ledger_(ledger) { require(count); }
+  /// While no thread makes any: there are at least so many.
+  void require(std::size_t count) {
+    if (next_ + count <= jobs_.size()) return;
+    const auto more = ledger_.make_jobs(count, random_);
+    jobs_.insert(jobs_.end(), more.begin(), more.end());
   }
-  bool has(std::size_t count) const noexcept { return next_ + count <= jobs_.size(); }
   void make_one() {
     const Ledger::Job& job = jobs_.at(next_++);
     expect(ledger_.engine.apply(ReserveCredits{ledger_.users[job.user], job.id, Credits{8}}));
@@ -186,6 +195,7 @@ class Reservations {
 
  private:
   Ledger& ledger_;
+  Random random_{3};
   std::vector<Ledger::Job> jobs_{};
   std::atomic<std::size_t> next_ = 0;
 };
@@ -221,6 +231,8 @@ Histogram merged(const std::vector<Histogram>& parts) {
 /// Each caller asks again as soon as it has its answer; operations a second.
 double closed_loop(Reservations& reservations, std::size_t callers, double seconds,
                    Histogram& latency) {
+  constexpr double most_per_second = 200'000;
+  reservations.require(static_cast<std::size_t>(most_per_second * seconds));
   std::vector<Histogram> parts(callers);
   const auto start = Clock::now();
   on_threads(callers, [&](std::size_t t) {
@@ -292,10 +304,11 @@ void bench_offered(Results& results, Reservations& reservations, double capacity
   const double seconds = results.arguments().sized(0.05, 2.0, 8.0);
   for (const int share : {10, 25, 50, 75, 90}) {
     const double rate = capacity * share / 100;
-    if (!reservations.has(static_cast<std::size_t>(rate * seconds * 1.2) + 100)) return;
+    reservations.require(static_cast<std::size_t>(rate * seconds * 1.2) + 100);
     const Histogram latency = open_loop(reservations, rate, seconds);
     char name[64];
-    std::snprintf(name, sizeof name, "open loop, %d %% of capacity (%.0f/s)", share, rate);
+    std::snprintf(name, sizeof name, "open loop, %d %% of capacity (%s/s)", share,
+                  counted(static_cast<std::uint64_t>(rate)).c_str());
     add_latency(results, "offered rates, timed from when a request should have started", name,
                 latency);
     results.curve("latency", name, latency);
@@ -312,6 +325,7 @@ void bench_one_durable(Results& results, const Folder& folder) {
   constexpr std::size_t commits = 25;
   Ledger ledger(folder / "one.db", users);
   Reservations reservations(ledger, (blocks + 1) * commits);
+  grow_wal(folder / "one.db");
   RawPair raw(folder / "one-raw.db", users);
   Random random(4);
   Histogram ours;
@@ -334,7 +348,7 @@ void bench_one_durable(Results& results, const Folder& folder) {
                  .ratio = us(ours, share) / us(floor, share),
                  .ratio_to = "raw SQLite: one insert and one update in a transaction, in turns",
                  .target = share == 0.5 ? std::optional(at_most(1.15)) : std::nullopt,
-                 .note = std::to_string(ours.count()) + " calls"});
+                 .note = counted(ours.count()) + " calls"});
   }
   add_latency(results, group, "raw SQLite, one insert and one update", floor);
   results.curve("latency", "closed loop, 1 caller", ours);
@@ -360,6 +374,7 @@ void bench_commit_sizes(Results& results, const Folder& folder) {
                 jobs);
   const std::size_t bytes = outbox_bytes(folder / "commits.db");
   copy_mirror(folder / "commits.db", folder / "commits-raw.db");
+  grow_wal(folder / "commits.db");
   RawLedger raw(folder / "commits-raw.db", ahead);
   for (const std::size_t size : sizes) {
     std::vector<double> ours_per_second;
@@ -373,7 +388,7 @@ void bench_commit_sizes(Results& results, const Folder& folder) {
     }
     const double ratio = median(ours_per_second) / median(raw_per_second);
     const std::string group = "reservation and finalize by operations a commit";
-    const std::string a_commit = ", " + std::to_string(size) + " a commit";
+    const std::string a_commit = ", " + counted(size) + " a commit";
     results.add(
         {.group = group,
          .name = "engine" + a_commit,
@@ -405,6 +420,7 @@ void bench_whole_jobs(Results& results, const Folder& folder) {
   ledger.submit(commands);
   const std::size_t bytes = outbox_bytes(folder / "jobs.db");
   copy_mirror(folder / "jobs.db", folder / "jobs-raw.db");
+  grow_wal(folder / "jobs.db");
   RawLedger raw(folder / "jobs-raw.db", 0);
   std::vector<double> ours_per_second;
   std::vector<double> raw_per_second;
@@ -439,7 +455,7 @@ void bench_callers(Results& results, const Folder& folder) {
                                               ? std::vector<std::size_t>{1, 2, 4, 8, 16, 32, 64}
                                               : std::vector<std::size_t>{1, 8, 64};
   Ledger ledger(folder / "callers.db", arguments.sized<std::size_t>(10, 10'000, 10'000));
-  Reservations reservations(ledger, arguments.sized<std::size_t>(20'000, 500'000, 3'000'000));
+  Reservations reservations(ledger, 1'000);
   Disk disk(folder);
   const double seconds = arguments.sized(0.02, 0.5, 0.6);
   std::map<std::size_t, std::vector<double>> per_second;

@@ -78,6 +78,7 @@ RawLedger::RawLedger(const std::filesystem::path& mirror, std::size_t reserved)
       number_(raw_.number("select max(coalesce((select max(e) from tally_entry), 0), "
                           "coalesce((select max(o) from tally_operation), 0)) + 1")),
       outbox_number_(raw_.number("select max(n + operations) from tally_outbox")) {
+  Ledger::grow_wal(raw_);
   const auto users = static_cast<std::size_t>(raw_.number("select max(u) + 1 from tally_user"));
   accounts_.resize(users);
   touched_in_.resize(users);

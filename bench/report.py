@@ -29,8 +29,8 @@ PEERS_BY_BATCH = (
 )
 
 SERIES_COLORS = 8
-WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 74, 18, 16, 52
+WIDTH, HEIGHT = 600, 370
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 18, 50
 
 
 # ---- numbers ------------------------------------------------------------------------------------
@@ -72,7 +72,9 @@ class Axis:
 
     def ticks(self):
         if self.log:
-            return [10.0 ** power for power in range(self.low, self.high + 1)]
+            parts = (1, 2, 5) if self.high - self.low <= 2 else (1,)
+            ticks = [part * 10.0 ** power for power in range(self.low, self.high + 1) for part in parts]
+            return [tick for tick in ticks if tick <= 10.0 ** self.high * 1.001]
         step = 10 ** math.floor(math.log10(self.high))
         step = next(step * part for part in (0.1, 0.2, 0.25, 0.5, 1) if self.high / (step * part) <= 7)
         return [i * step for i in range(int(self.high / step) + 1)]
@@ -104,8 +106,8 @@ CHARTS = (
     Chart("sustained", "Sustained throughput, by fifths of the run", "fifth of the run", "operations / s",
           "Jobs made, reserved for and settled, in thirds, over 100,000 users; the time is that in the engine.",
           x_log=False, y_log=False),
-    Chart("wal", "The WAL's size over the run", "operations so far", "MiB",
-          "Looked at after every commit; the limit is 32 MiB.", x_log=True, y_log=False,
+    Chart("wal", "The WAL's size over the run", "share of the run, %", "MiB",
+          "Looked at after every commit; the limit is 32 MiB.", x_log=False, y_log=False,
           peers=((32, "limit: 32 MiB"),)),
     Chart("commit_latency", "Latency of a commit in the sustained runs", "percentile", "microseconds",
           "What a submit of so many operations takes, checkpoints included.", tail=True),
@@ -269,7 +271,7 @@ def tiles(rows):
     for start, unit, label in (("balance check, 1", "ns", "balance check, memory"),
                                ("reservation, median", "us", "one durable reservation"),
                                ("64 callers", "ops/s", "64 callers, each durable"),
-                               ("engine, 8000 a commit", "ops/s", "in commits of 8,000"),
+                               ("engine, 8,000 a commit", "ops/s", "in commits of 8,000"),
                                ("engine, 600 jobs", "jobs/s", "whole jobs")):
         row = next((row for row in rows if row["name"].startswith(start) and row["unit"] == unit), None)
         if row:
@@ -304,7 +306,7 @@ tr:last-child td { border-bottom:0 } .n { text-align:right; white-space:nowrap; 
 figure { margin:0; padding:16px } figure svg { width:100%; height:auto; display:block }
 .legend { list-style:none; display:flex; flex-wrap:wrap; gap:2px 16px; padding:0; margin:10px 0 4px; font-size:13px }
 .legend svg { width:26px; height:10px; display:inline-block; margin-right:6px; vertical-align:middle }
-.grid { stroke:var(--grid) } .axis { stroke:var(--axis) } .tick { font-size:12px; fill:var(--soft) }
+.grid { stroke:var(--grid) } .axis { stroke:var(--axis) } .tick { font-size:12.5px; fill:var(--soft) }
 .label { font-size:13px; fill:var(--soft) } .line { fill:none; stroke:var(--c); stroke-width:2; stroke-linejoin:round }
 .dot { fill:var(--c); stroke:var(--card); stroke-width:1.5 } .dash { stroke-dasharray:6 4 } .dot.dash { stroke-dasharray:none }
 .band { fill:var(--axis); opacity:.14 } .peer-line { stroke:var(--axis); stroke-dasharray:3 4 }

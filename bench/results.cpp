@@ -107,7 +107,7 @@ std::string short_number(double value) {
                 size >= 100  ? "%.0f"
                 : size >= 10 ? "%.1f"
                 : size >= 1  ? "%.2f"
-                             : "%.4f",
+                             : "%.3g",
                 value);
   return text.data();
 }
@@ -162,6 +162,12 @@ Figure::Figure(std::vector<double> values)
       low(quantile(values, 0.25)),
       high(quantile(values, 0.75)),
       repetitions(values.size()) {}
+
+std::string counted(std::uint64_t count) {
+  std::string text = std::to_string(count);
+  for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, ",");
+  return text;
+}
 
 Target at_most(double bound) {
   return {"<= " + short_number(bound), -std::numeric_limits<double>::infinity(), bound};

@@ -58,6 +58,9 @@ Target at_most(double bound);
 Target at_least(double bound);
 Target between(double low, double high);
 
+/// A count with commas, as in 100,000.
+std::string counted(std::uint64_t count);
+
 struct Row {
   std::string group;
   std::string name;
