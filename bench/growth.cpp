@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "child.hpp"
+#include "disk.hpp"
 #include "workload.hpp"
 
 namespace tally::bench {
@@ -44,17 +45,11 @@ class Stream {
   std::vector<Ledger::Job> to_settle_{};
 };
 
-std::filesystem::path wal_of(const std::filesystem::path& mirror) {
-  return mirror.string() + "-wal";
-}
-double file_mb(const std::filesystem::path& path) {
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
-  return error ? 0 : static_cast<double>(bytes) / 1e6;
-}
-/// Three digits after the point, in megabytes of 2^20 bytes: as the WAL's limit is meant.
+/// In megabytes of 2^20 bytes, as the WAL's limit is meant.
 double wal_mib(const std::filesystem::path& mirror) {
-  return file_mb(wal_of(mirror)) * 1e6 / 1'048'576;
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(mirror.string() + "-wal", error);
+  return error ? 0 : static_cast<double>(bytes) / 1'048'576;
 }
 
 // ---- sustained ----------------------------------------------------------------------------------
@@ -62,6 +57,7 @@ double wal_mib(const std::filesystem::path& mirror) {
 /// A run of commits: the operations a second of each fifth, each commit's time, the WAL's size.
 struct Sustained {
   std::vector<double> fifths{};
+  std::vector<double> disk_us{};  ///< A write of 4 KiB and fdatasync, after each fifth.
   Histogram latency{};
   double wal_max_mib = 0;
 };
@@ -74,6 +70,7 @@ Sustained sustain(Results& results, Ledger& ledger, const std::filesystem::path&
   commands = stream.next(a_commit);
   ledger.submit(commands);  // From here on all commits are alike.
   Sustained out;
+  Disk disk(mirror.parent_path());
   const std::string series = counted(a_commit) + " operations a commit";
   const std::size_t commits = operations / a_commit;
   const std::size_t shown = std::max<std::size_t>(1, commits / 200);
@@ -94,6 +91,9 @@ Sustained sustain(Results& results, Ledger& ledger, const std::filesystem::path&
                     100.0 * static_cast<double>(commit) / static_cast<double>(commits), wal);
     if (commit * 5 / commits == (commit - 1) * 5 / commits) continue;
     out.fifths.push_back(static_cast<double>(std::exchange(done, 0)) / std::exchange(seconds, 0));
+    std::vector<double> us;
+    disk.sync(40, us);
+    out.disk_us.push_back(median(us));
     results.point("sustained", series, static_cast<double>(out.fifths.size()), out.fifths.back());
   }
   return out;
@@ -103,7 +103,9 @@ void report_sustained(Results& results, const Sustained& run, std::size_t operat
                       std::size_t a_commit, double longest_ms) {
   const std::string group =
       "sustained: " + counted(operations) + " operations, " + counted(a_commit) + " a commit";
-  const std::string durability = "create, reserve, finalize in thirds; 100,000 users at random";
+  std::string note = "create, reserve, finalize in thirds; the disk's fdatasync after each fifth:";
+  for (const double us : run.disk_us) note += " " + counted(static_cast<std::uint64_t>(us));
+  note += " us";
   results.add({.group = group,
                .name = "throughput of the last fifth",
                .value = run.fifths.back(),
@@ -111,7 +113,7 @@ void report_sustained(Results& results, const Sustained& run, std::size_t operat
                .ratio = run.fifths.back() / run.fifths.front(),
                .ratio_to = "the first fifth",
                .target = at_least(0.9),
-               .note = durability});
+               .note = note});
   for (const auto& [share, name] :
        {std::pair{0.5, "median"}, {0.99, "p99"}, {0.9999, "p99.99"}, {1.0, "longest"}}) {
     const auto ms = static_cast<double>(run.latency.at(share)) / 1e6;
