@@ -349,7 +349,7 @@ void bench_one_durable(Results& results, const Folder& folder) {
   }
   add_latency(results, group, "raw SQLite, one insert and one update", floor);
   results.curve("latency", "closed loop, 1 caller", ours);
-  results.curve("latency", "raw SQLite, insert and update, 1 caller", floor);
+  results.curve("latency", "closed loop, raw SQLite, insert and update", floor);
 }
 
 void bench_commit_sizes(Results& results, const Folder& folder) {
@@ -442,7 +442,7 @@ void bench_callers(Results& results, const Folder& folder) {
     }
   }
   report_callers(results, per_second, fsync_us);
-  for (const std::size_t callers : {1, 8, 64}) {
+  for (const std::size_t callers : {1U, 8U, 64U}) {
     add_latency(results, "callers: how long each waits",
                 std::to_string(callers) + (callers == 1 ? " caller" : " callers"), latency[callers],
                 "closed loop");

@@ -30,7 +30,7 @@ PEERS_BY_BATCH = (
 
 SERIES_COLORS = 8
 WIDTH, HEIGHT = 600, 370
-LEFT, RIGHT, TOP, BOTTOM = 66, 14, 18, 50
+LEFT, RIGHT, TOP, BOTTOM = 66, 26, 18, 50
 
 
 # ---- numbers ------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ table { border-collapse:collapse; width:100%; font-size:14px } th { text-align:l
 th, td { padding:7px 10px 7px 0; border-bottom:1px solid var(--grid); vertical-align:top }
 tr:last-child td { border-bottom:0 } .n { text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums }
 .met { color:var(--good); white-space:nowrap } .missed { color:var(--bad); font-weight:600; white-space:nowrap }
-.charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(560px,100%),1fr)); gap:16px }
+.charts { display:grid; align-items:start; grid-template-columns:repeat(auto-fit,minmax(min(560px,100%),1fr)); gap:16px }
 figure { margin:0; padding:16px } figure svg { width:100%; height:auto; display:block }
 .legend { list-style:none; display:flex; flex-wrap:wrap; gap:2px 16px; padding:0; margin:10px 0 4px; font-size:13px }
 .legend svg { width:26px; height:10px; display:inline-block; margin-right:6px; vertical-align:middle }
@@ -310,7 +310,7 @@ figure { margin:0; padding:16px } figure svg { width:100%; height:auto; display:
 .label { font-size:13px; fill:var(--soft) } .line { fill:none; stroke:var(--c); stroke-width:2; stroke-linejoin:round }
 .dot { fill:var(--c); stroke:var(--card); stroke-width:1.5 } .dash { stroke-dasharray:6 4 } .dot.dash { stroke-dasharray:none }
 .band { fill:var(--axis); opacity:.14 } .peer-line { stroke:var(--axis); stroke-dasharray:3 4 }
-.peer { font-size:11.5px; fill:var(--soft) } details { padding:10px 16px; margin:8px 0 } summary { cursor:pointer }
+.peer { font-size:11.5px; fill:var(--soft); paint-order:stroke; stroke:var(--card); stroke-width:3px } details { padding:10px 16px; margin:8px 0 } summary { cursor:pointer }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 18px; margin:8px 0; font-size:14px }
 dt { color:var(--soft) } dd { margin:0; overflow-wrap:anywhere } .notice { border-left:3px solid var(--bad); padding-left:12px }
 """ + "".join(f".s{i} {{ --c:var(--s{i}) }}" for i in range(1, SERIES_COLORS + 1)) + "".join(
