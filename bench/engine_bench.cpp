@@ -323,10 +323,10 @@ std::vector<std::string> commits_of(const Folder& folder, long interval_us, long
           std::to_string(count)};
 }
 
-/// A window after a short one that is not counted: the other kind of read has emptied the caches.
+/// A window after another that is not counted: the other kind of read has emptied the caches.
 template <class Call>
 double warm_window_ns(Call&& call) {
-  window_ns(call, std::chrono::milliseconds{1});
+  window_ns(call, std::chrono::milliseconds{5});
   return window_ns(call, std::chrono::milliseconds{2});
 }
 
