@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "link.hpp"
+#include "results.hpp"
 #include "support.hpp"
 #include "tally/sync.hpp"
 #include "throwaway_postgres.hpp"
@@ -19,17 +20,26 @@
 namespace tally::bench {
 namespace {
 
-/// How much is done: tiny for the test run.
+/// How much is done.
 struct Scale {
-  bool tiny = std::getenv("TALLY_BENCH_TINY") != nullptr;
-  int users = tiny ? 4 : 100;
-  int rounds = tiny ? 1 : 5;
-  double seconds = tiny ? 0.05 : 0.6;  ///< One measurement of calls.
-  int replayed = tiny ? 100 : 5'000;   ///< Operations of one measurement of replay.
-  std::vector<int> histories =
-      tiny ? std::vector<int>{10, 100} : std::vector<int>{10, 1'000, 100'000, 1'000'000};
-  int jobs_a_user = tiny ? 800 : 400;
-  int hot_jobs = tiny ? 4'000 : 40'000;
+  explicit Scale(const Arguments& arguments)
+      : tiny(arguments.size == Size::tiny),
+        users(arguments.sized(4, 100, 100)),
+        rounds(arguments.sized(1, 3, 5)),
+        seconds(arguments.sized(0.05, 0.15, 0.6)),
+        replayed(arguments.sized(100, 2'000, 5'000)),
+        histories(arguments.sized<std::vector<int>>({10, 100}, {10, 1'000, 100'000},
+                                                    {10, 1'000, 100'000, 1'000'000})),
+        jobs_a_user(arguments.sized(800, 150, 400)),
+        hot_jobs(arguments.sized(4'000, 15'000, 40'000)) {}
+  bool tiny;
+  int users;
+  int rounds;
+  double seconds;  ///< One measurement of calls.
+  int replayed;    ///< Operations of one measurement of replay.
+  std::vector<int> histories;
+  int jobs_a_user;
+  int hot_jobs;
 };
 
 std::string numbered(char kind, int n) {
@@ -161,7 +171,31 @@ class Pair {
 
 void print_header(const std::string& title) { std::printf("\n%s\n", title.c_str()); }
 
-void bench_reservations(const cli::ThrowawayPostgres& server, const Scale& scale) {
+/// One cell of the table, as a row and in the charts.
+void keep_reservations(Results& results, int history, bool hot, int connections,
+                       const std::vector<double>& ours, const std::vector<double>& prd) {
+  const std::string where =
+      std::to_string(history) + " entries, " + (hot ? "one hot account, " : "random accounts, ") +
+      std::to_string(connections) + (connections == 1 ? " caller" : " callers");
+  const std::string group = "canonical: reserve_credits, each call durable";
+  results.keep_row({.group = group,
+                    .name = "ours, " + where,
+                    .value = Figure(ours),
+                    .unit = "calls/s",
+                    .ratio = median(ours) / median(prd),
+                    .ratio_to = "the PRD's own function, in turns"});
+  results.keep_row(
+      {.group = group, .name = "the PRD's own, " + where, .value = Figure(prd), .unit = "calls/s"});
+  if (hot && connections == 1) {
+    results.point("canonical_by_history", "reserve_credits, ours", history, median(ours));
+    results.point("canonical_by_history", "reserve_credits, the PRD's own", history, median(prd));
+  }
+  if (!hot && history == 10)
+    results.point("throughput_by_callers", "canonical: reserve_credits", connections, median(ours));
+}
+
+void bench_reservations(Results& results, const cli::ThrowawayPostgres& server,
+                        const Scale& scale) {
   print_header(
       "reservations/s through reserve_credits, each durable; ours | the PRD's own function | "
       "ratio");
@@ -183,6 +217,7 @@ void bench_reservations(const cli::ThrowawayPostgres& server, const Scale& scale
         std::printf("%12d %12s %8d %10.0f %10.0f %8.2f\n", history, hot ? "one hot" : "random",
                     connections, median(ours), median(prd), median(ours) / median(prd));
         std::fflush(stdout);
+        keep_reservations(results, history, hot, connections, ours, prd);
         if (hot && connections == 1) by_history.push_back(median(ours));
         if (connections == 8) (hot ? hot_8 : random_8) = median(ours);
       }
@@ -218,7 +253,7 @@ double replay(sync::Canonical& canonical, const std::vector<std::string>& lines,
   return static_cast<double>(lines.size()) / seconds_since(start);
 }
 
-void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
+void bench_replay(Results& results, const cli::ThrowawayPostgres& server, const Scale& scale) {
   Link(server.conninfo()).run("create database replay");
   sync::Canonical canonical = expect(sync::Canonical::connect(server.conninfo("replay")));
   expect(canonical.migrate({.shim = true}));
@@ -243,6 +278,7 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
     const char* name;
     std::function<std::vector<std::string>(int)> prepare;
     std::function<std::vector<std::string>(int)> lines;
+    bool is_two_phase = false;
   };
   const auto nothing = [](int) { return std::vector<std::string>{}; };
   const std::vector<Kind> kinds{
@@ -275,7 +311,8 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
            lines.push_back(line("finalize_job_credits", op++, on_job(job) + R"(,"final_cost":2)"));
          }
          return lines;
-       }},
+       },
+       true},
       {"whole jobs, 21 operations each", nothing, [&](int n) {
          std::vector<std::string> lines;
          for (; static_cast<int>(lines.size()) < n; ++job) {
@@ -303,10 +340,11 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
               "1,000 a call / 1 a call");
   for (const Kind& kind : kinds) {
     std::vector<double> medians;
-    std::vector<std::vector<double>> figures(4);
+    const std::vector<std::size_t> batches{1, 100, 1'000, 5'000};
+    std::vector<std::vector<double>> figures(batches.size());
     for (int round = 0; round < scale.rounds; ++round) {
-      for (std::size_t b = 0; b < 4; ++b) {
-        const std::size_t batch = std::vector<std::size_t>{1, 100, 1'000, 5'000}[b];
+      for (std::size_t b = 0; b < batches.size(); ++b) {
+        const std::size_t batch = batches[b];
         const int operations = batch == 1 ? std::max(20, scale.replayed / 10) : scale.replayed;
         const auto before = kind.prepare(operations);
         if (!before.empty()) replay(canonical, before, 1'000);
@@ -314,6 +352,18 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
       }
     }
     for (const auto& of_batch : figures) medians.push_back(median(of_batch));
+    for (std::size_t b = 0; b < batches.size(); ++b) {
+      results.keep_row(
+          {.group = "canonical: replay by tally.apply_operations",
+           .name = std::string(kind.name) + ", " + std::to_string(batches[b]) + " a call",
+           .value = Figure(figures[b]),
+           .unit = "ops/s",
+           .ratio = medians[b] / medians[0],
+           .ratio_to = "one a call"});
+      if (kind.is_two_phase)
+        results.point("throughput_by_batch", "canonical: apply_operations",
+                      static_cast<double>(batches[b]), medians[b]);
+    }
     std::printf("%-32s %8.0f %8.0f %8.0f %8.0f %22.1f\n", kind.name, medians[0], medians[1],
                 medians[2], medians[3], medians[2] / medians[0]);
     std::fflush(stdout);
@@ -337,11 +387,93 @@ void bench_replay(const cli::ThrowawayPostgres& server, const Scale& scale) {
   }
   std::printf("floor: %d entries of one user by one INSERT … SELECT, nothing decided: %.0f/s\n",
               scale.replayed, median(floor));
+  results.keep_row({.group = "canonical: replay by tally.apply_operations",
+                    .name = "floor: entries of one user by one INSERT … SELECT, nothing decided",
+                    .value = Figure(floor),
+                    .unit = "entries/s"});
 }
 
-void bench_balance(const cli::ThrowawayPostgres& server, const Scale& scale) {
+// ---- the alternatives to replay -----------------------------------------------------------------
+
+using Calls = std::vector<std::vector<std::string>>;
+
+/// Calls in turns on the functions named "reserve" and "finalize", each job's two in order.
+struct TwoPhaseCalls {
+  Calls reserve;
+  Calls finalize;
+};
+
+/// New PENDING jobs, and the calls that reserve for and settle them.
+TwoPhaseCalls two_phase_calls(sync::Canonical& canonical, const Scale& scale, int first,
+                              int count) {
+  std::vector<std::string> made;
+  TwoPhaseCalls calls;
+  for (int j = first; j < first + count; ++j) {
+    const int user = 1 + j % scale.users;
+    made.push_back(line(
+        "create_job", j + 100'000'000,
+        on_job(j) + "," + of_user(user) + R"(,"project_id":")" + numbered('p', user) + R"(")"));
+    calls.reserve.push_back({numbered('u', user), numbered('j', j), "3"});
+    calls.finalize.push_back({numbered('j', j), "2"});
+  }
+  replay(canonical, made, 1'000);
+  return calls;
+}
+
+/// canonical's functions called one by one, and pipelined: what there is without tally's replay.
+void bench_alternatives(Results& results, const cli::ThrowawayPostgres& server,
+                        const Scale& scale) {
+  sync::Canonical canonical = expect(sync::Canonical::connect(server.conninfo("replay")));
+  Link link(server.conninfo("replay"));
+  link.prepare("reserve", "select reserve_credits($1, $2, $3)");
+  link.prepare("finalize", "select finalize_job_credits($1, $2)");
+  const int jobs = scale.tiny ? 10 : 100;
+  int first = 50'000'000;
+  const std::vector<std::pair<const char*, std::function<void(const TwoPhaseCalls&)>>> ways{
+      {"functions one by one",
+       [&](const TwoPhaseCalls& calls) {
+         for (std::size_t i = 0; i < calls.reserve.size(); ++i) {
+           link.call("reserve", calls.reserve[i]);
+           link.call("finalize", calls.finalize[i]);
+         }
+       }},
+      {"pipelined, each call its own transaction",
+       [&](const TwoPhaseCalls& calls) {
+         link.pipeline("reserve", calls.reserve, true);
+         link.pipeline("finalize", calls.finalize, true);
+       }},
+      {"pipelined, 100 calls a transaction", [&](const TwoPhaseCalls& calls) {
+         link.pipeline("reserve", calls.reserve, false);
+         link.pipeline("finalize", calls.finalize, false);
+       }}};
+  std::vector<std::vector<double>> figures(ways.size());
+  for (int round = 0; round <= scale.rounds; ++round) {
+    for (std::size_t w = 0; w < ways.size(); ++w, first += jobs) {
+      const TwoPhaseCalls calls = two_phase_calls(canonical, scale, first, jobs);
+      const auto start = Clock::now();
+      ways[w].second(calls);
+      if (round > 0) figures[w].push_back(2 * jobs / seconds_since(start));  // 0 warms up.
+    }
+  }
+  print_header("the same reservations and settlements by canonical's own functions, calls/s");
+  for (std::size_t w = 0; w < ways.size(); ++w) {
+    std::printf("%-44s %8.0f %8.2f of one by one\n", ways[w].first, median(figures[w]),
+                median(figures[w]) / median(figures[0]));
+    results.keep_row({.group = "canonical: reserve_credits and finalize_job_credits, alternatives",
+                      .name = ways[w].first,
+                      .value = Figure(figures[w]),
+                      .unit = "calls/s",
+                      .ratio = median(figures[w]) / median(figures[0]),
+                      .ratio_to = "one by one, in turns"});
+    const double a_transaction = w == 2 ? jobs : 1;
+    results.point("throughput_by_batch", "canonical: " + std::string(ways[w].first), a_transaction,
+                  median(figures[w]));
+  }
+}
+
+void bench_balance(Results& results, const cli::ThrowawayPostgres& server, const Scale& scale) {
   print_header("get_credit_balance, calls/s on one connection; ours | the PRD's own function");
-  for (const int history : {scale.histories.front(), scale.histories.back()}) {
+  for (const int history : scale.histories) {
     std::vector<double> figures[2];
     const int calls = scale.tiny ? 10 : 400;
     for (int round = 0; round < scale.rounds; ++round) {
@@ -356,26 +488,38 @@ void bench_balance(const cli::ThrowawayPostgres& server, const Scale& scale) {
       }
     }
     std::printf("%12d entries %10.0f %10.0f\n", history, median(figures[0]), median(figures[1]));
+    for (int kind = 0; kind < 2; ++kind) {
+      const std::string whose = kind == 0 ? "ours" : "the PRD's own";
+      results.keep_row({.group = "canonical: get_credit_balance",
+                        .name = whose + ", " + std::to_string(history) + " entries",
+                        .value = Figure(figures[kind]),
+                        .unit = "calls/s"});
+      results.point("cost_by_history", "canonical get_credit_balance, " + whose, history,
+                    1e9 / median(figures[kind]));
+    }
   }
 }
 
-int run() {
-  const Scale scale;
+void run(const Arguments& arguments) {
+  const Scale scale(arguments);
   const cli::ThrowawayPostgres server;
+  Results results("canonical_bench", arguments, server.folder());
   Link link(server.conninfo());
-  std::printf(
-      "PostgreSQL %s, fsync %s, synchronous_commit %s, shared_buffers %s, %u cores, %d rounds, "
-      "medians\n",
-      link.run("show server_version").c_str(), link.run("show fsync").c_str(),
-      link.run("show synchronous_commit").c_str(), link.run("show shared_buffers").c_str(),
-      std::thread::hardware_concurrency(), scale.rounds);
-  bench_replay(server, scale);
-  bench_reservations(server, scale);
-  bench_balance(server, scale);
-  return 0;
+  for (const char* setting : {"server_version", "fsync", "synchronous_commit", "shared_buffers"}) {
+    results.fact("PostgreSQL's " + std::string(setting), link.run("show " + std::string(setting)));
+  }
+  std::printf("medians of %d rounds\n", scale.rounds);
+  if (arguments.wants("replay")) bench_replay(results, server, scale);
+  if (arguments.wants("replay")) bench_alternatives(results, server, scale);
+  if (arguments.wants("functions")) bench_reservations(results, server, scale);
+  if (arguments.wants("functions")) bench_balance(results, server, scale);
+  results.finish();
 }
 
 }  // namespace
 }  // namespace tally::bench
 
-int main() { return tally::bench::run_benchmark("canonical_bench", tally::bench::run); }
+int main(int argc, char** argv) {
+  using namespace tally::bench;
+  return run_benchmark(argc, argv, "canonical_bench", run);
+}

@@ -33,9 +33,39 @@ class Link {
                                 texts.data(), nullptr, nullptr, 0));
   }
 
+  /// The calls are all sent before the first answer is read; each a transaction of its own, or all
+  /// of them one.
+  void pipeline(const char* name, const std::vector<std::vector<std::string>>& calls,
+                bool each_commits) {
+    require(PQenterPipelineMode(connection_.get()) == 1);
+    for (const std::vector<std::string>& values : calls) {
+      std::vector<const char*> texts;
+      for (const std::string& value : values) texts.push_back(value.c_str());
+      require(PQsendQueryPrepared(connection_.get(), name, static_cast<int>(texts.size()),
+                                  texts.data(), nullptr, nullptr, 0) == 1);
+      if (each_commits) require(PQpipelineSync(connection_.get()) == 1);
+    }
+    if (!each_commits) require(PQpipelineSync(connection_.get()) == 1);
+    for (std::size_t left = each_commits ? calls.size() : 1; left > 0;) {
+      PGresult* result = PQgetResult(connection_.get());
+      require(result != nullptr || PQstatus(connection_.get()) == CONNECTION_OK);
+      if (result == nullptr) continue;  // The end of one call's answer.
+      if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        PQclear(result);
+        --left;
+      } else {
+        first(result);
+      }
+    }
+    require(PQexitPipelineMode(connection_.get()) == 1);
+  }
+
   PGconn* handle() const { return connection_.get(); }
 
  private:
+  void require(bool done) const {
+    if (!done) throw std::runtime_error(PQerrorMessage(connection_.get()));
+  }
   static std::string first(PGresult* raw) {
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(raw, PQclear);
     const ExecStatusType status = PQresultStatus(raw);

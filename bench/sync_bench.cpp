@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "link.hpp"
+#include "results.hpp"
 #include "support.hpp"
 #include "support/proxy.hpp"
 #include "tally/syncer.hpp"
@@ -31,12 +32,21 @@ constexpr milliseconds each_way{10};
 constexpr std::size_t batches[] = {1, 10, 100, 1'000, 10'000};
 
 struct Scale {
-  bool tiny = std::getenv("TALLY_BENCH_TINY") != nullptr;
-  int users = tiny ? 4 : 100;
-  int drained = tiny ? 200 : 100'000;
-  int looks = tiny ? 2 : 50;         ///< At how soon a commit is visible.
-  int local_calls = tiny ? 5 : 300;  ///< Durable operations beside a sync, and alone.
-  int local_backlog = tiny ? 100 : 20'000;
+  explicit Scale(const Arguments& arguments)
+      : tiny(arguments.size == Size::tiny),
+        quick(arguments.size == Size::quick),
+        users(arguments.sized(4, 100, 100)),
+        drained(arguments.sized(200, 20'000, 100'000)),
+        looks(arguments.sized(2, 20, 50)),
+        local_calls(arguments.sized(5, 150, 300)),
+        local_backlog(arguments.sized(100, 10'000, 20'000)) {}
+  bool tiny;
+  bool quick;
+  int users;
+  int drained;
+  int looks;        ///< At how soon a commit is visible.
+  int local_calls;  ///< Durable operations beside a sync, and alone.
+  int local_backlog;
 
   /// Operations of one measurement: enough for some calls, and far away not for minutes.
   int pushed(std::size_t batch, bool far) const {
@@ -46,7 +56,7 @@ struct Scale {
     return batch == 100 ? 2'000 : batch == 1'000 ? 4'000 : 10'000;
   }
   /// The largest calls take long enough to be taken once.
-  int rounds(std::size_t batch) const { return tiny || batch == 10'000 ? 1 : 3; }
+  int rounds(std::size_t batch) const { return tiny || quick || batch == 10'000 ? 1 : 3; }
 };
 
 Uuid numbered(char kind, int n) {
@@ -172,6 +182,7 @@ class World {
 /// A row of the tables: a workload, near or far, by operations a call.
 struct Pushed {
   std::vector<double> per_second;
+  std::vector<Figure> figures;
   std::vector<double> bytes_up;  ///< An operation; only of the far one.
   std::vector<double> bytes_down;
 };
@@ -195,6 +206,7 @@ Pushed push(World& world, Device& device, const Scale& scale, bool of_jobs, bool
       bytes[1] += world.proxy().bytes(Direction::to_client) - down;
     }
     out.per_second.push_back(median(per_second));
+    out.figures.push_back(Figure(per_second));
     out.bytes_up.push_back(static_cast<double>(bytes[0]) / (operations * rounds));
     out.bytes_down.push_back(static_cast<double>(bytes[1]) / (operations * rounds));
   }
@@ -206,7 +218,30 @@ void print_row(const std::string& name, const std::vector<double>& values) {
   for (const double value : values) std::printf(" %8.0f", value);
 }
 
-void bench_push(World& world, Device& device, const Scale& scale) {
+void keep_pushed(Results& results, const std::string& workload, bool far, const Pushed& pushed) {
+  const std::string wire = far ? ", 20 ms" : ", 0 ms";
+  for (std::size_t b = 0; b < std::size(batches); ++b) {
+    results.keep_row({.group = "sync: push of a mirror's outbox",
+                      .name = workload + wire + ", " + std::to_string(batches[b]) + " a call",
+                      .value = pushed.figures[b],
+                      .unit = "ops/s",
+                      .ratio = pushed.per_second[b] / pushed.per_second[0],
+                      .ratio_to = "one a call",
+                      .note = "read, sent, applied, verdicts taken"});
+    results.point("sync_push", workload + wire, static_cast<double>(batches[b]),
+                  pushed.per_second[b]);
+    if (!far) continue;
+    for (const bool up : {true, false}) {
+      results.keep_row({.group = "sync: bytes an operation",
+                        .name = workload + (up ? ", to server, " : ", to client, ") +
+                                std::to_string(batches[b]) + " a call",
+                        .value = (up ? pushed.bytes_up : pushed.bytes_down)[b],
+                        .unit = "bytes"});
+    }
+  }
+}
+
+void bench_push(Results& results, World& world, Device& device, const Scale& scale) {
   std::printf("\npush, operations/s by operations a call: read, sent, applied, taken\n%-40s", "");
   for (const std::size_t batch : batches) std::printf(" %8zu", batch);
   std::printf(" %12s\n", "1,000 / 1");
@@ -215,6 +250,7 @@ void bench_push(World& world, Device& device, const Scale& scale) {
     const char* workload = of_jobs ? "create, reserve, queue, settle a job" : "add_credits";
     for (const bool far : {false, true}) {
       const Pushed pushed = push(world, device, scale, of_jobs, far);
+      keep_pushed(results, workload, far, pushed);
       print_row(std::string(workload) + (far ? ", 20 ms" : ", 0 ms"), pushed.per_second);
       std::printf(" %12.1f\n", pushed.per_second[3] / pushed.per_second[0]);
       std::fflush(stdout);
@@ -229,7 +265,7 @@ void bench_push(World& world, Device& device, const Scale& scale) {
   }
 }
 
-void bench_drain(World& world, Device& device, const Scale& scale) {
+void bench_drain(Results& results, World& world, Device& device, const Scale& scale) {
   device.connect(world.near(), 5'000);
   world.jobs(device.engine, scale.drained);
   const auto start = Clock::now();
@@ -237,6 +273,11 @@ void bench_drain(World& world, Device& device, const Scale& scale) {
   const double taken = seconds_since(start);
   std::printf("\ndrain of %d offline operations, 5,000 a call, 0 ms: %.1f s, %.0f/s\n",
               scale.drained, taken, scale.drained / taken);
+  results.keep_row({.group = "sync: drain and bootstrap",
+                    .name = "drain of " + std::to_string(scale.drained) +
+                            " offline operations, 5,000 a call, 0 ms",
+                    .value = scale.drained / taken,
+                    .unit = "ops/s"});
   std::fflush(stdout);
 }
 
@@ -288,7 +329,7 @@ int copy_table(PGconn* connection, SQLite::Database& db, const std::string& name
   return rows;
 }
 
-void bench_bootstrap(World& world, Device& device) {
+void bench_bootstrap(Results& results, World& world, Device& device) {
   auto start = Clock::now();
   device.connect(world.near(), 1'000);
   const double ours = seconds_since(start);
@@ -307,6 +348,12 @@ void bench_bootstrap(World& world, Device& device) {
       "\nbootstrap of %d rows: %.0f rows/s; raw COPY and raw SQLite insert: %.0f rows/s; ratio "
       "%.2f\n",
       rows, rows / ours, rows / floor, floor / ours);
+  results.keep_row({.group = "sync: drain and bootstrap",
+                    .name = "bootstrap of " + std::to_string(rows) + " rows",
+                    .value = rows / ours,
+                    .unit = "rows/s",
+                    .ratio = floor / ours,
+                    .ratio_to = "raw COPY and raw SQLite inserts of the same rows"});
   std::fflush(stdout);
 }
 
@@ -326,7 +373,8 @@ double visible_after(World& world, Device& writer, const Scale& scale,
   return median(figures);
 }
 
-void bench_visible(World& world, Device& writer, Device& reader, const Scale& scale) {
+void bench_visible(Results& results, World& world, Device& writer, Device& reader,
+                   const Scale& scale) {
   writer.connect(world.near(), 1'000);
   std::printf("\nfrom committed on canonical to visible on another mirror, ms\n");
   for (const bool far : {false, true}) {
@@ -340,6 +388,13 @@ void bench_visible(World& world, Device& writer, Device& reader, const Scale& sc
     });
     std::printf("%-40s %8.1f when asked at once, %8.1f when asked every 100 ms\n",
                 far ? "20 ms" : "0 ms", asked, polled);
+    const std::string wire = far ? ", 20 ms" : ", 0 ms";
+    for (const bool polls : {false, true}) {
+      results.keep_row({.group = "sync: from committed on canonical to visible on another mirror",
+                        .name = (polls ? "asked every 100 ms" : "asked at once") + wire,
+                        .value = polls ? polled : asked,
+                        .unit = "ms"});
+    }
     std::fflush(stdout);
   }
 }
@@ -363,7 +418,7 @@ Local local_calls(Engine& engine, const Scale& scale, const std::function<bool()
   return out;
 }
 
-void bench_local(World& world, Device& device, const Scale& scale) {
+void bench_local(Results& results, World& world, Device& device, const Scale& scale) {
   device.connect(world.near(), 1'000);
   const Local alone = local_calls(device.engine, scale, [] { return true; });
   device.sync();
@@ -378,36 +433,50 @@ void bench_local(World& world, Device& device, const Scale& scale) {
               scale.local_backlog, syncing.operation_us.size());
   std::printf("%-40s %8.0f ns alone, %8.0f ns meanwhile (%.2f)\n", "balance check, median", check,
               median(syncing.check_ns), median(syncing.check_ns) / check);
+  const auto keep = [&](const char* name, Figure meanwhile, double before, const char* unit) {
+    results.keep_row({.group = "sync: a local caller while the outbox is pushed",
+                      .name = name,
+                      .value = meanwhile,
+                      .unit = unit,
+                      .ratio = meanwhile.value / before,
+                      .ratio_to = "alone"});
+  };
+  keep("balance check, median", Figure(syncing.check_ns), check, "ns");
   for (const double share : {0.5, 0.99}) {
     const double before = quantile(alone.operation_us, share);
     const double meanwhile = quantile(syncing.operation_us, share);
     std::printf("%-40s %8.0f us alone, %8.0f us meanwhile (%.2f)\n",
                 share == 0.5 ? "durable operation, median" : "durable operation, 99th percentile",
                 before, meanwhile, meanwhile / before);
+    keep(share == 0.5 ? "durable operation, median" : "durable operation, p99", meanwhile, before,
+         "us");
   }
 }
 
-int run() {
-  const Scale scale;
+void run(const Arguments& arguments) {
+  const Scale scale(arguments);
   const cli::ThrowawayPostgres server;
   World world(server, scale);
+  Results results("sync_bench", arguments, world.folder().path());
   std::printf(
       "sync over a unix socket, 20 ms: through a proxy that delays 10 ms each way; PostgreSQL with "
-      "fsync, mirrors at full durability, %d users, %u cores; medians of %d, of 10,000 a call "
-      "once\n",
-      scale.users, std::thread::hardware_concurrency(), scale.rounds(1));
+      "fsync, mirrors at full durability, %d users; medians of %d, of 10,000 a call once\n",
+      scale.users, scale.rounds(1));
   const auto device = world.device();
   const auto other = world.device();
-  bench_push(world, *device, scale);
-  bench_bootstrap(world, *other);
-  bench_visible(world, *device, *other, scale);
+  bench_push(results, world, *device, scale);
+  bench_bootstrap(results, world, *other);
+  bench_visible(results, world, *device, *other, scale);
   other->syncer.reset();
-  bench_local(world, *device, scale);
-  bench_drain(world, *device, scale);
-  return 0;
+  bench_local(results, world, *device, scale);
+  bench_drain(results, world, *device, scale);
+  results.finish();
 }
 
 }  // namespace
 }  // namespace tally::bench
 
-int main() { return tally::bench::run_benchmark("sync_bench", tally::bench::run); }
+int main(int argc, char** argv) {
+  using namespace tally::bench;
+  return run_benchmark(argc, argv, "sync_bench", run);
+}
