@@ -11,9 +11,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <vector>
 
+#include "platform.hpp"
 #include "rows.hpp"
 
 namespace tally {
@@ -107,8 +109,28 @@ class Balances {
     std::atomic<std::int64_t> pending{0};
   };
   static_assert(sizeof(Slot) == 64);
-  struct Slots {
-    std::unique_ptr<Slot[]> cells;
+  /// Never freed before the end, for readers hold no lock.
+  class Slots {
+   public:
+    explicit Slots(std::size_t capacity) : mask(capacity - 1) {
+      const std::size_t bytes = capacity * sizeof(Slot);
+      const bool is_large = bytes >= platform::large_page_bytes;
+      const auto alignment =
+          static_cast<std::align_val_t>(is_large ? platform::large_page_bytes : alignof(Slot));
+      cells = Cells(static_cast<Slot*>(::operator new(bytes, alignment)), Free{alignment});
+      if (is_large) platform::prefer_large_pages(cells.get(), bytes);
+      std::uninitialized_value_construct_n(cells.get(), capacity);
+    }
+
+   private:
+    struct Free {
+      std::align_val_t alignment{};
+      void operator()(Slot* memory) const noexcept { ::operator delete(memory, alignment); }
+    };
+    using Cells = std::unique_ptr<Slot, Free>;
+
+   public:
+    Cells cells{nullptr, Free{}};
     std::size_t mask;
   };
 
@@ -127,7 +149,7 @@ class Balances {
   const Slot* find(const Uuid& user_id) const noexcept {
     const Slots* slots = slots_.load(std::memory_order_acquire);
     for (std::size_t i = std::hash<Uuid>{}(user_id)&slots->mask;; i = (i + 1) & slots->mask) {
-      const Slot& slot = slots->cells[i];
+      const Slot& slot = slots->cells.get()[i];
       if (slot.version.load(std::memory_order_acquire) == 0) return nullptr;
       if (slot.user_id == user_id) return &slot;
     }
@@ -155,8 +177,7 @@ class Balances {
   void grow(std::size_t accounts) {
     std::size_t capacity = 1024;
     while (capacity < accounts * 2 + 2) capacity *= 2;
-    generations_.push_back(
-        std::make_unique<Slots>(Slots{std::make_unique<Slot[]>(capacity), capacity - 1}));
+    generations_.push_back(std::make_unique<Slots>(capacity));
     Slot* const old = cells_;
     const std::size_t old_size = old == nullptr ? 0 : mask_ + 1;
     cells_ = generations_.back()->cells.get();
@@ -171,8 +192,8 @@ class Balances {
     slots_.store(generations_.back().get(), std::memory_order_release);
   }
 
-  std::atomic<const Slots*> slots_{nullptr};
-  Slot* cells_ = nullptr;  ///< Of the newest generation.
+  alignas(64) std::atomic<const Slots*> slots_{nullptr};  ///< Alone on what readers read.
+  alignas(64) Slot* cells_ = nullptr;                     ///< Of the newest generation.
   std::size_t mask_ = 0;
   std::size_t count_ = 0;
   std::vector<std::uint32_t> by_user_;  ///< u to slot + 1.

@@ -59,6 +59,8 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       options_(std::move(options)),
       writer_(connect(path_, options_, true)),
       change_word_(opened(writer_)),
+      seen_word_(change_word_.load()),
+      own_counter_(no_counter),
       transaction_(writer_, change_word_),
       store_({writer_, &transaction_}),
       loader_(connect(path_, options_, false)),
@@ -76,9 +78,7 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
               " (select value from tally_meta where name = 'epoch')"),
       balances_(count_accounts(loader_)),
       work_(store_, *this, random_uuid_v4, options_.low_credits),
-      link_(writer_, "select device_id, capabilities, scope from tally_link"),
-      seen_word_(change_word_.load()),
-      own_counter_(no_counter) {
+      link_(writer_, "select device_id, capabilities, scope from tally_link") {
   // Nothing is in memory yet, so memory is as current as the file was a moment ago.
   refresh(nullptr);
   work_.set_device(&device_);
@@ -89,31 +89,6 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
 }
 
 // ---- memory -----------------------------------------------------------------------------------
-
-// A reader's two loads: the word of the file, then what memory has seen. While our own commit is
-// under way the file may show it before memory does; memory then still answers with the balance of
-// before, as if the read had come first: the commit's caller has no answer yet.
-bool Engine::Impl::memory_is_current() const noexcept {
-  const std::uint64_t word = change_word_.load();
-  return word == seen_word_.load(std::memory_order_acquire) ||
-         ChangeWord::counter(word) == own_counter_.load(std::memory_order_acquire);
-}
-
-std::optional<std::int64_t> Engine::Impl::balance(const Uuid& user_id) {
-  if (memory_is_current()) {
-    if (const auto balance = balances_.read_balance(user_id)) return balance;
-  }
-  refresh(&user_id);
-  return balances_.read_balance(user_id);
-}
-
-std::optional<AccountRow> Engine::Impl::check(const Uuid& user_id) {
-  if (memory_is_current()) {
-    if (const auto row = balances_.read(user_id)) return row;
-  }
-  refresh(&user_id);
-  return balances_.read(user_id);
-}
 
 std::optional<std::int64_t> Engine::Impl::find_user(const Uuid& user_id) const {
   return balances_.find_user(user_id);
@@ -275,7 +250,7 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
       return std::nullopt;
     }
     own_counter_.store(ChangeWord::counter(transaction_.word()) + 1ULL, std::memory_order_release);
-    transaction_.commit();
+    transaction_.commit(syncs || options_.durability == Durability::full);
   } catch (...) {
     const Error error = error_in_flight();
     own_counter_.store(no_counter, std::memory_order_release);

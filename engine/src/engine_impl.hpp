@@ -67,8 +67,20 @@ class Engine::Impl final : private AccountMemory {
   Signal& verdicts_came() noexcept { return verdicts_came_; }
   Signal& queued() noexcept { return queued_; }
 
-  std::optional<AccountRow> check(const Uuid& user_id);
-  std::optional<std::int64_t> balance(const Uuid& user_id);
+  std::optional<AccountRow> check(const Uuid& user_id) {
+    if (memory_is_current()) [[likely]] {
+      if (const auto row = balances_.read(user_id)) return row;
+    }
+    refresh(&user_id);
+    return balances_.read(user_id);
+  }
+  std::optional<std::int64_t> balance(const Uuid& user_id) {
+    if (memory_is_current()) [[likely]] {
+      if (const auto balance = balances_.read_balance(user_id)) return balance;
+    }
+    refresh(&user_id);
+    return balances_.read_balance(user_id);
+  }
 
   /// A connection for one reader, inside one read transaction; given back by the destructor.
   class Reader {
@@ -149,7 +161,14 @@ class Engine::Impl final : private AccountMemory {
   // Memory.
   std::optional<std::int64_t> find_user(const Uuid& user_id) const override;
   std::optional<AccountRow> account(std::int64_t u) const override;
-  bool memory_is_current() const noexcept;
+  // A reader's two loads: the word of the file, then what memory has seen. While our own commit is
+  // under way the file may show it before memory does; memory then still answers with the balance
+  // of before, as if the read had come first: the commit's caller has no answer yet.
+  bool memory_is_current() const noexcept {
+    const std::uint64_t word = change_word_.load();
+    return word == seen_word_.load(std::memory_order_acquire) ||
+           ChangeWord::counter(word) == own_counter_.load(std::memory_order_acquire);
+  }
   /// Brings memory up to what the file shows; loads that user where one is given.
   void refresh(const Uuid* user_id);
 
@@ -157,8 +176,13 @@ class Engine::Impl final : private AccountMemory {
   Options options_;
 
   SQLite::Database writer_;
-  ChangeWord change_word_;
-  Transaction transaction_;
+
+  // What balance checks read besides balances_, on a cache line that nothing else writes to.
+  alignas(64) ChangeWord change_word_;
+  std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
+  std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
+
+  alignas(64) Transaction transaction_;
   Store store_;
 
   SQLite::Database loader_;  ///< Under memory_mutex_.
@@ -172,9 +196,7 @@ class Engine::Impl final : private AccountMemory {
   Balances balances_;
   Work work_;
   Query link_;
-  std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
-  std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
-  std::int64_t seen_operation_ = 0;         ///< Under memory_mutex_, as the next.
+  std::int64_t seen_operation_ = 0;  ///< Under memory_mutex_, as the next.
   std::int64_t seen_epoch_ = 0;
   std::optional<Device> device_;    ///< The writer's.
   std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.

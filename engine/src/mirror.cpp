@@ -11,6 +11,7 @@
 #include "platform.hpp"
 #include "sql/mirror.hpp"
 #include "sqlite.hpp"
+#include "wal_file.hpp"
 
 namespace tally {
 namespace {
@@ -122,8 +123,9 @@ Error error_in_flight() noexcept {
 }
 
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes) {
+  if (writes) add_gathering_vfs();
   SQLite::Database db(path.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX,
-                      static_cast<int>(options.busy_timeout.count()));
+                      static_cast<int>(options.busy_timeout.count()), writes ? gathering_vfs : "");
   const bool full = options.durability == Durability::full;
   db.exec(full ? "pragma synchronous = full" : "pragma synchronous = normal");
   db.exec("pragma foreign_keys = on");

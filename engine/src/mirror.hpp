@@ -13,7 +13,7 @@
 namespace tally {
 
 /// The version of the schema that this library writes.
-inline constexpr int mirror_version = 2;
+inline constexpr int mirror_version = 3;
 
 /// Creates the file where it is missing and allowed, checks SQLite and the schema, migrates.
 /// Throws Failure or SQLite::Exception.

@@ -14,6 +14,12 @@ void random_bytes(void* out, std::size_t size);
 /// anew where this has changed. Lock-free.
 unsigned forks() noexcept;
 
+/// The system may back it by large pages: random reads of a large table then find its pages
+/// without looking for them. A wish, with no effect where it is not known. For memory aligned to
+/// `large_page_bytes`.
+constexpr std::size_t large_page_bytes = std::size_t{2} << 20U;
+void prefer_large_pages(void* memory, std::size_t bytes) noexcept;
+
 /// Sleeps until somebody wakes the address, unless the value is another by then; may wake without
 /// cause. Unlike std::atomic's own wait it does not spin: with more threads than processors that
 /// takes the time of those that work.

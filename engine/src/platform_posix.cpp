@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -34,6 +35,15 @@ unsigned forks() noexcept {
   // Where it could not be noted (out of memory), every look is one at a new process.
   if (registered != 0) count.fetch_add(1, std::memory_order_relaxed);
   return count.load(std::memory_order_relaxed);
+}
+
+void prefer_large_pages(void* memory, std::size_t bytes) noexcept {
+#ifdef MADV_HUGEPAGE
+  (void)madvise(memory, bytes, MADV_HUGEPAGE);  // Refused, it is memory all the same.
+#else
+  (void)memory;
+  (void)bytes;
+#endif
 }
 
 #ifdef __linux__

@@ -61,7 +61,10 @@ Store::Store(Connection db)
       unclaimed_drafts_(db, "select d from tally_draft where session_token = ? and u is null"),
       expired_drafts_(db, "select d from tally_draft where u is null and expires_at <= ?"),
       voice_projects_(db, "select p from tally_project where v = ?"),
-      project_jobs_(db, "select j from tally_job where p = ?"),
+      project_jobs_(db,
+                    "with recursive era (n) as (select 0 union all select n + 1 from era"
+                    "  where n < (select max(j) >> 16 from tally_job))"
+                    " select j from era cross join tally_job on j >> 16 = n and p = ?"),
       job_assets_(db, "select a from tally_asset where j = ?"),
       working_jobs_(db, "select j from tally_job where status between 2 and 9"),
       like_jobs_(db, "select 1 from tally_job where id between ? and ?"),

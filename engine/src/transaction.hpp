@@ -2,11 +2,11 @@
 // The writer's transaction. What memory decides alone, a refusal above all, needs none and leaves
 // the file's lock to others: it begins with the first statement that is about to run.
 
-#include <cassert>
 #include <cstdint>
 
 #include "mirror.hpp"
 #include "sqlite.hpp"
+#include "wal_file.hpp"
 
 namespace tally {
 
@@ -17,7 +17,8 @@ class Transaction final : public Gate {
   struct Overtaken {};
 
   Transaction(SQLite::Database& db, const ChangeWord& change_word)
-      : change_word_(change_word),
+      : db_(db),
+        change_word_(change_word),
         begin_(db, "begin immediate"),
         commit_(db, "commit"),
         rollback_(db, "rollback") {}
@@ -37,7 +38,9 @@ class Transaction final : public Gate {
   /// The file's before it.
   std::uint64_t word() const noexcept { return word_; }
 
-  void commit() {
+  /// `full`: it is on disk then.
+  void commit(bool full) {
+    const GatheredCommit gathered(db_.getHandle(), full);
     commit_.run();
     end();
   }
@@ -56,6 +59,7 @@ class Transaction final : public Gate {
     if (word_ != expected) throw Overtaken{};
   }
 
+  SQLite::Database& db_;
   const ChangeWord& change_word_;
   Query begin_;
   Query commit_;

@@ -19,7 +19,15 @@ namespace tally {
 struct TALLY_API Uuid {
   std::array<std::uint8_t, 16> bytes{};
 
-  auto operator<=>(const Uuid&) const = default;
+  /// As two words: balance checks spend a good part of their time here.
+  friend bool operator==(const Uuid& a, const Uuid& b) noexcept {
+    std::uint64_t x[2];
+    std::uint64_t y[2];
+    std::memcpy(x, a.bytes.data(), sizeof x);
+    std::memcpy(y, b.bytes.data(), sizeof y);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+  }
+  friend auto operator<=>(const Uuid& a, const Uuid& b) noexcept { return a.bytes <=> b.bytes; }
 
   /// From `8-4-4-4-12` hex digits in any case; nothing else is one.
   static std::optional<Uuid> parse(std::string_view text) noexcept;
