@@ -214,7 +214,9 @@ std::pair<Figure, Figure> alone_and_beside(const Arguments& arguments,
   const auto windows = [&](std::vector<double>& out) {
     for (int i = 0; i < arguments.sized(2, 60, 150); ++i) out.push_back(window_ns(read));
   };
-  for (int round = 0; round < arguments.sized(1, 8, 20); ++round) {
+  const int warm_up = arguments.sized(0, 6, 10);
+  for (int round = -warm_up; round < arguments.sized(1, 8, 20); ++round) {
+    if (round == 0) alone.clear(), beside.clear();
     windows(alone);
     const Meanwhile writer(other);
     windows(beside);
