@@ -321,9 +321,7 @@ void print_build() {
   std::printf("sqlite_version: %.*s\n", static_cast<int>(sqlite.size()), sqlite.data());
 }
 
-const char* wanted = "";
-
-int run() {
+int run(const char* wanted) {
   if (std::strcmp(wanted, "--build") == 0) {
     print_build();
     return 0;
@@ -343,6 +341,10 @@ int run() {
 }  // namespace tally::bench
 
 int main(int argc, char** argv) {
-  if (argc == 2) tally::bench::wanted = argv[1];
-  return tally::bench::run_benchmark("instructions", tally::bench::run);
+  try {
+    return tally::bench::run(argc == 2 ? argv[1] : "");
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "instructions: %s\n", e.what());
+    return 1;
+  }
 }
