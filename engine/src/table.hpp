@@ -195,6 +195,7 @@ class Table {
         update(slot);
       }
       slot.stored = slot.present;
+      slot.loaded = slot.row;  // Also for a rollback() behind this flush, which journals nothing.
     }
     dirty_.clear();
     insert_rows();

@@ -9,6 +9,7 @@
 #include "id_window.hpp"
 #include "rows.hpp"
 #include "support/fixture.hpp"
+#include "tally/trace.hpp"
 
 namespace tally::test {
 namespace {
@@ -126,6 +127,26 @@ TEST_CASE("memory: engines that overtake one another take their commands back wh
   CHECK(refused == 0);
   CHECK(mirror.balance() == 10'010 - 2 * rounds);
   CHECK(mirror.findings() == std::vector<std::string>{});
+}
+
+TEST_CASE("memory: what a refused batch had flushed is taken back in the file, too") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  CHECK(mirror.apply("create_draft draft_id=d1 session_token=tok prompt_text=first")
+            .starts_with("ok"));
+  // Claiming looks for drafts in SQLite, so what the batch changed before is written there. Another
+  // operation has the transaction committed.
+  std::vector<Command> commands;
+  for (const char* line : {"batch ops=(claim_draft session_token=tok user_id=u1 ; "
+                           "claim_draft session_token=tok user_id=u1)",
+                           "add_credits user_id=u1 amount=1 type=grant"})
+    commands.push_back(parse_trace_line(mirror.lines.line(line)).value());
+  const auto verdicts = mirror.submit(std::move(commands));
+  CHECK(verdicts.at(0).code != Code::ok);
+  CHECK(verdicts.at(1).code == Code::ok);
+  mirror.reopen();
+  CHECK(query(mirror.path(), "select count(*) from tally_draft where u is null") ==
+        std::vector<std::string>{"1"});
 }
 
 TEST_CASE("memory: an operation is known after tens of thousands of others") {
