@@ -1,8 +1,9 @@
 #pragma once
 // Table<Row>: the rows of one table that the current transaction touches. Reads go through to
-// SQLite once; writes stay here, journalled, until flush() writes each row once. A journal mark can
-// be returned to, which is how a refused operation or batch leaves nothing behind; the journal's
-// before-images are also what the outbox keeps to undo an operation that canonical rejects.
+// SQLite once; writes stay here, journalled, until flush(), which may come in the middle of an
+// operation. A journal mark can be returned to, which is how a refused operation or batch leaves
+// nothing behind; the journal's before-images are also what the outbox keeps to undo an operation
+// that canonical rejects.
 
 #include <cassert>
 #include <cstdint>
