@@ -586,7 +586,9 @@ Result<std::vector<Verdict>> Engine::submit(std::vector<Command> commands) noexc
 
 Result<Credits> Engine::balance(const Uuid& user_id) const noexcept {
   try {
-    if (const auto balance = impl_->balance(user_id)) return Credits{*balance};
+    Credits balance;
+    if (impl_->balance(user_id, balance.value)) [[likely]]
+      return balance;
     return Error{Code::user_not_found, "no user " + user_id.text()};
   } catch (...) {
     return error_in_flight();
@@ -595,9 +597,9 @@ Result<Credits> Engine::balance(const Uuid& user_id) const noexcept {
 
 Result<AccountCheck> Engine::check(const Uuid& user_id) const noexcept {
   try {
-    if (const auto row = impl_->check(user_id)) {
-      return AccountCheck{Credits{row->balance}, Credits{row->held}, row->seq, row->pending};
-    }
+    AccountRow row;
+    if (impl_->check(user_id, row)) [[likely]]
+      return AccountCheck{Credits{row.balance}, Credits{row.held}, row.seq, row.pending};
     return Error{Code::user_not_found, "no user " + user_id.text()};
   } catch (...) {
     return error_in_flight();

@@ -67,19 +67,17 @@ class Engine::Impl final : private AccountMemory {
   Signal& verdicts_came() noexcept { return verdicts_came_; }
   Signal& queued() noexcept { return queued_; }
 
-  std::optional<AccountRow> check(const Uuid& user_id) {
-    if (memory_is_current()) [[likely]] {
-      if (const auto row = balances_.read(user_id)) return row;
-    }
+  bool check(const Uuid& user_id, AccountRow& row) {
+    if (memory_is_current() && balances_.read(user_id, row)) [[likely]]
+      return true;
     refresh(&user_id);
-    return balances_.read(user_id);
+    return balances_.read(user_id, row);
   }
-  std::optional<std::int64_t> balance(const Uuid& user_id) {
-    if (memory_is_current()) [[likely]] {
-      if (const auto balance = balances_.read_balance(user_id)) return balance;
-    }
+  bool balance(const Uuid& user_id, std::int64_t& balance) {
+    if (memory_is_current() && balances_.read_balance(user_id, balance)) [[likely]]
+      return true;
     refresh(&user_id);
-    return balances_.read_balance(user_id);
+    return balances_.read_balance(user_id, balance);
   }
 
   /// A connection for one reader, inside one read transaction; given back by the destructor.
