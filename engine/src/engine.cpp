@@ -62,6 +62,7 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       seen_word_(change_word_.load()),
       own_counter_(no_counter),
       transaction_(writer_, change_word_),
+      checkpoints_(writer_, path_, options_),
       store_({writer_, &transaction_}),
       loader_(connect(path_, options_, false)),
       loader_begin_(loader_, "begin"),
@@ -197,6 +198,7 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   }
   const Group group = take_group();
   lock.unlock();
+  const std::optional<Error> unmoved = checkpoints_.before_commit();
   const std::optional<Error> trouble = commit_for(group);
   const std::vector<Happening> happenings = work_.take_happenings();
 
@@ -215,6 +217,9 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   });
   tell_host(happenings);
   if (trouble) log(LogLevel::error, trouble->detail);
+  for (const auto& left : {unmoved, checkpoints_.after_commit()}) {
+    if (left) log(LogLevel::warning, "the WAL grows: " + left->detail);
+  }
 }
 
 Engine::Impl::Group Engine::Impl::take_group() noexcept {

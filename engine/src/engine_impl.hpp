@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "balances.hpp"
+#include "checkpoints.hpp"
 #include "mirror.hpp"
 #include "platform.hpp"
 #include "transaction.hpp"
@@ -181,6 +182,7 @@ class Engine::Impl final : private AccountMemory {
   std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
 
   alignas(64) Transaction transaction_;
+  Checkpoints checkpoints_;
   Store store_;
 
   SQLite::Database loader_;  ///< Under memory_mutex_.

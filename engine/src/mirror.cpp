@@ -131,9 +131,6 @@ SQLite::Database connect(const std::filesystem::path& path, const Options& optio
   db.exec("pragma foreign_keys = on");
   db.exec("pragma trusted_schema = off");
   if (writes) db.exec("pragma cache_size = -" + std::to_string(options.cache_kib));
-  // 8 MiB of WAL (16 of a mirror with pages of 4 KiB), then the committing thread moves it into the
-  // file.
-  db.exec("pragma wal_autocheckpoint = 4000");
   return db;
 }
 

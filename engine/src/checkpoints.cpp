@@ -1,0 +1,83 @@
+#include "checkpoints.hpp"
+
+#include <sqlite3.h>
+
+namespace tally {
+namespace {
+
+/// From so many pages on the WAL is moved: 8 MiB (16 of a mirror with pages of 4 KiB). Opening
+/// after a kill reads as much.
+constexpr int frames_long = 4'000;
+/// So few are left to the thread that commits next, which all others wait for.
+constexpr int frames_few = 256;
+/// Behind so many a commit waits until they are moved.
+constexpr int frames_most = 3 * frames_long;
+/// Each pass finds what was added during the one before.
+constexpr int passes_max = 4;
+
+}  // namespace
+
+Checkpoints::Checkpoints(SQLite::Database& writer, const std::filesystem::path& path,
+                         const Options& options)
+    : writer_(writer), db_(connect(path, options, false)) {
+  sqlite3_wal_hook(
+      writer_.getHandle(),
+      [](void* self, sqlite3*, const char*, int frames) {
+        static_cast<Checkpoints*>(self)->committed(frames);
+        return SQLITE_OK;
+      },
+      this);
+}
+
+Checkpoints::~Checkpoints() { sqlite3_wal_hook(writer_.getHandle(), nullptr, nullptr); }
+
+void Checkpoints::committed(int frames) noexcept {
+  frames_.store(frames, std::memory_order_relaxed);
+  if (frames >= frames_long) due_.store(true, std::memory_order_relaxed);
+}
+
+std::optional<Error> Checkpoints::after_commit() noexcept {
+  if (!due_.load(std::memory_order_relaxed)) return std::nullopt;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || nearly_done_.load(std::memory_order_relaxed)) return std::nullopt;
+  due_.store(false, std::memory_order_relaxed);
+  try {
+    for (int i = 0; i < passes_max; ++i) {
+      const Pass done = pass();
+      // A reader or another process is in its way: behind the next commit it is tried again.
+      if (done.moved < done.frames) return std::nullopt;
+      const int left = frames_.load(std::memory_order_relaxed) - done.moved;
+      if (left <= 0) return std::nullopt;
+      if (left > frames_few && i + 1 < passes_max) continue;
+      nearly_done_.store(true, std::memory_order_relaxed);
+      break;
+    }
+  } catch (...) {
+    return error_in_flight();
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> Checkpoints::before_commit() noexcept {
+  const bool too_long = frames_.load(std::memory_order_relaxed) >= frames_most;
+  if (!nearly_done_.load(std::memory_order_relaxed) && !too_long) return std::nullopt;
+  try {
+    const std::lock_guard lock(mutex_);
+    nearly_done_.store(false, std::memory_order_relaxed);
+    pass();
+  } catch (...) {
+    return error_in_flight();
+  }
+  return std::nullopt;
+}
+
+Checkpoints::Pass Checkpoints::pass() {
+  Pass done;
+  const int rc = sqlite3_wal_checkpoint_v2(db_.getHandle(), "main", SQLITE_CHECKPOINT_PASSIVE,
+                                           &done.frames, &done.moved);
+  if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED) return {1, 0};  // Another process moves it.
+  if (rc != SQLITE_OK) throw SQLite::Exception(db_.getHandle(), rc);
+  return done;
+}
+
+}  // namespace tally
