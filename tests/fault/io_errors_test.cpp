@@ -1,0 +1,256 @@
+// The n-th read, write, sync, truncation, lock or mapping fails, for every n and every operation:
+// the answer is a failure of the world or the operation's own, nothing is lost or half done, and
+// the same line applies when the disk is well again.
+#include <doctest/doctest.h>
+#include <tally/trace.hpp>
+
+#include <set>
+
+#include "fault/fault_disk.hpp"
+#include "support/fixture.hpp"
+
+namespace tally::test {
+namespace {
+
+using Call = FaultDisk::Call;
+
+/// One line an operation, each ok on what those before it left. The lease operations are a device's
+/// alone; tests/sync has them.
+const Rows all_operations{
+    {"create_user user_id=u1 display_name=Ada", "ok 10"},
+    {"update_profile user_id=u1 avatar_url=\"x\"", "ok 10"},
+    {"add_credits user_id=u1 amount=90 type=purchase stripe_payment_id=pay_1 note=Thanks",
+     "ok 100"},
+    {"expire_credits user_id=u1 amount=10", "ok 90"},
+    {"create_draft draft_id=d1 session_token=s1 prompt_text=Whales", "ok -"},
+    {"update_draft draft_id=d1 session_token=s1 prompt_text=Sing", "ok -"},
+    {"claim_draft session_token=s1 user_id=u1", "ok 90 id=00000064-0000-7000-8000-000000000001"},
+    {"purge_expired_drafts", "ok -"},
+    {"create_voice_profile voice_profile_id=v1 user_id=u1 name=Ada audio_path=a", "ok 90"},
+    {"create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts"
+     " target_minutes=3 voice_profile_id=v1",
+     "ok 90"},
+    {"create_project project_id=p2 user_id=u1 title=T prompt_text=P niche_preset=facts"
+     " target_minutes=3",
+     "ok 90"},
+    {"update_project project_id=p1 user_id=u1 title=U", "ok 90"},
+    {"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 90"},
+    {"delete_project project_id=p2 user_id=u1", "ok 90"},
+    {"create_job job_id=j1 project_id=p1 user_id=u1", "ok 90"},
+    {"create_job job_id=j2 project_id=p1 user_id=u1", "ok 90"},
+    {"create_job job_id=j3 project_id=p1 user_id=u1", "ok 90"},
+    {"create_job job_id=j4 project_id=p1 user_id=u1", "ok 90"},
+    {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 82"},
+    {"advance_job job_id=j1 to=QUEUED", "ok 82"},
+    {"claim_job job_id=j1 ttl=600", "ok 82"},
+    {"renew_claim job_id=j1 ttl=900", "ok 82"},
+    {"drop_claim job_id=j1", "ok 82"},
+    {"advance_job job_id=j1 to=SCRIPTING", "ok 82"},
+    {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=40", "ok 82"},
+    {"add_asset asset_id=a1 job_id=j1 type=image url=u storage_path=s", "ok 82"},
+    {"fail_job job_id=j1 error_code=E", "ok 90"},
+    {"retry_job job_id=j1 amount=7", "ok 83"},
+    {"reserve_credits user_id=u1 job_id=j2 amount=5", "ok 78"},
+    {"finalize_job_credits job_id=j2 final_cost=6", "ok 77"},
+    {"reserve_credits user_id=u1 job_id=j3 amount=5", "ok 72"},
+    {"release_job_credits job_id=j3", "ok 77"},
+    {"batch ops=( reserve_credits user_id=u1 job_id=j4 amount=9 ; advance_job job_id=j4 to=QUEUED ;"
+     " advance_job job_id=j4 to=SCRIPTING ; advance_job job_id=j4 to=VOICE_GEN ;"
+     " advance_job job_id=j4 to=ALIGNMENT ; advance_job job_id=j4 to=VISUAL_PLAN ;"
+     " advance_job job_id=j4 to=IMAGE_GEN ; advance_job job_id=j4 to=TIMELINE ;"
+     " advance_job job_id=j4 to=RENDERING ; advance_job job_id=j4 to=PACKAGING )",
+     "ok 68"},
+    {"complete_job job_id=j4 final_cost=4 output_url=u", "ok 73"},
+    {"advance_job job_id=j1 to=SCRIPTING", "ok 73"},
+    {"sweep grace=1", "ok -"},
+};
+
+/// Before each line a mirror that nobody has open, and behind it what its tables then are.
+struct Steps {
+  Steps() {
+    FaultDisk::get();
+    TemporaryMirror mirror(Options{});
+    for (const Row& row : all_operations) {
+      mirror.close();
+      befores.push_back(folder.path() / (std::to_string(befores.size()) + ".db"));
+      copy_mirror(mirror.path(), befores.back());
+      mirror.open();
+      lines.push_back(mirror.lines.line(row.line));
+      REQUIRE_MESSAGE(short_answer(mirror.apply_line(lines.back())) == row.answer, row.line);
+      mirror.close();
+      afters.push_back(dump(mirror.path()));
+      mirror.open();
+    }
+  }
+  TemporaryFolder folder;
+  std::vector<std::filesystem::path> befores;
+  std::vector<std::string> lines;
+  std::vector<Dump> afters;
+};
+
+Result<Verdict> apply(Engine& engine, const std::string& line) {
+  std::vector<Command> commands;
+  commands.push_back(*parse_trace_line(line));
+  auto verdicts = engine.submit(std::move(commands));
+  if (!verdicts) return verdicts.error();
+  return verdicts->at(0);
+}
+
+bool is_of_the_world(Code code) {
+  return std::set{Code::io, Code::full, Code::busy, Code::read_only}.contains(code);
+}
+
+struct Fault {
+  Call call;
+  int nth;
+  int error;
+  bool stays;
+  std::string text() const {
+    return std::string(FaultDisk::name_of(call)) + " " + std::to_string(nth) + " answers " +
+           std::to_string(error) + (stays ? ", and so do those behind it" : "");
+  }
+};
+
+/// Applies the line while the disk fails, then when it is well again. False where the fault did not
+/// come to pass.
+bool applies_in_the_end(const Steps& steps, std::size_t step, const Fault& fault) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "mirror.db";
+  copy_mirror(steps.befores[step], path);
+  Options options;
+  options.busy_timeout = std::chrono::milliseconds(20);
+  auto engine = Engine::open(path, options);
+  REQUIRE(engine);
+  const std::string& line = steps.lines[step];
+  const std::string& expected = all_operations[step].answer;
+
+  FaultDisk::get().fail(fault.call, fault.nth, fault.error, fault.stays);
+  const auto answer = apply(*engine, line);
+  FaultDisk::get().heal();
+  const bool came = FaultDisk::get().has_failed();
+
+  CAPTURE(all_operations[step].line);
+  CAPTURE(fault.text());
+  if (answer) {
+    CHECK(short_answer(result_line(*answer)) == expected);
+  } else {
+    CHECK_MESSAGE(is_of_the_world(answer.error().code), name_of(answer.error().code));
+    CHECK_FALSE(answer.error().detail.empty());
+  }
+  const auto again = apply(*engine, line);
+  REQUIRE_MESSAGE(again, again.error().detail);
+  CHECK(short_answer(result_line(*again)) == expected);
+  const auto report = engine->audit();
+  REQUIRE(report);
+  CHECK(report->findings.empty());
+  if (const auto balance = engine->balance(user_id(1)))
+    CHECK(query(path, "select balance from tally_account") ==
+          std::vector<std::string>{std::to_string(balance->value)});
+  engine = Error{};
+  CHECK(difference(steps.afters[step], dump(path)).empty());
+  return came;
+}
+
+void sweep(Call call, int error) {
+  const Steps steps;
+  int faults = 0;
+  // Where others have the lock for good SQLite asks for ten seconds before it gives up.
+  const std::vector<bool> staying =
+      error == SQLITE_BUSY ? std::vector{false} : std::vector{false, true};
+  for (std::size_t step = 0; step < steps.lines.size(); ++step) {
+    for (const bool stays : staying) {
+      for (int nth = 1; applies_in_the_end(steps, step, {call, nth, error, stays}); ++nth) ++faults;
+    }
+  }
+  MESSAGE(std::string(FaultDisk::name_of(call))
+          << ": " << faults << " faults over " << steps.lines.size() << " operations");
+  // A single operation opens nothing, and truncates and maps nothing either.
+  const bool is_for_opening =
+      call == Call::open || call == Call::truncate || call == Call::shm_map || call == Call::lock;
+  CHECK((faults > 0 || is_for_opening));
+}
+
+}  // namespace
+
+TEST_CASE("io errors: a read that fails") { sweep(Call::read, SQLITE_IOERR_READ); }
+TEST_CASE("io errors: a write that fails") { sweep(Call::write, SQLITE_IOERR_WRITE); }
+TEST_CASE("io errors: a write that finds the disk full") { sweep(Call::write, SQLITE_FULL); }
+TEST_CASE("io errors: a sync that fails") { sweep(Call::sync, SQLITE_IOERR_FSYNC); }
+TEST_CASE("io errors: a lock of the shared memory that fails") {
+  sweep(Call::shm_lock, SQLITE_IOERR_SHMLOCK);
+}
+TEST_CASE("io errors: a lock of the shared memory that another one has") {
+  sweep(Call::shm_lock, SQLITE_BUSY);
+}
+TEST_CASE("io errors: whatever else a single operation may ask for") {
+  for (const Call call : {Call::open, Call::truncate, Call::shm_map, Call::lock})
+    sweep(call, FaultDisk::error_of(call));
+}
+
+TEST_CASE("io errors: opening fails at every call, then opens, and nothing has changed") {
+  const Steps steps;
+  const std::size_t last = steps.lines.size() - 1;
+  const Dump expected = dump(steps.befores[last]);
+  int faults = 0;
+  for (const Call call : FaultDisk::calls) {
+    for (int nth = 1;; ++nth) {
+      const TemporaryFolder folder;
+      const auto path = folder.path() / "mirror.db";
+      copy_mirror(steps.befores[last], path);
+      Options options;
+      options.busy_timeout = std::chrono::milliseconds(20);
+      FaultDisk::get().fail(call, nth, FaultDisk::error_of(call), false);
+      const Fault fault{call, nth, FaultDisk::error_of(call), false};
+      CAPTURE(fault.text());
+      bool came = false;
+      {
+        const auto failed = Engine::open(path, options);
+        came = FaultDisk::get().has_failed();
+        FaultDisk::get().heal();
+        if (!failed) CHECK_MESSAGE(is_of_the_world(failed.error().code), failed.error().detail);
+      }
+      {
+        auto engine = Engine::open(path, options);
+        REQUIRE_MESSAGE(engine, engine.error().detail);
+        CHECK(engine->balance(user_id(1)).value() == Credits{73});
+      }
+      CHECK(difference(expected, dump(path)).empty());
+      if (!came) break;
+      ++faults;
+    }
+  }
+  MESSAGE(faults << " faults");
+  CHECK(faults > 20);
+}
+
+TEST_CASE("io errors: making a mirror fails at every call, then is made") {
+  FaultDisk::get();
+  int faults = 0;
+  for (const Call call : FaultDisk::calls) {
+    for (int nth = 1;; ++nth) {
+      const TemporaryFolder folder;
+      const auto path = folder.path() / "mirror.db";
+      Options options;
+      options.busy_timeout = std::chrono::milliseconds(20);
+      const Fault fault{call, nth, FaultDisk::error_of(call), false};
+      CAPTURE(fault.text());
+      FaultDisk::get().fail(call, nth, fault.error, false);
+      bool came = false;
+      {
+        const auto failed = Engine::open(path, options);
+        came = FaultDisk::get().has_failed();
+        FaultDisk::get().heal();
+        if (!failed) CHECK_MESSAGE(is_of_the_world(failed.error().code), failed.error().detail);
+      }
+      auto engine = Engine::open(path, options);
+      REQUIRE_MESSAGE(engine, engine.error().detail);
+      CHECK(engine->apply(CreateUser{user_id(1)}));
+      if (!came) break;
+      ++faults;
+    }
+  }
+  MESSAGE(faults << " faults");
+  CHECK(faults > 50);
+}
+
+}  // namespace tally::test
