@@ -13,6 +13,7 @@
 #include "balances.hpp"
 #include "checkpoints.hpp"
 #include "mirror.hpp"
+#include "open_mirror.hpp"
 #include "platform.hpp"
 #include "transaction.hpp"
 #include "work.hpp"
@@ -173,6 +174,7 @@ class Engine::Impl final : private AccountMemory {
   /// Brings memory up to what the file shows; loads that user where one is given.
   void refresh(const Uuid* user_id);
 
+  OpenMirror open_mirror_;  ///< First: before any connection, until after the last.
   std::filesystem::path path_;
   Options options_;
 
