@@ -19,9 +19,16 @@ enum Told : std::uint64_t { on_standby = 1, leads, applied };
 
 /// Steps until the parent goes or kills us; tells when it is on standby and when it leads. Where
 /// asked to, it adds a credit after every step, and tells that, too.
-int sync_for_ever(const ChildProcess::Pipes& pipes, const std::filesystem::path& path,
-                  const sync::SyncOptions& options, bool adds) {
-  auto engine = Engine::open(path, TemporaryMirror::fast());
+int sync_for_ever(const Pipes& pipes, const Given& given) {
+  const bool adds = given.numbers[0] != 0;
+  const std::size_t line_end = given.text.find('\n');
+  sync::SyncOptions options;
+  options.conninfo = given.text.substr(0, line_end);
+  options.token = given.text.substr(line_end + 1);
+  options.backoff_base = milliseconds{1};
+  options.backoff_cap = milliseconds{20};
+  options.poll_interval = milliseconds{50};
+  auto engine = Engine::open(given.path, TemporaryMirror::fast());
   if (!engine) return 1;
   sync::Syncer syncer(*engine, options);
   std::optional<bool> was_leader;
@@ -57,13 +64,11 @@ struct Scene {
     // Children are made while nothing is open here.
     device->syncer.reset();
     device->mirror.close();
-    device->options.callbacks = {};
-    device->options.poll_interval = milliseconds{50};
   }
   std::unique_ptr<ChildProcess> child(bool adds) {
-    return std::make_unique<ChildProcess>([this, adds](const ChildProcess::Pipes& pipes) {
-      return sync_for_ever(pipes, device->mirror.path(), device->options, adds);
-    });
+    const std::string text = device->options.conninfo + "\n" + device->options.token;
+    return std::make_unique<ChildProcess>(
+        sync_for_ever, ChildProcess::Given{device->mirror.path(), {adds ? 1U : 0U}, text});
   }
   std::int64_t canonical_balance() {
     return std::stoll(database.session().ask_one(
