@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <csignal>
 #include <random>
 #include <thread>
 
@@ -96,10 +95,10 @@ TEST_CASE("the leader is killed: the one on standby takes over within a second, 
   REQUIRE(other->read() == leads);
   CHECK(Clock::now() - killed < milliseconds{1'000});
   CHECK(eventually([&] { return scene.canonical_balance() == 22; }));
-  CHECK(leader->wait() == -SIGKILL);
+  CHECK(leader->wait() == ChildProcess::killed);
   CHECK(eventually([&] { return engine.pending_operations().value() == 0; }));
   other->kill_now();
-  CHECK(other->wait() == -SIGKILL);
+  CHECK(other->wait() == ChildProcess::killed);
   scene.device->connect();
   CHECK(difference(*scene.device, *scene.canonical) == "");
 }
@@ -122,12 +121,12 @@ TEST_CASE("leaders killed in the middle of it, one after another, lose and doubl
     REQUIRE(next->read() == leads);
     longest = std::max(longest, Clock::now() - killed);
     while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
-    REQUIRE(leader->wait() == -SIGKILL);
+    REQUIRE(leader->wait() == ChildProcess::killed);
     leader = std::move(next);
   }
   leader->kill_now();
   while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
-  REQUIRE(leader->wait() == -SIGKILL);
+  REQUIRE(leader->wait() == ChildProcess::killed);
   CHECK(longest < milliseconds{1'000});
 
   scene.device->mirror.open();
