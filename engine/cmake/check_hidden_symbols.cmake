@@ -1,5 +1,5 @@
-# A test: the shared library LIBRARY shows nothing of its SQLite to the host and needs no other. For a
-# DLL, OBJDUMP is the objdump that knows it.
+# A test: the shared library LIBRARY shows nothing of its SQLite to the host and needs no other.
+# For a DLL, OBJDUMP is the objdump that knows it.
 if(OBJDUMP)
   execute_process(COMMAND "${OBJDUMP}" -p "${LIBRARY}" OUTPUT_VARIABLE headers
     COMMAND_ERROR_IS_FATAL ANY)

@@ -47,7 +47,7 @@ else()
   target_link_libraries(tally_sqlite PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 endif()
 
-# For Windows there is no library of SQLiteCpp to be had, so it is built from Debian's sources of it.
+# Debian has no library of SQLiteCpp for Windows, so it is built from Debian's sources of it.
 if(WIN32)
   execute_process(
     COMMAND "${CMAKE_COMMAND}" -D "TALLY_DEPS_DIR=${TALLY_DEPS_DIR}"

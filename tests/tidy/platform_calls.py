@@ -41,8 +41,8 @@ HEADERS = re.compile(
 # Not preceded by `.`, `->` or a namespace other than the global one or std: those are ours.
 CALLS = re.compile(
     r"(?<![\w.>:])(?:::|std::)?("
-    r"getpid|getppid|gettid|fork|vfork|execl[ep]?|execv[ep]?|posix_spawn\w*|waitpid|wait4|kill|killpg|"
-    r"raise|setsid|setpgid|daemon|umask|get[ef]?[ug]id|set[er]?[ug]id|chown|chmod|fchmod|"
+    r"getpid|getppid|gettid|fork|vfork|execl[ep]?|execv[ep]?|posix_spawn\w*|waitpid|wait4|kill|"
+    r"killpg|raise|setsid|setpgid|daemon|umask|get[ef]?[ug]id|set[er]?[ug]id|chown|chmod|fchmod|"
     r"mmap|munmap|mprotect|msync|madvise|mlock|shm_open|sem_open|ftruncate|fsync|fdatasync|flock|"
     r"lockf|fcntl|pipe2?|dup[23]?|pread|pwrite|readv|writev|lseek|fileno|isatty|ioctl|popen|pclose|"
     r"poll|ppoll|select|epoll_\w+|kqueue|socketpair|accept4?|sigaction|signal|sigprocmask|"
