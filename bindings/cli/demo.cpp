@@ -1,15 +1,15 @@
 // demo: a day of two customers, applied to a mirror and replayed to a real PostgreSQL.
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "commands.hpp"
 #include "compare.hpp"
+#include "platform.hpp"
 #include "replay.hpp"
 #include "reports.hpp"
 #include "sql/traces.hpp"
@@ -48,10 +48,11 @@ class Folder {
         throw Stop{Exit::usage, "usage", keep + " is not empty; name a new folder"};
       return;
     }
-    std::string name = (fs::temp_directory_path() / "tally-demo-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr)
-      throw Stop{Exit::world, "io", "cannot make a temporary folder"};
-    path_ = name;
+    try {
+      path_ = make_temporary_folder("tally-demo");
+    } catch (const std::system_error& e) {
+      throw Stop{Exit::world, "io", e.what()};
+    }
   }
   ~Folder() {
     std::error_code ignored;

@@ -1,12 +1,12 @@
 // The program tally: the command line of the engine and of canonical. Here: the parser, what its
 // commands share, and the one place where errors become messages and exit statuses.
 
-#include <csignal>
 #include <exception>
 #include <filesystem>
 #include <new>
 
 #include "commands.hpp"
+#include "platform.hpp"
 
 namespace tally::cli {
 
@@ -155,6 +155,6 @@ Exit run_program(int argc, char** argv) {
 }  // namespace tally::cli
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // A closed output is an error of that write.
+  tally::cli::report_closed_outputs();
   return static_cast<int>(tally::cli::run_program(argc, argv));
 }

@@ -1,13 +1,13 @@
 #include "output.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#include "platform.hpp"
 
 namespace tally::cli {
 namespace {
@@ -82,9 +82,6 @@ void print_error(const Stop& stop, bool as_json) {
   }
   std::fprintf(stderr, "%s\n", line.c_str());
 }
-
-bool is_terminal_output() { return isatty(STDOUT_FILENO) == 1; }
-bool is_terminal_error() { return isatty(STDERR_FILENO) == 1; }
 
 // ---- texts for people -------------------------------------------------------------------------
 

@@ -53,9 +53,6 @@ void finish_output();
 /// To standard error: a sentence, or with `as_json` an object of one line.
 void print_error(const Stop& stop, bool as_json);
 
-bool is_terminal_output();
-bool is_terminal_error();
-
 // ---- texts for people -------------------------------------------------------------------------
 
 enum class Paint : std::uint8_t { plain, bold, dim, red, green, yellow };

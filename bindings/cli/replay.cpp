@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "commands.hpp"
+#include "platform.hpp"
 
 namespace tally::cli {
 namespace {

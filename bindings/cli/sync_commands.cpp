@@ -1,16 +1,14 @@
 // sync and claim-next: a mirror and canonical brought together, once or for as long as it runs.
 
-#include <poll.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <set>
 
+#include "platform.hpp"
 #include "sync_texts.hpp"
 #include "tally/syncer.hpp"
 
@@ -257,17 +255,6 @@ Exit sync_once(Engine& engine, const SyncArguments& arguments, sync::SyncOptions
 
 // ---- sync --watch -----------------------------------------------------------------------------
 
-volatile std::sig_atomic_t end_asked = 0;
-
-/// The first signal ends the watch, and a wait under way; a second one ends the process.
-void listen_for_the_end() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { end_asked = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
 /// Lines about what happens, each written at once. What the callbacks tell is kept until say(),
 /// since they must not throw.
 class Watch {
@@ -348,16 +335,6 @@ class Watch {
   std::optional<std::int64_t> acked_;
 };
 
-/// Until the socket is ready, the time is over or a signal comes; that may come just before.
-void wait_for(const sync::Wait& wait) {
-  constexpr milliseconds longest{500};
-  const int time = static_cast<int>(std::clamp(wait.timeout, milliseconds{0}, longest).count());
-  pollfd socket{wait.socket,
-                static_cast<short>((wait.readable ? POLLIN : 0) | (wait.writable ? POLLOUT : 0)),
-                0};
-  poll(&socket, wait.socket < 0 ? 0 : 1, time);
-}
-
 Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOptions options,
                 bool json) {
   listen_for_the_end();
@@ -367,7 +344,7 @@ Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOption
   std::string token = options.token;
   sync::Syncer syncer(engine, std::move(options));
   const auto end = std::chrono::steady_clock::now() + seconds(arguments.timeout_s);
-  while (end_asked == 0) {
+  while (!end_is_asked()) {
     const sync::Wait wait = syncer.step();
     watch.say();
     if (wait.state == sync::SyncState::stopped)
@@ -381,7 +358,9 @@ Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOption
       }
     }
     if (arguments.timeout_s > 0 && std::chrono::steady_clock::now() >= end) break;
-    wait_for(wait);
+    constexpr milliseconds longest{500};
+    wait_for_socket(wait.socket, wait.readable, wait.writable,
+                    std::clamp(wait.timeout, milliseconds{0}, longest));
   }
   watch.end();
   watch.say();

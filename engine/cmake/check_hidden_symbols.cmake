@@ -1,4 +1,18 @@
 # A test: the shared library LIBRARY shows nothing of its SQLite to the host and needs no other.
+# For a DLL, OBJDUMP is the objdump that knows it.
+if(OBJDUMP)
+  execute_process(COMMAND "${OBJDUMP}" -p "${LIBRARY}" OUTPUT_VARIABLE headers
+    COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCH "\\[Ordinal/Name Pointer\\] Table.*" symbols "${headers}")
+  string(REGEX MATCHALL "\\][^\n]*(sqlite3_|6SQLite)[^\n]*" shown "${symbols}")
+  if(shown OR NOT symbols MATCHES "5tally6Engine4open")
+    message(FATAL_ERROR "${LIBRARY} exports what is SQLite's, or not what is the engine's:\n${shown}")
+  endif()
+  if(headers MATCHES "DLL Name: ([^\n]*(sqlite3|libgcc|libstdc|pthread)[^\n]*)")
+    message(FATAL_ERROR "${LIBRARY} depends on ${CMAKE_MATCH_1}")
+  endif()
+  return()
+endif()
 execute_process(COMMAND nm -D --defined-only "${LIBRARY}" OUTPUT_VARIABLE symbols
   COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^\n]*(sqlite3|6SQLite)[^\n]*" shown "${symbols}")

@@ -47,6 +47,28 @@ else()
   target_link_libraries(tally_sqlite PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 endif()
 
+# Debian has no library of SQLiteCpp for Windows, so it is built from Debian's sources of it.
+if(WIN32)
+  execute_process(
+    COMMAND "${CMAKE_COMMAND}" -D "TALLY_DEPS_DIR=${TALLY_DEPS_DIR}"
+      -P "${CMAKE_CURRENT_LIST_DIR}/fetch_sqlitecpp.cmake"
+    RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "SQLiteCpp could not be had; the reason is above")
+  endif()
+  set(sqlitecpp_dir "${TALLY_DEPS_DIR}/sqlitecpp")
+  add_library(tally_sqlitecpp STATIC
+    "${sqlitecpp_dir}/src/Backup.cpp" "${sqlitecpp_dir}/src/Column.cpp"
+    "${sqlitecpp_dir}/src/Database.cpp" "${sqlitecpp_dir}/src/Exception.cpp"
+    "${sqlitecpp_dir}/src/Savepoint.cpp" "${sqlitecpp_dir}/src/Statement.cpp"
+    "${sqlitecpp_dir}/src/Transaction.cpp")
+  target_include_directories(tally_sqlitecpp SYSTEM PUBLIC "${sqlitecpp_dir}/include")
+  target_compile_definitions(tally_sqlitecpp PUBLIC SQLITE_ENABLE_COLUMN_METADATA)
+  target_compile_options(tally_sqlitecpp PRIVATE -w)
+  target_link_libraries(tally_sqlitecpp PUBLIC tally_sqlite)
+  return()
+endif()
+
 # Not find_package(SQLiteCpp): its target brings the system's libsqlite3 along.
 find_library(TALLY_SQLITECPP_LIBRARY
   NAMES "${CMAKE_STATIC_LIBRARY_PREFIX}SQLiteCpp${CMAKE_STATIC_LIBRARY_SUFFIX}")

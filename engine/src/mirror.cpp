@@ -49,10 +49,10 @@ FileState read_state(SQLite::Database& db) {
 void check_ours(const FileState& state, const std::filesystem::path& path, const Options& options) {
   const bool untouched = state.empty && state.application == 0 && state.version == 0;
   if (untouched && !options.create) {
-    throw Failure{Code::corrupt, path.string() + " is empty, and no mirror"};
+    throw Failure{Code::corrupt, utf8(path) + " is empty, and no mirror"};
   }
   if (!untouched && (state.application != application_id || state.version < 1)) {
-    throw Failure{Code::corrupt, path.string() + " is an SQLite file but no mirror"};
+    throw Failure{Code::corrupt, utf8(path) + " is an SQLite file but no mirror"};
   }
   if (state.version > mirror_version) {
     throw Failure{Code::schema_too_new,
@@ -122,10 +122,19 @@ Error error_in_flight() noexcept {
   }
 }
 
+std::string utf8(const std::filesystem::path& path) {
+  const std::u8string text = path.u8string();
+  return {text.begin(), text.end()};
+}
+std::filesystem::path from_utf8(std::string_view text) {
+  return std::u8string(text.begin(), text.end());
+}
+
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes) {
-  if (writes) add_gathering_vfs();
-  SQLite::Database db(path.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX,
-                      static_cast<int>(options.busy_timeout.count()), writes ? gathering_vfs : "");
+  const bool gathers = writes || !platform::companions_have_the_rights_of_the_file;
+  if (gathers) add_gathering_vfs();
+  SQLite::Database db(utf8(path), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX,
+                      static_cast<int>(options.busy_timeout.count()), gathers ? gathering_vfs : "");
   const bool full = options.durability == Durability::full;
   db.exec(full ? "pragma synchronous = full" : "pragma synchronous = normal");
   db.exec("pragma foreign_keys = on");
@@ -144,7 +153,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   if (options.create) {
     platform::create_private_file(path);
   } else if (!std::filesystem::exists(path)) {
-    throw Failure{Code::not_found, "there is no mirror at " + path.string()};
+    throw Failure{Code::not_found, "there is no mirror at " + utf8(path)};
   }
   SQLite::Database db = connect(path, options, false);
   // Looked at before anything is changed, and once more under the lock: another process may have

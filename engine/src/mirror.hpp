@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "tally/engine.hpp"
 
@@ -18,6 +20,10 @@ inline constexpr int mirror_version = 3;
 /// Creates the file where it is missing and allowed, checks SQLite and the schema, migrates.
 /// Throws Failure or SQLite::Exception.
 void prepare_mirror(const std::filesystem::path& path, const Options& options);
+
+/// SQLite's names of files, and those in texts, are UTF-8 on every system.
+std::string utf8(const std::filesystem::path& path);
+std::filesystem::path from_utf8(std::string_view text);
 
 /// A connection with the engine's settings.
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes);

@@ -1,9 +1,8 @@
 #include "outbox.hpp"
 
-#include <openssl/sha.h>
-
 #include "fields.hpp"
 #include "mirror.hpp"
+#include "platform.hpp"
 
 namespace tally {
 
@@ -62,10 +61,8 @@ std::string leases_of(const Command& command) {
 std::string chained(const std::string& chain, const PushedOperation& operation) {
   const std::string bytes = chain + operation.user_id.value_or(Uuid{}).text() + " " +
                             operation.leases + " " + operation.line;
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
-  return hash;
+  const platform::Sha256 hash = platform::sha256(bytes);
+  return {hash.begin(), hash.end()};
 }
 
 std::optional<Link> read_link(SQLite::Database& db) {

@@ -1,14 +1,22 @@
 #pragma once
-// What only an operating system has: random bytes, and files that are their owner's alone.
+// What only an operating system has: random bytes, and files that are their owner's alone. One file
+// for each of them: platform_posix.cpp, platform_windows.cpp.
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <string_view>
 
 namespace tally::platform {
 
 /// Fills with random bytes from the system's generator; throws std::system_error.
 void random_bytes(void* out, std::size_t size);
+
+using Sha256 = std::array<unsigned char, 32>;
+/// By the system's own code where it has some (Windows), else by OpenSSL's.
+Sha256 sha256(std::string_view bytes);
 
 /// How often this process's line was forked: what must not be the same in two processes is made
 /// anew where this has changed. Lock-free.
@@ -31,6 +39,14 @@ void wake_one(const std::atomic<int>& address) noexcept;
 /// Throws std::system_error.
 bool create_private_file(const std::filesystem::path& path);
 
+/// Whether SQLite gives the files beside the mirror (`-wal`, `-shm`) the mirror's own rights. Where
+/// it does not, the folder says who may read them, and the engine makes them before SQLite does.
+#if defined(_WIN32)
+inline constexpr bool companions_have_the_rights_of_the_file = false;
+#else
+inline constexpr bool companions_have_the_rights_of_the_file = true;
+#endif
+
 /// An exclusive lock on a file, which the system gives back when the process ends, however it ends.
 class FileLock {
  public:
@@ -43,10 +59,11 @@ class FileLock {
   /// missing. Throws std::system_error.
   bool try_take(const std::filesystem::path& path);
   void release() noexcept;
-  bool held() const noexcept { return handle_ >= 0; }
+  bool held() const noexcept { return handle_ != none; }
 
  private:
-  int handle_ = -1;
+  static constexpr std::intptr_t none = -1;
+  std::intptr_t handle_ = none;  ///< A descriptor, or a HANDLE.
 };
 
 }  // namespace tally::platform

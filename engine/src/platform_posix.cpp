@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -26,6 +27,12 @@ void random_bytes(void* out, std::size_t size) {
     at += n;
     size -= static_cast<std::size_t>(n);
   }
+}
+
+Sha256 sha256(std::string_view bytes) {
+  Sha256 hash{};
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), hash.data());
+  return hash;
 }
 
 unsigned forks() noexcept {
@@ -87,8 +94,8 @@ bool FileLock::try_take(const std::filesystem::path& path) {
 }
 
 void FileLock::release() noexcept {
-  if (held()) close(handle_);
-  handle_ = -1;
+  if (held()) close(static_cast<int>(handle_));
+  handle_ = none;
 }
 
 }  // namespace tally::platform

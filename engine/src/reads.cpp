@@ -1,5 +1,4 @@
 // The engine's readers over the file: accounts, history, rows of the views, digests, the audit.
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <array>
@@ -68,8 +67,7 @@ std::uint64_t row_digest(std::string_view table, const Query& query, int first) 
     const auto value = query.column<std::optional<std::string>>(i);
     text += value ? std::to_string(value->size()) + ":" + *value : "-";
   }
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
+  const platform::Sha256 hash = platform::sha256(text);
   std::uint64_t word = 0;
   for (int i = 0; i < 8; ++i) word = (word << 8U) | hash[static_cast<std::size_t>(i)];
   return word;

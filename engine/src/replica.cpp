@@ -108,7 +108,8 @@ Replica::~Replica() = default;
 
 Result<bool> Replica::lead() noexcept {
   return guarded<bool>([&]() -> Result<bool> {
-    return lock_->file.try_take(engine_.impl_->path().string() + "-sync");
+    std::filesystem::path file = engine_.impl_->path();
+    return lock_->file.try_take(file += "-sync");
   });
 }
 

@@ -5,6 +5,10 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
+
+#include "mirror.hpp"
+#include "platform.hpp"
 
 namespace tally {
 namespace {
@@ -110,9 +114,22 @@ struct GatheringVfs : sqlite3_vfs {
   }
 };
 
+/// Makes the WAL and, of the name that SQLite will give it, the WAL-index, their owner's alone.
+void make_companions(const char* wal_name) noexcept {
+  try {
+    std::string name(wal_name);
+    platform::create_private_file(from_utf8(name));
+    name.replace(name.size() - 4, 4, "-shm");
+    platform::create_private_file(from_utf8(name));
+  } catch (const std::exception&) {
+    // SQLite opens them next, and says what is wrong.
+  }
+}
+
 int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* flags_out) {
   sqlite3_vfs* const base = static_cast<GatheringVfs*>(vfs)->base;
   if ((flags & SQLITE_OPEN_WAL) == 0) return base->xOpen(base, name, file, flags, flags_out);
+  if constexpr (!platform::companions_have_the_rights_of_the_file) make_companions(name);
   auto* const wal = new (static_cast<void*>(file)) WalFile{};
   wal->base = reinterpret_cast<sqlite3_file*>(reinterpret_cast<char*>(file) + sizeof(WalFile));
   const int rc = base->xOpen(base, name, wal->base, flags, flags_out);

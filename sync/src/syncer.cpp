@@ -3,8 +3,6 @@
 // again.
 #include "tally/syncer.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <atomic>
 #include <deque>
@@ -14,6 +12,7 @@
 
 #include "answer.hpp"
 #include "canonical_impl.hpp"
+#include "sockets.hpp"
 
 namespace tally::sync {
 
@@ -167,15 +166,12 @@ class Syncer::Impl {
   enum class Phase { away, connecting, sending, receiving };
 
   static void sleep(const Wait& wait, milliseconds timeout) {
-    const int time = static_cast<int>(std::max(timeout, milliseconds{0}).count());
+    const milliseconds time = std::max(timeout, milliseconds{0});
     if (wait.socket < 0) {
-      std::this_thread::sleep_for(milliseconds{time});
-      return;
+      std::this_thread::sleep_for(time);
+    } else {
+      await_socket(wait.socket, {wait.readable, wait.writable}, time);
     }
-    pollfd socket{wait.socket,
-                  static_cast<short>((wait.readable ? POLLIN : 0) | (wait.writable ? POLLOUT : 0)),
-                  0};
-    poll(&socket, 1, time);
   }
 
   SyncState halted_state() const {
@@ -231,7 +227,7 @@ class Syncer::Impl {
           }
           break;
         case Phase::sending: {
-          if (is_ready(POLLOUT)) extend();
+          if (is_ready({.writable = true})) extend();
           const int flushed = PQflush(connection_.get());
           if (flushed < 0) return fail(connection_trouble());
           if (flushed == 0) {
@@ -242,7 +238,7 @@ class Syncer::Impl {
           return on_socket(SyncState::syncing, true, true);
         }
         case Phase::receiving:
-          if (is_ready(POLLIN)) extend();
+          if (is_ready({.readable = true})) extend();
           if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
           if (auto wait = receive()) return *wait;
           break;
@@ -250,9 +246,8 @@ class Syncer::Impl {
     }
   }
 
-  bool is_ready(short events) const {
-    pollfd socket{PQsocket(connection_.get()), events, 0};
-    return poll(&socket, 1, 0) > 0;
+  bool is_ready(Readiness wanted) const {
+    return await_socket(PQsocket(connection_.get()), wanted, milliseconds{0});
   }
   /// Something moves: a network may need longer for a call than call_timeout.
   void extend() { call_deadline_ = Clock::now() + options_.call_timeout; }

@@ -196,18 +196,21 @@ TEST_CASE("memory: a project's jobs are found in every era") {
   CHECK(mirror.findings() == std::vector<std::string>{});
 }
 
+/// The eight bytes behind the version and the count.
+std::uint64_t random_part() {
+  std::uint64_t part = 0;
+  const Uuid id = new_uuid_v7();
+  std::memcpy(&part, id.bytes.data() + 8, sizeof part);
+  return part;
+}
+
 TEST_CASE("memory: a forked process makes other ids than its parent") {
-  const auto random_part = [] {
-    std::uint64_t part = 0;
-    const Uuid id = new_uuid_v7();
-    std::memcpy(&part, id.bytes.data() + 8, sizeof part);
-    return part;
-  };
   random_part();  // From here on this thread has random bytes of its own.
-  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+  const auto makes_one = [](const Pipes& pipes, const Given&) {
     pipes.write(random_part());
     return 0;
-  });
+  };
+  ChildProcess child(makes_one, {});
   const auto theirs = child.read();
   REQUIRE(theirs.has_value());
   const std::uint64_t ours = random_part();

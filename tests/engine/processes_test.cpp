@@ -3,8 +3,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <csignal>
-#include <memory>
 #include <random>
 #include <thread>
 
@@ -51,6 +49,30 @@ std::vector<std::string> row_counts(const std::filesystem::path& path) {
       "tally_payment)");
 }
 
+/// From a first number on, in so many threads, with a durability.
+int work_until_killed(const Pipes& pipes, const Given& given) {
+  const std::uint64_t first = given.numbers[0];
+  Options options;
+  options.durability = static_cast<Durability>(given.numbers[2]);
+  auto engine = Engine::open(given.path, options);
+  if (!engine) return 1;
+  std::vector<std::thread> workers;
+  std::atomic<int> status{0};
+  for (std::uint64_t t = 0; t < given.numbers[1]; ++t) {
+    workers.emplace_back([&, t] {
+      for (std::uint64_t n = first + t * 60'000; n < first + (t + 1) * 60'000; ++n) {
+        if (!engine->apply_command(numbered_operation(*engine, n))) {
+          status = 2;
+          return;
+        }
+        pipes.write(n);
+      }
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  return status.load();
+}
+
 /// Kills processes at work: each applies numbered operations and writes down those acknowledged.
 void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
   TemporaryMirror mirror(options);
@@ -61,32 +83,15 @@ void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
   for (int round = 1; round <= rounds; ++round) {
     CAPTURE(round);
     const auto first = static_cast<std::uint64_t>(round) * 600'000;
-    ChildProcess child([&](const ChildProcess::Pipes& pipes) {
-      auto engine = Engine::open(mirror.path(), options);
-      if (!engine) return 1;
-      std::vector<std::thread> workers;
-      std::atomic<int> status{0};
-      for (std::uint64_t t = 0; t < threads; ++t) {
-        workers.emplace_back([&, t] {
-          for (std::uint64_t n = first + t * 60'000; n < first + (t + 1) * 60'000; ++n) {
-            if (!engine->apply_command(numbered_operation(*engine, n))) {
-              status = 2;
-              return;
-            }
-            pipes.write(n);
-          }
-        });
-      }
-      for (std::thread& worker : workers) worker.join();
-      return status.load();
-    });
+    const auto durability = static_cast<std::uint64_t>(options.durability);
+    ChildProcess child(work_until_killed, {mirror.path(), {first, threads, durability}});
     std::vector<std::uint64_t> acknowledged;
     if (const auto n = child.read()) acknowledged.push_back(*n);
     REQUIRE_FALSE(acknowledged.empty());
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 25'000));
     child.kill_now();
     while (const auto n = child.read()) acknowledged.push_back(*n);
-    REQUIRE(child.wait() == -SIGKILL);
+    REQUIRE(child.wait() == ChildProcess::killed);
     acknowledged_in_all += acknowledged.size();
 
     mirror.open();
@@ -124,12 +129,13 @@ TEST_CASE("kill -9: a process killed while it makes the mirror leaves one that o
     CAPTURE(round);
     TemporaryFolder folder;
     const std::filesystem::path path = folder.path() / "mirror.db";
-    ChildProcess child([&](const ChildProcess::Pipes& pipes) {
+    const auto makes_a_mirror = [](const Pipes& pipes, const Given& given) {
       pipes.write(1);
-      auto engine = Engine::open(path);
+      auto engine = Engine::open(given.path);
       if (engine) pipes.write(engine->apply(CreateUser{user_id(1)}) ? 2 : 3);
       return pipes.wait() ? 0 : 1;
-    });
+    };
+    ChildProcess child(makes_a_mirror, {path});
     REQUIRE(child.read() == 1);
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 15'000));
     child.kill_now();
@@ -149,8 +155,8 @@ TEST_CASE(
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
-    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+  const auto adds_when_told = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
     if (!engine) return 1;
     std::uint64_t n = 0;
     while (pipes.wait()) {
@@ -158,7 +164,8 @@ TEST_CASE(
       pipes.write(++n);
     }
     return 0;
-  });
+  };
+  ChildProcess child(adds_when_told, {mirror.path()});
   mirror.open();
   for (std::int64_t i = 1; i <= 200; ++i) {
     child.go_on();
@@ -179,8 +186,8 @@ TEST_CASE("processes: two that write by turns each see the other's commits, and 
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
-    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+  const auto writes_by_turns = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
     if (!engine) return 1;
     for (std::uint64_t n = 1; pipes.wait(); ++n) {
       const auto seen = engine->balance(user_id(1));
@@ -190,7 +197,8 @@ TEST_CASE("processes: two that write by turns each see the other's commits, and 
       pipes.write(n);
     }
     return 0;
-  });
+  };
+  ChildProcess child(writes_by_turns, {mirror.path()});
   mirror.open();
   std::int64_t expected = 10;
   for (std::uint64_t n = 1; n <= 60; ++n) {
@@ -212,15 +220,16 @@ TEST_CASE(
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  ChildProcess child([&](const ChildProcess::Pipes& pipes) {
-    auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
+  const auto adds_without_a_pause = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
     if (!engine || !pipes.wait()) return 1;
     for (std::uint64_t n = 1; n <= 1'500; ++n) {
       if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"})) return 2;
       pipes.write(n);
     }
     return 0;
-  });
+  };
+  ChildProcess child(adds_without_a_pause, {mirror.path()});
   mirror.open();
   std::atomic<bool> stop{false};
   std::atomic<int> odd{0};
@@ -251,21 +260,20 @@ TEST_CASE("processes: four that write to one account without a pause lose nothin
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  std::vector<std::unique_ptr<ChildProcess>> children;
-  for (std::uint64_t p = 0; p < 4; ++p) {
-    children.push_back(std::make_unique<ChildProcess>([&, p](const ChildProcess::Pipes& pipes) {
-      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
-      if (!engine || !pipes.wait()) return 1;
-      for (std::uint64_t n = 1; n <= 150; ++n) {
-        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"},
-                           {id('x', p * 1'000 + n), {}}))
-          return 2;
-      }
-      return 0;
-    }));
-  }
-  for (const auto& child : children) child->go_on();
-  for (const auto& child : children) CHECK(child->wait() == 0);
+  const auto writes = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
+    if (!engine || !pipes.wait()) return 1;
+    for (std::uint64_t n = 1; n <= 150; ++n) {
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"},
+                         {id('x', given.numbers[0] * 1'000 + n), {}}))
+        return 2;
+    }
+    return 0;
+  };
+  Children children;
+  for (std::uint64_t p = 0; p < 4; ++p) children.add(writes, {mirror.path(), {p}});
+  children.go_on();
+  for (const int status : children.wait()) CHECK(status == 0);
   mirror.open();
   CHECK(mirror.balance() == 610);
   CHECK(mirror->pending_operations().value() == 603);
@@ -277,19 +285,18 @@ TEST_CASE(
   TemporaryMirror mirror;
   mirror.make_users(1);
   mirror.close();
-  std::vector<std::unique_ptr<ChildProcess>> children;
-  for (int p = 0; p < 4; ++p) {
-    children.push_back(std::make_unique<ChildProcess>([&](const ChildProcess::Pipes& pipes) {
-      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
-      if (!engine || !pipes.wait()) return 1;
-      for (std::uint64_t n = 1; n <= 50; ++n) {
-        if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(n), {}})) return 2;
-      }
-      return 0;
-    }));
-  }
-  for (const auto& child : children) child->go_on();
-  for (const auto& child : children) CHECK(child->wait() == 0);
+  const auto applies_the_same = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
+    if (!engine || !pipes.wait()) return 1;
+    for (std::uint64_t n = 1; n <= 50; ++n) {
+      if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"}, {op_id(n), {}})) return 2;
+    }
+    return 0;
+  };
+  Children children;
+  for (int p = 0; p < 4; ++p) children.add(applies_the_same, {mirror.path()});
+  children.go_on();
+  for (const int status : children.wait()) CHECK(status == 0);
   mirror.open();
   CHECK(mirror.balance() == 60);
 }

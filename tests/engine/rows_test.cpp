@@ -521,16 +521,13 @@ TEST_CASE("every PRD table reads through the system's sqlite3 program") {
   for (const auto& expected : tables) {
     const std::string& table = expected.first;
     CAPTURE(table);
-    const std::string command =
-        "sqlite3 -readonly '" + mirror.path().string() + "' 'select * from " + table + "' 2>&1";
-    FILE* pipe = popen(command.c_str(), "r");
-    REQUIRE(pipe != nullptr);
-    std::string out;
-    char buffer[4096];
-    while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) out += buffer;
-    CHECK(pclose(pipe) == 0);
-    CHECK(std::count(out.begin(), out.end(), '\n') == expected.second);
-    CHECK(out.find("rror") == std::string::npos);
+    const auto out = ask_sqlite3_program(mirror.path(), "select * from " + table);
+    if (!out) {
+      MESSAGE("skipped: this system has no sqlite3 program");
+      return;
+    }
+    CHECK(std::count(out->begin(), out->end(), '\n') == expected.second);
+    CHECK(out->find("rror") == std::string::npos);
   }
 }
 

@@ -53,7 +53,7 @@ std::vector<Record> records(const std::filesystem::path& path) {
 }
 
 void undo(const std::filesystem::path& path, const Record& record) {
-  SQLite::Database db(path.string(), SQLite::OPEN_READWRITE);
+  SQLite::Database db(utf8(path), SQLite::OPEN_READWRITE);
   db.exec("pragma foreign_keys = on; begin immediate");
   {
     Store store(db);
@@ -362,7 +362,7 @@ TEST_CASE(
        {"create_voice_profile voice_profile_id=v2 user_id=u1 name=B audio_path=B", "ok 10"}});
   mirror.close();
   const std::vector<Record> all = records(mirror.path());
-  SQLite::Database db(mirror.path().string(), SQLite::OPEN_READWRITE);
+  SQLite::Database db(utf8(mirror.path()), SQLite::OPEN_READWRITE);
   db.exec("pragma foreign_keys = on; begin immediate");
   {
     Store store(db);

@@ -69,20 +69,19 @@ TEST_CASE("I2: 4 processes reserving against one account get what the balance al
   TemporaryMirror mirror;
   fill(mirror);
   mirror.close();
-  std::vector<std::unique_ptr<ChildProcess>> children;
-  for (int p = 0; p < 4; ++p) {
-    children.push_back(std::make_unique<ChildProcess>([&, p](const ChildProcess::Pipes& pipes) {
-      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
-      if (!engine) return 255;
-      pipes.write(1);
-      if (!pipes.wait()) return 255;
-      return reserve_every(*engine, p + 1, 4);
-    }));
-  }
-  for (const auto& child : children) REQUIRE(child->read().has_value());
-  for (const auto& child : children) child->go_on();
+  const auto reserves = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
+    if (!engine) return 255;
+    pipes.write(1);
+    if (!pipes.wait()) return 255;
+    return reserve_every(*engine, static_cast<int>(given.numbers[0]) + 1, 4);
+  };
+  Children children;
+  for (std::uint64_t p = 0; p < 4; ++p) children.add(reserves, {mirror.path(), {p}});
+  for (const auto& child : children.all()) REQUIRE(child->read().has_value());
+  children.go_on();
   int sum = 0;
-  for (const auto& child : children) sum += child->wait();
+  for (const int got : children.wait()) sum += got;
   mirror.open();
   check_spent(mirror, sum);
 }
@@ -91,25 +90,24 @@ TEST_CASE("I2: 4 processes of 4 threads each never overdraw one account") {
   TemporaryMirror mirror;
   fill(mirror);
   mirror.close();
-  std::vector<std::unique_ptr<ChildProcess>> children;
-  for (int p = 0; p < 4; ++p) {
-    children.push_back(std::make_unique<ChildProcess>([&, p](const ChildProcess::Pipes& pipes) {
-      auto engine = Engine::open(mirror.path(), TemporaryMirror::fast());
-      if (!engine || !pipes.wait()) return 255;
-      std::vector<int> got(4);
-      std::vector<std::thread> threads;
-      for (int t = 0; t < 4; ++t) {
-        threads.emplace_back([&, t] {
-          got[static_cast<std::size_t>(t)] = reserve_every(*engine, p * 4 + t + 1, 16);
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      return got[0] + got[1] + got[2] + got[3];
-    }));
-  }
-  for (const auto& child : children) child->go_on();
+  const auto reserves = [](const Pipes& pipes, const Given& given) {
+    auto engine = Engine::open(given.path, TemporaryMirror::fast());
+    if (!engine || !pipes.wait()) return 255;
+    const int p = static_cast<int>(given.numbers[0]);
+    std::vector<int> got(4);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back(
+          [&, t] { got[static_cast<std::size_t>(t)] = reserve_every(*engine, p * 4 + t + 1, 16); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return got[0] + got[1] + got[2] + got[3];
+  };
+  Children children;
+  for (std::uint64_t p = 0; p < 4; ++p) children.add(reserves, {mirror.path(), {p}});
+  children.go_on();
   int sum = 0;
-  for (const auto& child : children) sum += child->wait();
+  for (const int got : children.wait()) sum += got;
   mirror.open();
   check_spent(mirror, sum);
 }

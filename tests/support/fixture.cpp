@@ -1,18 +1,11 @@
 #include "support/fixture.hpp"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <sqlite3.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <cstring>
-#include <iostream>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -205,12 +198,18 @@ std::vector<std::string> TemporaryMirror::findings() {
 
 // ---- the file itself ----------------------------------------------------------------------------
 
+std::string utf8(const std::filesystem::path& path) {
+  const std::u8string text = path.u8string();
+  return {text.begin(), text.end()};
+}
+
 namespace {
 
 class Connection {
  public:
   explicit Connection(const std::filesystem::path& file) {
-    if (sqlite3_open_v2(file.c_str(), &db_, SQLITE_OPEN_READWRITE, nullptr) != SQLITE_OK) fail();
+    if (sqlite3_open_v2(utf8(file).c_str(), &db_, SQLITE_OPEN_READWRITE, nullptr) != SQLITE_OK)
+      fail();
     sqlite3_busy_timeout(db_, 10'000);
   }
   ~Connection() { sqlite3_close(db_); }
@@ -298,95 +297,26 @@ void tamper(const std::filesystem::path& file, const std::string& sql) {
 RawTransaction::RawTransaction(const std::filesystem::path& file) {
   sqlite3* db = nullptr;
   const bool begun =
-      sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
+      sqlite3_open_v2(utf8(file).c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
       sqlite3_exec(db, "begin immediate", nullptr, nullptr, nullptr) == SQLITE_OK;
   db_ = db;
-  if (!begun) throw std::runtime_error("no transaction on " + file.string());
+  if (!begun) throw std::runtime_error("no transaction on " + utf8(file));
 }
 RawTransaction::~RawTransaction() { sqlite3_close(static_cast<sqlite3*>(db_)); }
 
 void copy_mirror(const std::filesystem::path& from, const std::filesystem::path& to) {
   for (const char* suffix : {"", "-wal"}) {
-    const std::filesystem::path part = from.string() + suffix;
-    if (!std::filesystem::exists(part)) continue;
-    std::filesystem::copy_file(part, to.string() + suffix,
-                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::path part = from;
+    std::filesystem::path copy = to;
+    if (!std::filesystem::exists(part += suffix)) continue;
+    // Not by overwrite_existing, which the libstdc++ of mingw-w64 refuses.
+    std::filesystem::remove(copy += suffix);
+    std::filesystem::copy_file(part, copy);
   }
-}
-
-// ---- processes ----------------------------------------------------------------------------------
-
-namespace {
-std::optional<std::uint64_t> read_value(int fd) {
-  std::array<char, 8> bytes{};
-  std::size_t had = 0;
-  while (had < bytes.size()) {
-    const ssize_t n = ::read(fd, bytes.data() + had, bytes.size() - had);
-    if (n <= 0) return std::nullopt;
-    had += static_cast<std::size_t>(n);
-  }
-  std::uint64_t value = 0;
-  std::memcpy(&value, bytes.data(), bytes.size());
-  return value;
-}
-void write_value(int fd, std::uint64_t value) {
-  if (::write(fd, &value, sizeof value) != static_cast<ssize_t>(sizeof value)) _exit(90);
-}
-}  // namespace
-
-bool ChildProcess::Pipes::wait() const { return read_value(in).has_value(); }
-void ChildProcess::Pipes::write(std::uint64_t value) const { write_value(out, value); }
-
-ChildProcess::ChildProcess(const std::function<int(const Pipes&)>& body) {
-  std::array<int, 2> down{};
-  std::array<int, 2> up{};
-  if (pipe2(down.data(), O_CLOEXEC) != 0 || pipe2(up.data(), O_CLOEXEC) != 0) {
-    throw std::runtime_error("no pipe");
-  }
-  std::cout.flush();  // Lest the child writes what is buffered once more.
-  pid_ = fork();
-  if (pid_ < 0) throw std::runtime_error("no child process");
-  if (pid_ == 0) {
-    ::close(down[1]);
-    ::close(up[0]);
-    int status = 91;
-    try {
-      status = body(Pipes{down[0], up[1]});
-    } catch (...) {
-    }
-    _exit(status);
-  }
-  ::close(down[0]);
-  ::close(up[1]);
-  out_ = down[1];
-  in_ = up[0];
-}
-
-ChildProcess::~ChildProcess() {
-  if (pid_ > 0) {
-    kill_now();
-    wait();
-  }
-  ::close(in_);
-  ::close(out_);
-}
-
-void ChildProcess::go_on() const {
-  const std::uint64_t value = 1;
-  if (::write(out_, &value, sizeof value) < 0)
-    throw std::runtime_error("the child process has gone");
-}
-std::optional<std::uint64_t> ChildProcess::read() const { return read_value(in_); }
-void ChildProcess::kill_now() { ::kill(pid_, SIGKILL); }
-int ChildProcess::wait() {
-  int status = 0;
-  if (waitpid(pid_, &status, 0) != pid_) return -1000;
-  pid_ = -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 bool long_run() {
-  const char* value = getenv("TALLY_TEST_LONG");
+  const char* value = std::getenv("TALLY_TEST_LONG");
   return value != nullptr && std::string_view(value) == "1";
 }
 

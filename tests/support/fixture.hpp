@@ -1,14 +1,12 @@
 #pragma once
 // What the engine's tests share: a mirror in a folder of its own, a short way to write trace lines,
-// the file's rows as text, and child processes.
+// and the file's rows as text.
 
 #include <tally/engine.hpp>
 
-#include <sys/types.h>
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,6 +15,7 @@
 #include <vector>
 
 #include "support/folder.hpp"
+#include "support/system.hpp"
 
 namespace tally::test {
 
@@ -114,6 +113,8 @@ class TemporaryMirror {
 
 // ---- the file itself ----------------------------------------------------------------------------
 
+/// The path as SQLite wants it.
+std::string utf8(const std::filesystem::path& path);
 /// Every row of every table (not view), as text, by table.
 using Dump = std::map<std::string, std::vector<std::string>>;
 Dump dump(const std::filesystem::path& file, const std::vector<std::string>& without = {});
@@ -136,38 +137,6 @@ class RawTransaction {
 };
 /// Copies a mirror that nobody has open.
 void copy_mirror(const std::filesystem::path& from, const std::filesystem::path& to);
-
-// ---- processes ----------------------------------------------------------------------------------
-
-/// A child that runs a function and ends; it has a pipe to its parent and one from it. Make it
-/// while this process has no engine open and no thread running.
-class ChildProcess {
- public:
-  struct Pipes {
-    int in;
-    int out;
-    /// Waits for the parent's go_on(); false where the parent has gone.
-    bool wait() const;
-    void write(std::uint64_t value) const;
-  };
-  /// The function's answer is the exit status.
-  explicit ChildProcess(const std::function<int(const Pipes&)>& body);
-  ~ChildProcess();
-  ChildProcess(const ChildProcess&) = delete;
-  ChildProcess& operator=(const ChildProcess&) = delete;
-
-  void go_on() const;
-  /// The next value that the child wrote; nothing at its end.
-  std::optional<std::uint64_t> read() const;
-  void kill_now();
-  /// Waits for its end; the exit status, or minus the signal.
-  int wait();
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1;
-  int out_ = -1;
-};
 
 /// Whether TALLY_TEST_LONG=1 asks for the long form of tests that repeat themselves.
 bool long_run();

@@ -1,16 +1,16 @@
 #include "support/folder.hpp"
 
-#include <stdlib.h>
-
-#include <stdexcept>
+#include <random>
 #include <string>
 
 namespace tally::test {
 
 TemporaryFolder::TemporaryFolder(const std::filesystem::path& within) {
-  std::string name = (within / "tally-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no folder for a test: " + name);
-  path_ = name;
+  std::random_device random;
+  do {
+    path_ = within / ("tally-test-" + std::to_string(random()));
+  } while (!std::filesystem::create_directory(path_));
+  std::filesystem::permissions(path_, std::filesystem::perms::owner_all);
 }
 
 TemporaryFolder::~TemporaryFolder() {

@@ -3,9 +3,7 @@
 // TLS or a password is in tls_test.
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <set>
 #include <thread>
 
@@ -65,11 +63,7 @@ struct Scene {
 };
 
 /// No file of this process may be written to any more, as on a full disk.
-void limit_files(rlim_t bytes) {
-  std::signal(SIGXFSZ, SIG_IGN);
-  rlimit limit{bytes, RLIM_INFINITY};
-  REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-}
+void limit_files(std::optional<std::uint64_t> bytes) { REQUIRE(limit_file_sizes(bytes)); }
 
 struct Trouble {
   std::string name;
@@ -126,7 +120,7 @@ const std::vector<Trouble>& troubles() {
        [](Scene& scene) { scene.busy.emplace(scene.device->mirror.path()); },
        [](Scene& scene) { scene.busy.reset(); }, false},
       {"the disk is full", ErrorClass::local, SyncState::waiting, [](Scene&) { limit_files(0); },
-       [](Scene&) { limit_files(RLIM_INFINITY); }, false}};
+       [](Scene&) { limit_files({}); }, false}};
   return all;
 }
 

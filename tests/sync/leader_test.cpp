@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <csignal>
 #include <random>
 #include <thread>
 
@@ -19,9 +18,16 @@ enum Told : std::uint64_t { on_standby = 1, leads, applied };
 
 /// Steps until the parent goes or kills us; tells when it is on standby and when it leads. Where
 /// asked to, it adds a credit after every step, and tells that, too.
-int sync_for_ever(const ChildProcess::Pipes& pipes, const std::filesystem::path& path,
-                  const sync::SyncOptions& options, bool adds) {
-  auto engine = Engine::open(path, TemporaryMirror::fast());
+int sync_for_ever(const Pipes& pipes, const Given& given) {
+  const bool adds = given.numbers[0] != 0;
+  const std::size_t line_end = given.text.find('\n');
+  sync::SyncOptions options;
+  options.conninfo = given.text.substr(0, line_end);
+  options.token = given.text.substr(line_end + 1);
+  options.backoff_base = milliseconds{1};
+  options.backoff_cap = milliseconds{20};
+  options.poll_interval = milliseconds{50};
+  auto engine = Engine::open(given.path, TemporaryMirror::fast());
   if (!engine) return 1;
   sync::Syncer syncer(*engine, options);
   std::optional<bool> was_leader;
@@ -57,13 +63,11 @@ struct Scene {
     // Children are made while nothing is open here.
     device->syncer.reset();
     device->mirror.close();
-    device->options.callbacks = {};
-    device->options.poll_interval = milliseconds{50};
   }
   std::unique_ptr<ChildProcess> child(bool adds) {
-    return std::make_unique<ChildProcess>([this, adds](const ChildProcess::Pipes& pipes) {
-      return sync_for_ever(pipes, device->mirror.path(), device->options, adds);
-    });
+    const std::string text = device->options.conninfo + "\n" + device->options.token;
+    return std::make_unique<ChildProcess>(
+        sync_for_ever, ChildProcess::Given{device->mirror.path(), {adds ? 1U : 0U}, text});
   }
   std::int64_t canonical_balance() {
     return std::stoll(database.session().ask_one(
@@ -91,10 +95,10 @@ TEST_CASE("the leader is killed: the one on standby takes over within a second, 
   REQUIRE(other->read() == leads);
   CHECK(Clock::now() - killed < milliseconds{1'000});
   CHECK(eventually([&] { return scene.canonical_balance() == 22; }));
-  CHECK(leader->wait() == -SIGKILL);
+  CHECK(leader->wait() == ChildProcess::killed);
   CHECK(eventually([&] { return engine.pending_operations().value() == 0; }));
   other->kill_now();
-  CHECK(other->wait() == -SIGKILL);
+  CHECK(other->wait() == ChildProcess::killed);
   scene.device->connect();
   CHECK(difference(*scene.device, *scene.canonical) == "");
 }
@@ -117,12 +121,12 @@ TEST_CASE("leaders killed in the middle of it, one after another, lose and doubl
     REQUIRE(next->read() == leads);
     longest = std::max(longest, Clock::now() - killed);
     while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
-    REQUIRE(leader->wait() == -SIGKILL);
+    REQUIRE(leader->wait() == ChildProcess::killed);
     leader = std::move(next);
   }
   leader->kill_now();
   while (const auto told = leader->read()) acknowledged += told == applied ? 1 : 0;
-  REQUIRE(leader->wait() == -SIGKILL);
+  REQUIRE(leader->wait() == ChildProcess::killed);
   CHECK(longest < milliseconds{1'000});
 
   scene.device->mirror.open();

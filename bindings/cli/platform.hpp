@@ -1,0 +1,27 @@
+#pragma once
+// What the program needs of an operating system beyond what the libraries do: platform_posix.cpp.
+// PostgreSQL for `tally demo` is in throwaway_postgres.cpp.
+
+#include <chrono>
+#include <filesystem>
+
+namespace tally::cli {
+
+bool is_terminal_output();
+bool is_terminal_error();
+
+/// A closed output is an error of that write, and does not end the program.
+void report_closed_outputs();
+
+/// The first signal to end ends what asks end_is_asked(), and a wait under way; a second one ends
+/// the process.
+void listen_for_the_end();
+bool end_is_asked();
+/// Until the socket (-1: none) is ready, the time is over or a signal comes; that may come just
+/// before.
+void wait_for_socket(int socket, bool readable, bool writable, std::chrono::milliseconds timeout);
+
+/// A new folder that is ours alone, for the caller to remove. Throws std::system_error.
+std::filesystem::path make_temporary_folder(const char* name);
+
+}  // namespace tally::cli
