@@ -121,6 +121,8 @@ class TALLY_API Syncer {
   void stop() noexcept;
   /// From any thread, callbacks included: has it end soon, without waiting.
   void request_stop() noexcept;
+  /// From any thread: whether it is that one.
+  bool is_own_thread() const noexcept;
 
   /// After authentication errors: another token, and on.
   void resume(std::string token);
