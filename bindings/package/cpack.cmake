@@ -8,7 +8,7 @@ set(CPACK_PACKAGE_VENDOR Tallystick)
 set(CPACK_PACKAGE_CONTACT "${TALLY_MAINTAINER}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
-set(CPACK_COMPONENTS_ALL library development)
+set(CPACK_COMPONENTS_ALL library development program)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
@@ -34,11 +34,8 @@ set(what "a credit ledger and job state machine that runs
  database.")
 
 get_target_property(soversion tally_engine_shared SOVERSION)
-set(abi_package libtally${soversion})
-if(TARGET tally_c_shared)
-  get_target_property(c_soversion tally_c_shared SOVERSION)
-  set(abi_package libtally${c_soversion})
-endif()
+get_target_property(c_soversion tally_c_shared SOVERSION)
+set(abi_package libtally${c_soversion})
 set(version "${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}")
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${abi_package})
@@ -66,21 +63,17 @@ Tallystick is ${what}
  CMake and pkg-config need to find them.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SHLIBDEPS OFF)
 
-foreach(component LIBRARY DEVELOPMENT)
-  string(TOLOWER ${component} lower)
-  tally_add_debian_docs(${lower} ${CPACK_DEBIAN_${component}_PACKAGE_NAME})
-endforeach()
-
-if(TALLY_SYNC)
-  list(APPEND CPACK_COMPONENTS_ALL program)
-  set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME tally)
-  set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
-  set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS postgresql)
-  set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "credit ledger with Postgres sync - command line
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME tally)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION utils)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS postgresql)
+set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "credit ledger with Postgres sync - command line
 Tallystick is ${what}
  .
  This package holds the program: it replays traces, shows accounts and
  jobs, audits and compares mirror and Postgres, migrates, and syncs.")
-  tally_add_debian_docs(program tally)
-endif()
+
+foreach(component ${CPACK_COMPONENTS_ALL})
+  string(TOUPPER ${component} upper)
+  tally_add_debian_docs(${component} ${CPACK_DEBIAN_${upper}_PACKAGE_NAME})
+endforeach()
 include(CPack)
