@@ -18,7 +18,7 @@ endif()
 execute_process(COMMAND "${NM}" -g --format=posix "${ARCHIVE}"
   OUTPUT_VARIABLE symbols ERROR_QUIET COMMAND_ERROR_IS_FATAL ANY)
 # C's names, and C++'s in which the namespace `SQLite` occurs, which is mangled as 6SQLite.
-string(REGEX MATCHALL "\n(sqlite3[^ \n]*|_Z[^ \n]*[^0-9 \n]6SQLite[^ \n]*) " names "\n${symbols}")
+string(REGEX MATCHALL "\n(sqlite3[^ \n]*|[^ \n]*_Z[^ \n]*[^0-9 \n]6SQLite[^ \n]*) " names "\n${symbols}")
 list(REMOVE_DUPLICATES names)
 set(map "")
 foreach(name ${names})

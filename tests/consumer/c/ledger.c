@@ -25,10 +25,11 @@ int main(void) {
   snprintf(line, sizeof line, "{\"op\":\"create_user\",\"user_id\":\"%s\"}", user_text);
   if (tally_apply(engine, line, strlen(line), NULL, &error) != TALLY_OK)
     return refused("create_user", &error);
-  snprintf(line, sizeof line,
-           "{\"op\":\"create_project\",\"project_id\":\"%s\",\"user_id\":\"%s\",\"title\":\"Film\","
-           "\"prompt_text\":\"A lighthouse at dawn\",\"niche_preset\":\"history\"}",
-           project_text, user_text);
+  snprintf(
+      line, sizeof line,
+      "{\"op\":\"create_project\",\"project_id\":\"%s\",\"user_id\":\"%s\",\"title\":\"Film\","
+      "\"prompt_text\":\"A lighthouse at dawn\",\"niche_preset\":\"history\",\"target_minutes\":3}",
+      project_text, user_text);
   if (tally_apply(engine, line, strlen(line), NULL, &error) != TALLY_OK)
     return refused("create_project", &error);
 
