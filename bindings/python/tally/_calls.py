@@ -53,9 +53,9 @@ def text_arguments(value: Any, what: str) -> tuple[bytes | None, int]:
 
 
 def _word_of(words: type[enum.Enum], stages_only: bool = False) -> _Convert:
-    numbers = {word.value: (number,) for number, word in enumerate(words)}
-    if stages_only:
-        numbers = {word: number for word, number in numbers.items() if word not in _NO_STAGES}
+    names: list[str] = [word.value for word in words]
+    taken = [name for name in names if not (stages_only and name in _NO_STAGES)]
+    numbers = {name: (names.index(name),) for name in taken}
     return lambda value, what: numbers.get(text_of(value, what))
 
 

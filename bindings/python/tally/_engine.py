@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import uuid
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import _abi, _handles
 from ._account import Account
 from ._batch import Batch
+from ._callbacks import fields_of, text_at, uuid_at
 from ._calls import CREDITS_MAX, TYPED, call_of, text_arguments, typed_arguments
 from ._errors import TallyError
 from ._library import (
@@ -55,11 +57,11 @@ from ._values import Id, Json, as_uuid, id_bytes, operation_text, parse_json, wh
 if TYPE_CHECKING:
     from ._syncer import Syncer
 
-Word = TypeVar("Word", bound="Durability | SpendPolicy")
-
 _balance_value = lib.tally_engine_balance_value
 _reserve_credits = lib.tally_reserve_credits
 _byref = ctypes.byref
+
+_LOG_LEVELS = list(LogLevel)
 
 #: Entries that history() reads at a time.
 _PAGE = 1_000
@@ -70,7 +72,9 @@ class Engine(Operations[Receipt]):
 
     Thread-safe, and the interpreter's lock is not held while a call is under way: threads that wait
     for their commits share them. Any number of engines, in any number of processes, may have one
-    file open. An engine is of the process that opened it: in a child of fork(), open anew.
+    file open. An engine is of the process that opened it. A child of fork() opens the mirror anew,
+    and only where no thread of its parent, a syncer's neither, was writing to that mirror at that
+    moment: SQLite in the child would go on waiting for that thread. `spawn` has no such condition.
 
     A context manager: leaving the block closes it. Callbacks come on the thread whose call made the
     commit, after it; what they raise goes to sys.unraisablehook.
@@ -100,8 +104,7 @@ class Engine(Operations[Receipt]):
         (with `must_exist`), Corrupt, SchemaTooNew, SqliteUnsafe, ReadOnly, Busy, Io, Full.
         """
         self._handle: _handles.EngineHandle | None = None
-        self._opening = True
-        self._gone = ""
+        self._gone = "the engine was not opened"
         self._syncers: weakref.WeakSet[Syncer] = weakref.WeakSet()
         self.path = os.fsdecode(path)
         options = _abi.Options(
@@ -113,15 +116,27 @@ class Engine(Operations[Receipt]):
             low_credits=int64(low_credits, "low_credits"),
             cache_kib=int64(cache_kib, "cache_kib"),
         )
-        callbacks = _callbacks(on_job_complete, on_job_failed, on_low_credits, on_log)
-        if callbacks is not None:
-            options.callbacks = ctypes.pointer(callbacks)
+        callbacks = fields_of(
+            job_complete=(_abi.UserJob, _user_and_job, on_job_complete),
+            job_failed=(_abi.UserJob, _user_and_job, on_job_failed),
+            low_credits=(_abi.UserCredits, _user_and_balance, on_low_credits),
+            log=(_abi.LogLine, _level_and_line, on_log),
+        )
         handle = _handles.EngineHandle()
-        handle.kept = callbacks
+        if callbacks:
+            handle.kept = _abi.Callbacks(**callbacks)
+            options.callbacks = ctypes.pointer(handle.kept)
         raw = os.fsencode(path)
-        self._do(lib.tally_engine_open, raw, len(raw), _byref(options), _byref(handle))
+        scratch = lend()
+        try:
+            code = lib.tally_engine_open(
+                raw, len(raw), _byref(options), _byref(handle), scratch.error_ref
+            )
+            if code:
+                raise exception_of(code, scratch)
+        finally:
+            give_back(scratch)
         self._handle = handle
-        self._opening = False
         _handles.register(self)
 
     # ---- its life ---------------------------------------------------------------------------
@@ -169,11 +184,11 @@ class Engine(Operations[Receipt]):
     # No frame here keeps the handle in a variable: an exception's traceback would keep the engine
     # open past close().
 
-    def _do(self, function: Any, *arguments: Any) -> None:
-        """One call that ends with a tally_error; raises what it answers."""
+    def _call(self, function: Any, *arguments: Any) -> None:
+        """One call on this engine that ends with a tally_error; raises what it answers."""
         scratch = lend()
         try:
-            code = function(*arguments, scratch.error_ref)
+            code = function(self._handle, *arguments, scratch.error_ref)
             if code:
                 raise self._refused(code, scratch)
         finally:
@@ -182,17 +197,11 @@ class Engine(Operations[Receipt]):
     def _json(self, function: Any, *arguments: Any) -> Any:
         """One reading call on this engine, and the JSON that it answers."""
         text = ctypes.c_void_p()
-        scratch = lend()
-        try:
-            code = function(self._handle, *arguments, _byref(text), scratch.error_ref)
-            if code:
-                raise self._refused(code, scratch)
-        finally:
-            give_back(scratch)
+        self._call(function, *arguments, _byref(text))
         return parse_json(take_text(text))
 
     def _refused(self, code: int, scratch: Scratch) -> Exception:
-        if code == Code.invalid_argument and self._handle is None and not self._opening:
+        if code == Code.invalid_argument and self._handle is None:
             return _handles.closed(self)
         return exception_of(code, scratch)
 
@@ -271,14 +280,8 @@ class Engine(Operations[Receipt]):
     def submit(self, lines: str | bytes | Iterable[str | bytes]) -> list[Result]:
         """Applies a trace, a line an operation with its op_id and at, each whole or not at all, in
         one commit; refusals are results. Raises failures: then nothing of it happened."""
-        results = []
-        for line in self.submit_text(lines).splitlines():
-            row = parse_json(line)
-            for name in ("op_id", "id"):
-                if row.get(name) is not None:
-                    row[name] = uuid.UUID(row[name])
-            results.append(row_of(Result, row))
-        return results
+        results = self.submit_text(lines).splitlines()
+        return [row_of(Result, parse_json(line)) for line in results]
 
     def submit_text(self, lines: str | bytes | Iterable[str | bytes]) -> str:
         """The same, answering the result lines as they are."""
@@ -286,7 +289,7 @@ class Engine(Operations[Receipt]):
             lines = b"\n".join(_line_bytes(line) for line in lines)
         raw = lines.encode() if isinstance(lines, str) else lines
         text = ctypes.c_void_p()
-        self._do(lib.tally_submit, self._handle, raw, len(raw), _byref(text))
+        self._call(lib.tally_submit, raw, len(raw), _byref(text))
         return take_text(text).decode()
 
     # ---- reading ----------------------------------------------------------------------------
@@ -298,14 +301,14 @@ class Engine(Operations[Receipt]):
         value: int = _balance_value(self._handle, key)
         if value < _abi.BALANCE_NONE:
             out = ctypes.c_int64()
-            self._do(lib.tally_engine_balance, self._handle, key, _byref(out))
+            self._call(lib.tally_engine_balance, key, _byref(out))
             return out.value  # Another thread has made the user meanwhile.
         return value
 
     def check(self, user_id: Id) -> Check:
         """The account in numbers, from memory. Raises UserNotFound."""
         check = _abi.Check()
-        self._do(lib.tally_engine_check, self._handle, id_bytes(user_id), _byref(check))
+        self._call(lib.tally_engine_check, id_bytes(user_id), _byref(check))
         return Check(check.balance, check.held, check.entries, check.pending_operations)
 
     def account(self, user_id: Id) -> Account:
@@ -320,7 +323,7 @@ class Engine(Operations[Receipt]):
             capacity = count.value
             holds = (_abi.Hold * capacity)()
             out = (_byref(check), holds, capacity, _byref(count))
-            self._do(lib.tally_engine_account, self._handle, user, *out)
+            self._call(lib.tally_engine_account, user, *out)
             if count.value <= capacity:
                 break
         return AccountState(
@@ -341,9 +344,11 @@ class Engine(Operations[Receipt]):
         return self._pages(id_bytes(user_id), limit, int64(before_seq, "before_seq"))
 
     def _pages(self, user: bytes, left: int | None, before: int) -> Iterator[Entry]:
+        user_id = str(uuid.UUID(bytes=user))  # Whose they are need not be said in each.
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            page = rows_of(Entry, self._json(lib.tally_engine_history, user, size, before))
+            rows = self._json(lib.tally_engine_history, user, size, before)
+            page = [row_of(Entry, {"user_id": user_id, **row}) for row in rows]
             yield from page
             if len(page) < size:
                 return
@@ -417,7 +422,7 @@ class Engine(Operations[Receipt]):
     def pending_operations(self) -> int:
         """How many operations wait to be pushed."""
         count = ctypes.c_int64()
-        self._do(lib.tally_engine_pending_operations, self._handle, _byref(count))
+        self._call(lib.tally_engine_pending_operations, _byref(count))
         return count.value
 
     # ---- sync -------------------------------------------------------------------------------
@@ -443,7 +448,7 @@ class Engine(Operations[Receipt]):
 
     def dismiss(self, number: int) -> None:
         """Forgets a rejected operation. Raises NotFound."""
-        self._do(lib.tally_engine_dismiss, self._handle, int64(number, "number"))
+        self._call(lib.tally_engine_dismiss, int64(number, "number"))
 
     def retry(self, number: int) -> Receipt:
         """Applies a rejected operation anew, under its op_id; then it is pending again. Raises
@@ -456,7 +461,7 @@ class Engine(Operations[Receipt]):
         is still pending)."""
         users = None if user_ids is None else [id_bytes(user) for user in user_ids]
         raw = b"".join(users) if users else None
-        self._do(lib.tally_engine_subscribe, self._handle, raw, len(users or ()))
+        self._call(lib.tally_engine_subscribe, raw, len(users or ()))
 
 
 def int64(value: object, what: str) -> int:
@@ -467,8 +472,9 @@ def int64(value: object, what: str) -> int:
     return number
 
 
-def _number_of(words: type[Word], word: Word | str) -> int:
-    return list(words).index(words(word))
+def _number_of(words: type[enum.Enum], word: str) -> int:
+    names: list[str] = [each.value for each in words]
+    return names.index(words(word).value)
 
 
 def _line_bytes(line: str | bytes) -> bytes:
@@ -485,44 +491,13 @@ def _hold_of(hold: Any) -> Hold:
     )
 
 
-def uuid_at(pointer: Any) -> uuid.UUID:
-    """The id that a callback was given the address of."""
-    return uuid.UUID(bytes=bytes(pointer.contents))
+def _user_and_job(user_id: Any, job_id: Any) -> Sequence[Any]:
+    return uuid_at(user_id), uuid_at(job_id)
 
 
-def _callbacks(
-    job_complete: Callable[[uuid.UUID, uuid.UUID], object] | None,
-    job_failed: Callable[[uuid.UUID, uuid.UUID], object] | None,
-    low_credits: Callable[[uuid.UUID, int], object] | None,
-    log: Callable[[LogLevel, str], object] | None,
-) -> _abi.Callbacks | None:
-    """The struct, which keeps what it points to; None where there is nothing to call."""
-    callbacks = _abi.Callbacks()
-    levels = list(LogLevel)
-    if job_complete is not None:
-        tell_complete = job_complete
-        callbacks.job_complete = _abi.UserJob(
-            _handles.guarded(lambda _, user, job: tell_complete(uuid_at(user), uuid_at(job)))
-        )
-    if job_failed is not None:
-        tell_failed = job_failed
-        callbacks.job_failed = _abi.UserJob(
-            _handles.guarded(lambda _, user, job: tell_failed(uuid_at(user), uuid_at(job)))
-        )
-    if low_credits is not None:
-        tell_low = low_credits
-        callbacks.low_credits = _abi.UserCredits(
-            _handles.guarded(lambda _, user, balance: tell_low(uuid_at(user), balance))
-        )
-    if log is not None:
-        tell = log
-        callbacks.log = _abi.LogLine(
-            _handles.guarded(
-                lambda _, level, line, length: tell(
-                    levels[level], ctypes.string_at(line, length).decode("utf-8", "replace")
-                )
-            )
-        )
-    given = (job_complete, job_failed, low_credits, log)
-    return callbacks if any(callback is not None for callback in given) else None
+def _user_and_balance(user_id: Any, balance: int) -> Sequence[Any]:
+    return uuid_at(user_id), balance
 
+
+def _level_and_line(level: int, line: Any, length: int) -> Sequence[Any]:
+    return _LOG_LEVELS[level], text_at(line, length)

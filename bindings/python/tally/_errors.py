@@ -38,13 +38,22 @@ class TallyError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """So that it crosses from a worker process to its parent whole."""
-        return (_rebuilt, (type(self), self.detail, self.index, self.op_id, self.code))
+        code = self.__dict__.get("code")
+        return (_rebuilt, (type(self), self.detail, self.index, self.op_id, code, self.name))
 
 
 def _rebuilt(
-    kind: type[TallyError], detail: str, index: int | None, op_id: uuid.UUID | None, code: int
+    kind: type[TallyError],
+    detail: str,
+    index: int | None,
+    op_id: uuid.UUID | None,
+    code: int | None,
+    name: str,
 ) -> TallyError:
-    return kind(detail, index=index, op_id=op_id, code=code)
+    error = kind(detail, index=index, op_id=op_id, code=code)
+    if error.name != name:  # A code that this package has no name for.
+        error.name = name
+    return error
 
 
 class Refusal(TallyError):

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from typing import Any, Callable, Protocol
+from typing import Any, Protocol
 
 from ._library import lib
 
@@ -110,26 +110,3 @@ def _disarm() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_disarm)
 
-
-def guarded(callback: Callable[..., None]) -> Callable[..., None]:
-    """Marks the callback's thread while it runs (inside()), so that what would wait for this very
-    callback can refuse instead. What it raises goes to sys.unraisablehook, by ctypes."""
-
-    def call(*arguments: Any) -> None:
-        depth = getattr(_inside, "depth", 0)
-        _inside.depth = depth + 1
-        try:
-            callback(*arguments)
-        finally:
-            _inside.depth = depth
-
-    call.__qualname__ = getattr(callback, "__qualname__", repr(callback))
-    return call
-
-
-_inside = threading.local()
-
-
-def inside_callback() -> bool:
-    """Whether this thread is in a callback."""
-    return bool(getattr(_inside, "depth", 0))

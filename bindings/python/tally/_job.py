@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tally")
 
 #: From PENDING to READY, in the order in which a job passes them.
-_PATH = [status for status in JobStatus if status is not JobStatus.FAILED]
+_PATH: list[JobStatus] = [status for status in JobStatus if status is not JobStatus.FAILED]
 _ERROR_CODE_MAX = 255
 _ERROR_MESSAGE_MAX = 65_536
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _abi, _handles
+from ._callbacks import fields_of, inside_callback, text_at, uuid_at
 from ._calls import text_arguments
-from ._engine import int64, uuid_at
+from ._engine import int64
 from ._library import exception_of, give_back, lend, lib
 from ._tables import EXCEPTIONS, Code, SyncErrorClass, SyncState
 from ._types import Rejected, Wait, row_of
@@ -94,7 +95,7 @@ class Syncer:
             options.flags = _abi.SYNC_DEVICE_ID
             ctypes.memmove(options.device_id, id_bytes(device_id), 16)
         callbacks = _abi.SyncCallbacks(
-            **_callbacks(
+            **fields_of(
                 rejected=(_abi.Json, _rejected, on_rejected),
                 verdict=(_abi.Verdict, _verdict, on_verdict),
                 progress=(_abi.Progress, _progress, on_progress),
@@ -106,8 +107,8 @@ class Syncer:
         options.callbacks = ctypes.pointer(callbacks)
         handle = _handles.SyncerHandle()
         handle.kept = callbacks
+        engine._call(lib.tally_syncer_new, _byref(options), _byref(handle))
         handle.engine = engine._handle
-        engine._do(lib.tally_syncer_new, engine._handle, _byref(options), _byref(handle))
         self._handle = handle
         engine._syncers.add(self)
         _handles.register(self)
@@ -226,32 +227,15 @@ class Syncer:
 
 
 def _refuse_in_callback(what: str) -> None:
-    if _handles.inside_callback():
+    if inside_callback():
         raise RuntimeError(f"{what} in a callback: it may call the engine and stop(), no more")
 
 
 # ---- callbacks: C's arguments to Python's -----------------------------------------------------
 
 
-def _callbacks(**given: tuple[Any, Callable[..., Sequence[Any]], Any]) -> dict[str, Any]:
-    """The struct's fields, for the callbacks that were given."""
-    return {
-        name: kind(_handles.guarded(_converting(convert, callback)))
-        for name, (kind, convert, callback) in given.items()
-        if callback is not None
-    }
-
-
-def _converting(convert: Callable[..., Sequence[Any]], callback: Any) -> Callable[..., None]:
-    return lambda _context, *arguments: callback(*convert(*arguments))
-
-
-def _text(text: Any, length: int) -> str:
-    return ctypes.string_at(text, length).decode("utf-8", "replace") if length else ""
-
-
 def _rejected(json: Any, length: int) -> Sequence[Any]:
-    return (row_of(Rejected, parse_json(_text(json, length))),)
+    return (row_of(Rejected, parse_json(text_at(json, length))),)
 
 
 def _verdict(number: int, op_id: Any, code: int) -> Sequence[Any]:
@@ -265,7 +249,7 @@ def _progress(acked: int, pending: int) -> Sequence[Any]:
 
 
 def _state(state: int, error_class: int, error: Any, length: int) -> Sequence[Any]:
-    return _STATES[state], _ERROR_CLASSES[error_class], _text(error, length)
+    return _STATES[state], _ERROR_CLASSES[error_class], text_at(error, length)
 
 
 def _changed(user_ids: Any, count: int) -> Sequence[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +45,9 @@ class Receipt:
         return (self._op_id, self.balance, self._id)
 
     def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, Receipt) else NotImplemented
+        if not isinstance(other, Receipt):
+            return NotImplemented
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())
@@ -316,13 +317,17 @@ _CONVERT: dict[str, Any] = {
 }
 
 
-@functools.lru_cache(maxsize=None)
-def _columns(kind: type[Any]) -> list[tuple[str, Any]]:
+_columns_of: dict[Any, list[tuple[str, Any]]] = {}
+
+
+def _columns(kind: Any) -> list[tuple[str, Any]]:
     """The fields of a row's dataclass, each with what makes it from JSON, or None."""
-    return [
-        (field.name, _CONVERT.get(str(field.type).split(" | ", 1)[0]))
-        for field in dataclasses.fields(kind)
-    ]
+    if kind not in _columns_of:
+        _columns_of[kind] = [
+            (field.name, _CONVERT.get(str(field.type).split(" | ", 1)[0]))
+            for field in dataclasses.fields(kind)
+        ]
+    return _columns_of[kind]
 
 
 def row_of(kind: type[Row], row: dict[str, Any]) -> Row:

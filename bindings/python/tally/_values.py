@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 #: An id: given as either, answered as uuid.UUID.
 Id = Union[uuid.UUID, str]
@@ -106,8 +106,10 @@ _LEVELS_MAX = 200
 
 def json_text(value: object, level: int = 0) -> str:
     """Python to JSON; the standard library's encoder knows no Decimal."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str):
         return _quoted(str.__str__(value))
     if isinstance(value, int):
@@ -143,7 +145,7 @@ def _id_json(value: Any, what: str) -> str:
     return '"' + str(as_uuid(value)) + '"'
 
 
-_FIELD_TEXT = {
+_FIELD_TEXT: dict[str, Callable[[Any, str], str]] = {
     "id": _id_json,
     "text": lambda value, what: json_text(text_of(value, what)),
     "integer": lambda value, what: int.__repr__(whole(value, what)),

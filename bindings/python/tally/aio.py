@@ -193,7 +193,11 @@ class AsyncBatch(Operations[None]):
     def __init__(self, engine: AsyncEngine, batch: Batch) -> None:
         self._engine = engine
         self._batch = batch
-        self._apply = batch._apply  # type: ignore[method-assign]
+
+    def _apply(
+        self, operation: str, fields: dict[str, Any], op_id: Id | None, at: datetime | None
+    ) -> None:
+        self._batch._apply(operation, fields, op_id, at)
 
     @property
     def receipt(self) -> Receipt | None:

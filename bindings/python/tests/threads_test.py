@@ -5,15 +5,15 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import multiprocessing
-import os
 import random
+import subprocess
 import sys
 import threading
 import time
 import unittest
 import uuid
 
-from support import MirrorTest, python
+from support import MirrorTest
 
 import tally
 
@@ -103,30 +103,42 @@ class Threads(MirrorTest):
 
     def test_the_interpreters_lock_is_let_go_of(self) -> None:
         # While this thread waits for a lock that another process holds, others run on.
-        import sqlite3
-
-        engine = tally.open(self.path, busy_timeout_ms=600)
-        holder = sqlite3.connect(self.path, isolation_level=None)
-        holder.execute("begin immediate")
+        hold = (
+            "import sqlite3, sys\n"
+            "holder = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+            "holder.execute('begin immediate')\n"
+            "print('held', flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        engine = tally.open(self.path, busy_timeout_ms=400)
+        self.addCleanup(engine.close)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", hold, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert holder.stdout is not None
+        self.assertEqual(holder.stdout.readline(), b"held\n")
         ticks = []
+        stop = threading.Event()
 
         def tick() -> None:
-            while len(ticks) < 30:
+            while not stop.wait(0.005):
                 ticks.append(time.monotonic())
-                time.sleep(0.005)
 
         ticker = threading.Thread(target=tick)
         ticker.start()
         try:
+            began = time.monotonic()
             with self.assertRaises(tally.Busy) as caught:
                 engine.add_credits(user_id=self.user, amount=1, type="grant")
+            self.assertIsInstance(caught.exception, tally.Failure)
+            self.assertGreater(len([at for at in ticks if at > began]), 10)
         finally:
-            holder.execute("rollback")
-            holder.close()
-        self.assertIsInstance(caught.exception, tally.Failure)
-        self.assertGreaterEqual(len(ticks), 30)
-        ticker.join()
-        engine.close()
+            stop.set()
+            ticker.join()
+            holder.communicate()
+        engine.add_credits(user_id=self.user, amount=1, type="grant")
 
     def test_closing_while_others_are_inside(self) -> None:
         for _ in range(20):
