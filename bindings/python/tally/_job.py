@@ -175,7 +175,7 @@ class Job:
     def __enter__(self) -> Job:
         self._ended = False
         try:
-            self._begin()
+            self.begin()
         except TallyError:
             raise
         except BaseException as error:  # Ctrl-C behind the commit: the block's end will not come.
@@ -194,7 +194,9 @@ class Job:
         elif not self._ended and self.row.status is not JobStatus.READY:
             self.complete()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """What entering the block does, for a host whose work is no block: call complete() or fail()
+        when it ends."""
         try:
             row = self.row
         except JobNotFound:
