@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import NamedTuple
 
 # What glibc is made of; every machine has its own, which cannot be replaced within a process.
 GLIBC = re.compile(
@@ -116,7 +117,15 @@ def machine_of(library: pathlib.Path) -> str:
     return MACHINES.get(name[1].strip(), "unknown") if name else "unknown"
 
 
-def bundle(library: pathlib.Path, out: pathlib.Path) -> dict[str, object]:
+class Made(NamedTuple):
+    """What a bundle is: its files, the least glibc that they need, and the machine."""
+
+    files: list[str]
+    glibc: tuple[int, int]
+    machine: str
+
+
+def bundle(library: pathlib.Path, out: pathlib.Path) -> Made:
     """Fills the folder; answers what is in it."""
     out.mkdir(parents=True, exist_ok=True)
     found = resolved(library)
@@ -129,7 +138,7 @@ def bundle(library: pathlib.Path, out: pathlib.Path) -> dict[str, object]:
     files = sorted([main, *renamed.values()])
     glibc = glibc_needed([out / name for name in files])
     check(out / main, out)
-    return {"files": files, "glibc": list(glibc), "machine": machine_of(out / main)}
+    return Made(files, glibc, machine_of(out / main))
 
 
 def check(main: pathlib.Path, out: pathlib.Path) -> None:
@@ -147,7 +156,7 @@ def main() -> None:
     parser.add_argument("library", type=pathlib.Path)
     parser.add_argument("out_folder", type=pathlib.Path)
     arguments = parser.parse_args()
-    print(json.dumps(bundle(arguments.library.resolve(), arguments.out_folder)))
+    print(json.dumps(bundle(arguments.library.resolve(), arguments.out_folder)._asdict()))
 
 
 if __name__ == "__main__":

@@ -73,8 +73,7 @@ def library_files(libraries: list[pathlib.Path], info: str) -> tuple[dict[str, b
             ).read_bytes()
             for name in names
         }
-    major, minor = made["glibc"]  # type: ignore[misc]
-    return files, f"manylinux_{major}_{minor}_{made['machine']}"
+    return files, f"manylinux_{made.glibc[0]}_{made.glibc[1]}_{made.machine}"
 
 
 def hashed(content: bytes) -> str:

@@ -45,7 +45,7 @@ class InBlender(unittest.TestCase):
         wheel = build_wheel.build([LIBRARY], cls.folder)
         addon = build_addon.build(wheel, cls.folder)
         arguments = [str(addon), str(cls.out)]
-        cls.canonical = Canonical.if_there_is_a_server()
+        cls.canonical = Canonical() if Canonical.is_possible() else None
         if cls.canonical is not None:
             cls.addClassCleanup(cls.canonical.close)
             cls.pg = cls.canonical.migrated()

@@ -95,7 +95,8 @@ class Aio(MirrorTest, unittest.IsolatedAsyncioTestCase):
         self.assertIs((await failed.state()).job.status, tally.JobStatus.FAILED)
         async with self.aio.job(**options) as done:
             await done.complete(1, output_url="u")
-        async with self.aio.job(**options | {"amount": 1}) as given_up:
+        options["amount"] = 1
+        async with self.aio.job(**options) as given_up:
             await given_up.fail("E")
         self.assertEqual(await self.aio.balance(self.user), 4)
 

@@ -10,7 +10,7 @@ from support import ROOT, program
 
 sys.path.append(str(ROOT / "tests" / "support"))
 
-from postgres import Postgres  # noqa: E402
+from postgres import Postgres  # type: ignore[import]  # noqa: E402
 
 
 class Canonical:
@@ -18,20 +18,27 @@ class Canonical:
 
     def __init__(self) -> None:
         self.server = Postgres()
+        self.template = ""
+        self.count = 0
 
-    @classmethod
-    def if_there_is_a_server(cls) -> Canonical | None:
-        """None where PostgreSQL is not installed."""
-        return cls() if Postgres.binaries() else None
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether PostgreSQL is installed."""
+        return Postgres.binaries() is not None
 
     def close(self) -> None:
         self.server.close()
 
     def migrated(self) -> str:
         """The conninfo of a fresh database with our schema."""
-        conninfo: str = self.server.fresh()[0]
-        program("migrate", "--pg", conninfo, "--shim")
-        return conninfo
+        if not self.template:
+            conninfo, self.template = self.server.fresh()
+            program("migrate", "--pg", conninfo, "--shim")
+        self.count += 1
+        name = f"migrated_{self.count}"
+        self.server.sql(f"create database {name} template {self.template}")
+        copy: str = self.server.conninfo(name)
+        return copy
 
     def device(self, conninfo: str, *options: Any) -> dict[str, str]:
         """A new device's id and token."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 import unittest
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -30,7 +28,8 @@ class Block(MirrorTest):
         self.assertEqual(self.entries(), [GRANT, *USED])
 
     def test_it_settles_at_the_cost_that_is_given(self) -> None:
-        for options, in_block in (({"final_cost": 5}, None), ({}, 5)):
+        cases: list[tuple[dict[str, Any], int | None]] = [({"final_cost": 5}, None), ({}, 5)]
+        for options, in_block in cases:
             with self.subTest(options=options):
                 before = self.engine.balance(self.user)
                 with self.run_of(**options) as job:

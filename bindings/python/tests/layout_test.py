@@ -72,13 +72,13 @@ class Layout(unittest.TestCase):
 
         import tally
 
-        for struct, macro, function in (
-            ("tally_options", "TALLY_OPTIONS_INIT", tally.Engine.__init__),
-            ("tally_sync_options", "TALLY_SYNC_OPTIONS_INIT", tally.Syncer.__init__),
+        for struct, macro, kind in (
+            ("tally_options", "TALLY_OPTIONS_INIT", tally.Engine),
+            ("tally_sync_options", "TALLY_SYNC_OPTIONS_INIT", tally.Syncer),
         ):
             defaults = {
                 name: parameter.default
-                for name, parameter in inspect.signature(function).parameters.items()
+                for name, parameter in inspect.signature(kind).parameters.items()
                 if type(parameter.default) is int
             }
             self.assertGreater(len(defaults), 3)

@@ -8,9 +8,8 @@ import sys
 import threading
 import unittest
 import uuid
-import warnings
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 from support import MirrorTest, python
 
@@ -94,7 +93,7 @@ class Closing(MirrorTest):
         self.engine.close()
         self.engine.close()
         job = self.engine.job(tally.new_uuid())
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: self.engine.balance(self.user),
             lambda: self.engine.check(self.user),
             lambda: self.engine.create_user(user_id=self.user),
@@ -106,7 +105,8 @@ class Closing(MirrorTest):
             lambda: self.engine.leases(),
             lambda: job.row,
             lambda: self.engine.__enter__(),
-        ):
+        ]
+        for call in calls:
             with self.assertRaises(ValueError) as caught:
                 call()
             self.assertIn("closed", str(caught.exception))
@@ -114,12 +114,13 @@ class Closing(MirrorTest):
 
     def test_an_exception_that_is_kept_keeps_no_file_open(self) -> None:
         kept = []
-        for provoke in (
+        provocations: list[Callable[[tally.Engine], object]] = [
             lambda e: e.balance(tally.new_uuid()),
             lambda e: e.expire_credits(user_id=self.user, amount=99),
             lambda e: e.reserve_credits(user_id=self.user, job_id=self.user, amount=9),
             lambda e: e.job_state(self.user),
-        ):
+        ]
+        for provoke in provocations:
             engine = tally.open(self.path)
             handle = weakref.ref(engine._handle)
             try:

@@ -333,7 +333,8 @@ class Refusals(MirrorTest):
         )
         op_ids = [tally.new_uuid() for _ in range(2)]
         lines = [line.format(op_ids[0], self.user, 5), "nonsense", line.format(op_ids[1], NOBODY, 1)]
-        for given in (lines, "\n".join(lines), ("\n".join(lines) + "\n").encode()):
+        forms: list[Any] = [lines, "\n".join(lines), ("\n".join(lines) + "\n").encode()]
+        for given in forms:
             results = self.engine.submit(given)
             self.assertEqual(
                 [(r.op_id, r.result, r.balance, r.line) for r in results],
@@ -371,7 +372,8 @@ class Failures(MirrorTest):
 
         for name in ("ünï.db", "with space.db"):
             path = self.folder / name
-            for given in (path, str(path), os.fsencode(path)):
+            forms: list[Any] = [path, str(path), os.fsencode(path)]
+            for given in forms:
                 with tally.open(given) as engine:
                     self.assertEqual(engine.path, str(path))
             self.assertTrue(path.exists())

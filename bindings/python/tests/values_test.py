@@ -138,7 +138,7 @@ class Json(MirrorTest):
         self.assertEqual(next(self.engine.history(self.user)).note, note)
 
     def test_every_kind_of_value_survives(self) -> None:
-        value = {"a": [None, True, False, 0, -1, "x", [], {}, {"b": {"c": [1]}}]}
+        value: Any = {"a": [None, True, False, 0, -1, "x", [], {}, {"b": {"c": [1]}}]}
         self.assertEqual(self.settings_back(value), value)
         self.assertEqual(self.settings_back({"words": (tally.JobStatus.READY, 1)}), {"words": ["READY", 1]})
 
