@@ -75,9 +75,9 @@ class Engine(Operations[Receipt]):
 
     Thread-safe, and the interpreter's lock is not held while a call is under way: threads that wait
     for their commits share them. Any number of engines, in any number of processes, may have one
-    file open. An engine is of the process that opened it. A child of fork() opens the mirror anew,
-    and only where no thread of its parent, a syncer's neither, was writing to that mirror at that
-    moment: SQLite in the child would go on waiting for that thread. `spawn` has no such condition.
+    file open. An engine is of the process that opened it: a child of fork() can use none of its
+    parent's (ValueError), and cannot open a mirror that its parent had open (InvalidArgument), for
+    SQLite has locks that a child does not inherit. Fork before it is opened, or spawn.
 
     A context manager: leaving the block closes it. Callbacks come on the thread whose call made the
     commit, after it; what they raise goes to sys.unraisablehook.
@@ -396,11 +396,11 @@ class Engine(Operations[Receipt]):
         return Job(self, job_id, user_id, project_id, amount, final_cost, claim_ttl_s)
 
     def jobs(self, user_id: Id) -> list[JobRow]:
-        """The user's jobs. Raises UserNotFound."""
+        """The user's jobs; none where there is no such user."""
         return rows_of(JobRow, self._json(lib.tally_engine_jobs, id_bytes(user_id)))
 
     def drafts(self, user_id: Id) -> list[Draft]:
-        """The user's drafts. Raises UserNotFound."""
+        """The user's drafts; none where there is no such user."""
         return rows_of(Draft, self._json(lib.tally_engine_drafts, id_bytes(user_id)))
 
     def users(self) -> list[uuid.UUID]:
@@ -409,7 +409,7 @@ class Engine(Operations[Receipt]):
 
     def rows(self, table: str, user_id: Id | None = None) -> list[dict[str, Json]]:
         """All rows of one of the tables, as JSON has them; of one user, where given. Raises
-        InvalidArgument (no such table)."""
+        NotFound (no such table)."""
         user = None if user_id is None else id_bytes(user_id)
         found: list[dict[str, Json]] = self._json(
             lib.tally_engine_rows, *text_arguments(table, "table"), user

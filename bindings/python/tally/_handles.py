@@ -101,8 +101,8 @@ def _disarm() -> None:
         if handle is not None:
             handle.value = None
             owner._gone = (
-                f"opened by process {os.getppid()}, from which this one was forked:"
-                " open the mirror anew here"
+                f"opened by process {os.getppid()}, from which this one was forked, and whose it is:"
+                " fork before a mirror is opened, or spawn"
             )
     _owners.clear()
 

@@ -144,7 +144,8 @@ class Job:
         manifest_json: Json | None = None,
     ) -> Receipt:
         """Settles the job at `final_cost`, else at what it reserved, and takes it to READY through
-        the stages that are left, in one commit. Raises InsufficientCredits (it costs more than was
+        the stages that are left, in one commit. One that was settled before (finalize_job_credits)
+        only moves. Raises InsufficientCredits (it costs more than was
         reserved, and the balance does not cover that), IllegalTransition, NoReservation."""
         state = self.state()
         cost = self.final_cost if final_cost is None else final_cost
@@ -153,12 +154,15 @@ class Job:
         with self._engine.batch() as batch:
             for move in _moves(state, JobStatus.PACKAGING):
                 batch.advance_job(job_id=self.job_id, to=move)
-            batch.complete_job(
-                job_id=self.job_id,
-                final_cost=cost,
-                output_url=output_url,
-                manifest_json=manifest_json,
-            )
+            if state.job.cost_credits_final is not None:
+                batch.advance_job(job_id=self.job_id, to=JobStatus.READY)
+            else:
+                batch.complete_job(
+                    job_id=self.job_id,
+                    final_cost=cost,
+                    output_url=output_url,
+                    manifest_json=manifest_json,
+                )
         self._ended = True
         return _applied(batch)
 
@@ -213,10 +217,9 @@ class Job:
             batch.create_job(job_id=self.job_id, project_id=self._project_id, user_id=user_id)
         if status is JobStatus.FAILED:
             batch.retry_job(job_id=self.job_id, amount=self._credits())
-        elif not holds:
-            batch.reserve_credits(
-                user_id=user_id, job_id=self.job_id, amount=self._credits()
-            )
+        elif not holds and status in (None, JobStatus.PENDING, JobStatus.READY):
+            # Of a READY one the engine says what it thinks of that.
+            batch.reserve_credits(user_id=user_id, job_id=self.job_id, amount=self._credits())
         if status in (None, JobStatus.PENDING):
             batch.advance_job(job_id=self.job_id, to=JobStatus.QUEUED)
         if self._claim_ttl_s is not None:

@@ -101,6 +101,19 @@ class Block(MirrorTest):
         job.complete(8)
         self.assertIs(job.status, tally.JobStatus.READY)
 
+    def test_one_that_was_settled_before_only_moves(self) -> None:
+        with self.run_of() as job:
+            job.advance("TIMELINE")
+            self.engine.finalize_job_credits(job_id=job.job_id, final_cost=3)
+        self.assertEqual((job.status.value, job.row.cost_credits_final), ("READY", 3))
+        self.assertEqual(self.engine.balance(self.user), 7)
+        left = self.new_job(2, "RENDERING")
+        self.engine.finalize_job_credits(job_id=left, final_cost=2)
+        with self.engine.job(left) as again:
+            pass
+        self.assertIs(again.status, tally.JobStatus.READY)
+        self.assertEqual(self.engine.balance(self.user), 5)
+
     def test_one_that_another_failed_is_told(self) -> None:
         with self.assertRaises(tally.IllegalTransition), self.run_of() as job:
             self.engine.fail_job(job_id=job.job_id, error_code="SWEPT")
