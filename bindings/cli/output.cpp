@@ -46,26 +46,6 @@ std::string padded(std::string_view text, std::size_t to, bool right) {
   return right ? gap + std::string(text) : std::string(text) + gap;
 }
 
-constexpr std::array<std::string_view, 12> number_columns{"progress",
-                                                          "cost_credits_reserved",
-                                                          "cost_credits_final",
-                                                          "step_order",
-                                                          "progress_pct",
-                                                          "size_bytes",
-                                                          "target_minutes",
-                                                          "amount",
-                                                          "balance_after",
-                                                          "seq",
-                                                          "balance",
-                                                          "held"};
-constexpr std::array<std::string_view, 6> json_columns{"manifest_json", "artifacts_json",
-                                                       "metadata_json", "options",
-                                                       "settings",      "notification_prefs"};
-
-bool is_among(const auto& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 }  // namespace
 
 Stop stop_for(const Error& error, std::string_view what_to_do) {
@@ -153,12 +133,6 @@ std::string duration(std::int64_t us) {
   return thousands(s / 3'600) + " h " + two(s % 3'600 / 60) + " min";
 }
 
-std::string hex(std::uint64_t number) {
-  std::array<char, 17> out{};
-  std::snprintf(out.data(), out.size(), "%016llx", static_cast<unsigned long long>(number));
-  return out.data();
-}
-
 std::string counted(std::int64_t number, std::string_view one, std::string_view many) {
   return thousands(number) + " " + std::string(number == 1 ? one : many);
 }
@@ -216,34 +190,14 @@ JsonValue to_json(const std::optional<Uuid>& id) {
   return id ? JsonValue(id->text()) : JsonValue(nullptr);
 }
 
-JsonValue to_json(const Entry& entry) {
-  return {{"id", entry.id.text()},
-          {"seq", entry.seq},
-          {"type", entry.type},
-          {"amount", entry.amount.value},
-          {"balance_after", entry.balance_after.value},
-          {"note", to_json(entry.note)},
-          {"created_at", entry.created_at.text()},
-          {"job_id", to_json(entry.job_id)},
-          {"stripe_payment_id", to_json(entry.stripe_payment_id)}};
+JsonValue parsed(const std::string& text) {
+  JsonValue value = JsonValue::parse(text, nullptr, false);
+  return value.is_discarded() ? JsonValue(text) : value;
 }
 
-JsonValue to_json(const ViewRow& row) {
-  JsonValue out = JsonValue::object();
-  for (const auto& [name, text] : row) {
-    JsonValue& value = out[name] = to_json(text);
-    if (!text || (!is_among(number_columns, name) && !is_among(json_columns, name))) continue;
-    JsonValue parsed = JsonValue::parse(*text, nullptr, false);
-    if (!parsed.is_discarded()) value = std::move(parsed);
-  }
-  return out;
-}
-
-JsonValue to_json(const std::vector<ViewRow>& rows) {
-  JsonValue out = JsonValue::array();
-  for (const ViewRow& row : rows) out.push_back(to_json(row));
-  return out;
-}
+JsonValue to_json(const Entry& entry) { return parsed(texts::entry_text(entry)); }
+JsonValue to_json(const ViewRow& row) { return parsed(texts::row_text(row)); }
+JsonValue to_json(const std::vector<ViewRow>& rows) { return parsed(texts::rows_text(rows)); }
 
 std::optional<std::string> column(const ViewRow& row, std::string_view name) {
   for (const auto& [column_name, text] : row) {

@@ -9,9 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "json_texts.hpp"
 #include "tally/engine.hpp"
 
 namespace tally::cli {
+
+using texts::hex;
 
 /// Keys stay in the order in which they were set.
 using JsonValue = nlohmann::ordered_json;
@@ -69,8 +72,6 @@ std::string signed_credits(std::int64_t credits);
 std::string short_time(std::string_view text);
 /// `350 ms`, `19 s`, `2 min 05 s`, `1 h 02 min`
 std::string duration(std::int64_t us);
-/// 16 hex digits.
-std::string hex(std::uint64_t number);
 /// `1 row`, `2 rows`
 std::string counted(std::int64_t number, std::string_view one, std::string_view many);
 
@@ -113,6 +114,8 @@ class Progress {
 
 // ---- the libraries' values as JSON ------------------------------------------------------------
 
+/// JSON as it is, other text as a string.
+JsonValue parsed(const std::string& text);
 JsonValue to_json(const std::optional<std::string>& text);
 JsonValue to_json(const std::optional<Uuid>& id);
 JsonValue to_json(const Entry& entry);

@@ -40,22 +40,17 @@ void print_status_json(const LinkState& link, const std::vector<OpenLease>& leas
   const JsonValue lag = link.synced_at
                             ? JsonValue(std::max<std::int64_t>(now().us - link.synced_at->us, 0))
                             : JsonValue(nullptr);
-  print_json({{"device_id", link.enrolment.device_id.text()},
-              {"capabilities", names_of(link.enrolment.capabilities)},
-              {"scope", cli::to_json(link.enrolment.scope)},
-              {"in_sync", in_sync},
-              {"acked", link.acked},
-              {"pending", link.pending},
-              {"blocked", link.blocked},
-              {"rejected", link.rejected},
-              {"cursor", link.cursor ? parsed(*link.cursor) : JsonValue(nullptr)},
-              {"synced_at", to_json(link.synced_at)},
-              {"lag_us", lag},
-              {"leases", to_json(leases)},
-              {"attempts", link.attempts},
-              {"error_class", cli::to_json(link.error_class)},
-              {"error", cli::to_json(link.error)},
-              {"next_attempt_at", to_json(link.next_attempt_at)}});
+  const JsonValue state = parsed(texts::link_text(link));
+  JsonValue out = JsonValue::object();
+  for (const auto& [name, value] : state.items()) {
+    out[name] = value;
+    if (name == "scope") out["in_sync"] = in_sync;
+    if (name == "synced_at") {
+      out["lag_us"] = lag;
+      out["leases"] = to_json(leases);
+    }
+  }
+  print_json(out);
 }
 
 std::string next_attempt(const LinkState& link) {

@@ -46,11 +46,6 @@ std::string on_one_line(std::string_view text) {
   return out;
 }
 
-JsonValue parsed(const std::string& text) {
-  JsonValue value = JsonValue::parse(text, nullptr, false);
-  return value.is_discarded() ? JsonValue(text) : value;
-}
-
 std::string joined(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
@@ -97,15 +92,7 @@ std::string rejected_table(const std::vector<RejectedOperation>& rejected) {
 }
 
 JsonValue to_json(const std::vector<OpenLease>& leases) {
-  JsonValue list = JsonValue::array();
-  for (const OpenLease& lease : leases) {
-    list.push_back({{"lease_id", lease.lease_id.text()},
-                    {"user_id", lease.user_id.text()},
-                    {"unspent", lease.unspent.value},
-                    {"expires_at", lease.expires_at.text()},
-                    {"returning", lease.returning}});
-  }
-  return list;
+  return parsed(texts::leases_text(leases));
 }
 
 std::string lease_table(const std::vector<OpenLease>& leases) {

@@ -40,8 +40,6 @@ std::string joined(const std::vector<std::string>& words);
 std::vector<std::string> names_of(const std::vector<Capability>& capabilities);
 std::string scope_text(const std::optional<Uuid>& scope);
 
-/// JSON as it is, other text as a string.
-JsonValue parsed(const std::string& text);
 JsonValue to_json(const std::optional<Timestamp>& time);
 JsonValue to_json(const RejectedOperation& rejected);
 JsonValue to_json(const std::vector<RejectedOperation>& rejected);

@@ -7,6 +7,7 @@
 #include "engine_impl.hpp"
 #include "fields.hpp"
 #include "ids.hpp"
+#include "trace_reading.hpp"
 
 namespace tally {
 namespace {
@@ -524,13 +525,24 @@ Result<Engine> Engine::open(const std::filesystem::path& path, Options options) 
   }
 }
 
+Uuid Engine::Impl::new_id() const { return options_.new_id ? options_.new_id() : new_uuid_v7(); }
+Timestamp Engine::Impl::now() const { return options_.clock ? options_.clock() : system_now(); }
+
 Command Engine::make_command(Operation operation, CallId call) const {
-  const Options& options = impl_->options();
   Command command;
-  command.op_id = call.op_id ? *call.op_id : options.new_id ? options.new_id() : new_uuid_v7();
-  command.at = call.at ? *call.at : options.clock ? options.clock() : system_now();
+  command.op_id = call.op_id ? *call.op_id : impl_->new_id();
+  command.at = call.at ? *call.at : impl_->now();
   command.operation = std::move(operation);
   return command;
+}
+
+Result<Command> Engine::parse_command(std::string_view json) const noexcept {
+  try {
+    return read_command(
+        json, [this] { return impl_->new_id(); }, [this] { return impl_->now(); });
+  } catch (...) {
+    return error_in_flight();
+  }
 }
 
 Result<Receipt> Engine::apply_operation(Operation operation, CallId call) noexcept {

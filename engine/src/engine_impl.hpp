@@ -95,6 +95,8 @@ class Engine::Impl final : private AccountMemory {
   };
 
   const Options& options() const noexcept { return options_; }
+  Uuid new_id() const;
+  Timestamp now() const;
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:

@@ -29,8 +29,6 @@ Result<T> guarded(Body&& body) noexcept {
   }
 }
 
-Timestamp now_of(const Options& options) { return options.clock ? options.clock() : system_now(); }
-
 std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db) {
   Query subscribes(db, "select value from tally_meta where name = 'subscribes'");
   if (!subscribes.step() || subscribes.column<int>(0) == 0) return std::nullopt;
@@ -139,7 +137,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
         [&](Store& store, Work&) {
           SQLite::Database& db = store.db();
           const Link link = require_link(db);
-          const Timestamp now = now_of(engine_.impl_->options());
+          const Timestamp now = engine_.impl_->now();
           std::vector<Record> records;
           const Rebased rebased = read_rebased(db, link.acked);
           for_each_pending(db, link.acked,
@@ -269,7 +267,7 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
     Taken taken;
     engine_.impl_->run(
         [&](Store& store, Work& work) {
-          taken = take_reply(store, work, reply, now_of(engine_.impl_->options()));
+          taken = take_reply(store, work, reply, engine_.impl_->now());
         },
         !reply.verdicts.empty());
     if (!taken.settled.empty()) {
@@ -385,14 +383,13 @@ Result<std::vector<OpenLease>> Replica::leases() const noexcept {
 
 Result<std::vector<Uuid>> Replica::refill(const LeaseTarget& target) noexcept {
   return guarded<std::vector<Uuid>>([&]() -> Result<std::vector<Uuid>> {
-    const Options& options = engine_.impl_->options();
-    if (options.spend_policy == SpendPolicy::online) return std::vector<Uuid>{};
+    if (engine_.impl_->options().spend_policy == SpendPolicy::online) return std::vector<Uuid>{};
     if (target.low_water > target.size)
       return Error{Code::invalid_argument, "the low water of a lease is above its size"};
     std::vector<Command> commands;
     {
       Engine::Impl::Reader reader(*engine_.impl_);
-      for (LeaseCredits& lacking : lacking_leases(reader.db(), target, now_of(options)))
+      for (LeaseCredits& lacking : lacking_leases(reader.db(), target, engine_.impl_->now()))
         commands.push_back(engine_.make_command(std::move(lacking)));
     }
     std::vector<Uuid> asked;

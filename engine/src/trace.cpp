@@ -4,6 +4,7 @@
 
 #include "fields.hpp"
 #include "json.hpp"
+#include "trace_reading.hpp"
 
 namespace tally {
 namespace {
@@ -75,7 +76,17 @@ const Value* find_id(const Value& object, std::string_view key, Uuid& id) {
   return value != nullptr && read(*value, id) ? value : nullptr;
 }
 
-bool read_fields(const Value& object, Command& command, bool with_at);
+/// Reads `op_id`; one that is absent is made where that may be.
+bool read_op_id(const Value& object, const MakeId* make_id, Uuid& op_id) {
+  if (make_id != nullptr && object.find("op_id") == nullptr) {
+    op_id = (*make_id)();
+    return true;
+  }
+  return find_id(object, "op_id", op_id) != nullptr && op_id.version() >= 1 && op_id.version() <= 7;
+}
+
+bool read_fields(const Value& object, Command& command, std::size_t common_keys,
+                 const MakeId* make_id);
 
 /// Marks a command whose fields do not parse; whom and which job it names is told all the same.
 void mark_malformed(const Value& object, Command& command) {
@@ -86,7 +97,7 @@ void mark_malformed(const Value& object, Command& command) {
 }
 
 /// Reads `ops`; what can be read stays, so that the batch's user can be told.
-bool read_batch(const Value& object, const Command& command, Batch& batch) {
+bool read_batch(const Value& object, const Command& command, Batch& batch, const MakeId* make_id) {
   const Value* ops = object.find("ops");
   if (ops == nullptr || ops->kind != Kind::array) return false;
   bool well_formed = ops->items.size() <= batch_operations_max;
@@ -95,9 +106,7 @@ bool read_batch(const Value& object, const Command& command, Batch& batch) {
     inner.at = command.at;
     const Value* op = item.kind == Kind::object ? item.find("op") : nullptr;
     if (op == nullptr || op->kind != Kind::string || op->text == Batch::row.name ||
-        !make_operation(op->text, inner.operation) ||
-        find_id(item, "op_id", inner.op_id) == nullptr || inner.op_id.version() < 1 ||
-        inner.op_id.version() > 7) {
+        !make_operation(op->text, inner.operation) || !read_op_id(item, make_id, inner.op_id)) {
       well_formed = false;
       if (item.kind != Kind::object) continue;
       Command no_operation;
@@ -106,22 +115,24 @@ bool read_batch(const Value& object, const Command& command, Batch& batch) {
       continue;
     }
     if (item.find("at") != nullptr) well_formed = false;  // All take the batch's.
-    if (!read_fields(item, inner, false)) mark_malformed(item, inner);
+    const std::size_t common_keys = item.find("op_id") == nullptr ? 1 : 2;
+    if (!read_fields(item, inner, common_keys, make_id)) mark_malformed(item, inner);
     batch.operations.push_back(std::move(inner));
   }
   return well_formed;
 }
 
-/// Reads an operation's own fields; false where one is missing, unknown or malformed.
-bool read_fields(const Value& object, Command& command, bool with_at) {
+/// Reads an operation's own fields; false where one is missing, unknown or malformed. So many of
+/// the object's keys are those of every operation.
+bool read_fields(const Value& object, Command& command, std::size_t common_keys,
+                 const MakeId* make_id) {
   bool well_formed = true;
-  std::size_t known = 2;  // op and op_id.
-  if (with_at) ++known;
+  std::size_t known = common_keys;
   const OperationRow& row = row_of(command.operation);
   std::visit(
       [&](auto& fields) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
-          well_formed = read_batch(object, command, fields);
+          well_formed = read_batch(object, command, fields, make_id);
           if (object.find("ops") != nullptr) ++known;
         } else {
           for_each_field(fields, [&](const auto& field, auto& member) {
@@ -211,14 +222,41 @@ std::optional<Command> parse_trace_line(std::string_view line) {
   const Value* op = object->find("op");
   const Value* at = object->find("at");
   if (op == nullptr || op->kind != Kind::string || !make_operation(op->text, command.operation) ||
-      find_id(*object, "op_id", command.op_id) == nullptr || command.op_id.version() < 1 ||
-      command.op_id.version() > 7 || at == nullptr || at->kind != Kind::string) {
+      !read_op_id(*object, nullptr, command.op_id) || at == nullptr || at->kind != Kind::string) {
     return std::nullopt;
   }
   const auto time = Timestamp::parse(at->text);
   if (!time) return std::nullopt;
   command.at = *time;
-  if (!read_fields(*object, command, true)) mark_malformed(*object, command);
+  if (!read_fields(*object, command, 3, nullptr)) mark_malformed(*object, command);
+  return command;
+}
+
+Result<Command> read_command(std::string_view json, const MakeId& make_id,
+                             const std::function<Timestamp()>& now) {
+  const auto invalid = [](std::string detail) {
+    return Error{Code::invalid_argument, std::move(detail)};
+  };
+  const auto object = json::parse(json);
+  if (!object || object->kind != Kind::object) return invalid("no JSON object");
+  const Value* op = object->find("op");
+  if (op == nullptr) return invalid("op is missing");
+  if (op->kind != Kind::string) return invalid("op is no text");
+  Command command;
+  if (!make_operation(op->text, command.operation))
+    return invalid("there is no operation '" + op->text + "'");
+  if (!read_op_id(*object, &make_id, command.op_id))
+    return invalid("op_id is no UUID of version 1 to 7");
+  std::size_t common_keys = object->find("op_id") == nullptr ? 1 : 2;
+  if (const Value* at = object->find("at")) {
+    const auto time = at->kind == Kind::string ? Timestamp::parse(at->text) : std::nullopt;
+    if (!time) return invalid("at is no time like 2026-01-18T00:00:00.000000Z");
+    command.at = *time;
+    ++common_keys;
+  } else {
+    command.at = now();
+  }
+  if (!read_fields(*object, command, common_keys, &make_id)) mark_malformed(*object, command);
   return command;
 }
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cctype>
 
+#include "tally/sync.hpp"
+
 namespace tally::sync {
 namespace {
 

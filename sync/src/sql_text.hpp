@@ -23,8 +23,4 @@ std::string essence(std::string_view script);
 /// auth.users are left out: a cell's users are made by create_user.
 std::string moved_to_schema(std::string_view script, const std::string& schema);
 
-/// Whether a cell may have that name: a letter or underscore, then letters, digits and underscores,
-/// all lower case, 41 at most; not one of PostgreSQL's or ours.
-bool is_schema_name(std::string_view name);
-
 }  // namespace tally::sync

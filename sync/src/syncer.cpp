@@ -149,8 +149,10 @@ class Syncer::Impl {
     });
   }
 
+  void request_stop() noexcept { stopping_ = true; }
+
   void stop() noexcept {
-    stopping_ = true;
+    request_stop();
     if (thread_.joinable()) thread_.join();
   }
 
@@ -628,6 +630,7 @@ Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
 
 void Syncer::start() { impl_->start(); }
 void Syncer::stop() noexcept { impl_->stop(); }
+void Syncer::request_stop() noexcept { impl_->request_stop(); }
 void Syncer::resume(std::string token) { impl_->resume(std::move(token)); }
 
 Result<bool> Syncer::enrol_anew(milliseconds timeout) noexcept {

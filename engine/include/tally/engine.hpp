@@ -179,6 +179,11 @@ class TALLY_API Engine {
   Result<std::vector<Verdict>> submit(std::vector<Command> commands) noexcept;
   /// A command with op_id and time filled in. Throws what Options::clock and new_id throw.
   Command make_command(Operation operation, CallId call = {}) const;
+  /// Reads an operation in a trace's form, in which `op_id` and `at` may be absent, also in a
+  /// batch's operations; then they are made. As with parse_trace_line(), fields that do not parse
+  /// are the engine's to answer. Refusals: invalid_argument, with what is wrong (no JSON object, an
+  /// unknown `op`, a malformed `op_id` or `at`).
+  Result<Command> parse_command(std::string_view json) const noexcept;
 
   // ---- reading ----
   // Balance and check are answered from memory without a lock. They see every commit of this

@@ -17,6 +17,10 @@
 
 namespace tally::sync {
 
+/// Whether a cell may have that name: a letter or underscore, then letters, digits and underscores,
+/// all lower case, 41 at most; not one of PostgreSQL's or ours.
+TALLY_API bool is_schema_name(std::string_view name);
+
 /// A row as canonical shows it: its columns as texts, in the mirror's view's order, the id first.
 using RowTexts = std::vector<std::optional<std::string>>;
 

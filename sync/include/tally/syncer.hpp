@@ -100,7 +100,7 @@ struct Wait {
   std::chrono::milliseconds timeout{0};
 };
 
-/// Thread-compatible, but for stop(): one thread at a time. The engine must outlive it.
+/// Thread-compatible, but for request_stop(): one thread at a time. The engine must outlive it.
 class TALLY_API Syncer {
  public:
   Syncer(Engine& engine, SyncOptions options);
@@ -114,9 +114,13 @@ class TALLY_API Syncer {
   /// Failures: busy (another process syncs this mirror), unreachable (the time was over),
   /// unauthorized, device_forked, history_lost, protocol, and the mirror's own.
   Result<SyncState> run_until_synced(std::chrono::milliseconds timeout) noexcept;
-  /// The same for as long as stop() is not called, on a thread of its own.
+  /// The same for as long as no stop is asked for, on a thread of its own. Throws
+  /// std::system_error where there can be none.
   void start();
+  /// Ends that thread and waits for it; not from a callback.
   void stop() noexcept;
+  /// From any thread, callbacks included: has it end soon, without waiting.
+  void request_stop() noexcept;
 
   /// After authentication errors: another token, and on.
   void resume(std::string token);

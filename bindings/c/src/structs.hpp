@@ -1,0 +1,79 @@
+#pragma once
+// Structs of callers who were built with an older or a newer tally.h: each says its own size, and
+// no more of it is read or written than both know.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "tally.h"
+
+namespace tally::c {
+
+/// What a struct measured when it was first published: up to the end of the field that was its
+/// last. These never change; fields behind are optional.
+template <class T>
+inline constexpr std::size_t first_size = 0;
+template <>
+inline constexpr std::size_t first_size<tally_error> = offsetof(tally_error, detail) +
+                                                       sizeof(tally_error::detail);
+template <>
+inline constexpr std::size_t first_size<tally_callbacks> = offsetof(tally_callbacks, log) +
+                                                           sizeof(tally_callbacks::log);
+template <>
+inline constexpr std::size_t first_size<tally_options> = offsetof(tally_options, callbacks) +
+                                                         sizeof(tally_options::callbacks);
+template <>
+inline constexpr std::size_t first_size<tally_call> = offsetof(tally_call, at_us) +
+                                                      sizeof(tally_call::at_us);
+template <>
+inline constexpr std::size_t first_size<tally_receipt> = offsetof(tally_receipt, balance) +
+                                                         sizeof(tally_receipt::balance);
+template <>
+inline constexpr std::size_t first_size<tally_operation> = offsetof(tally_operation,
+                                                                    message_length) +
+                                                           sizeof(tally_operation::message_length);
+template <>
+inline constexpr std::size_t first_size<tally_check> = offsetof(tally_check, pending_operations) +
+                                                       sizeof(tally_check::pending_operations);
+template <>
+inline constexpr std::size_t first_size<tally_sync_callbacks> =
+    offsetof(tally_sync_callbacks, diverged) + sizeof(tally_sync_callbacks::diverged);
+template <>
+inline constexpr std::size_t first_size<tally_sync_options> = offsetof(tally_sync_options,
+                                                                       callbacks) +
+                                                              sizeof(tally_sync_options::callbacks);
+template <>
+inline constexpr std::size_t first_size<tally_wait> = offsetof(tally_wait, timeout_ms) +
+                                                      sizeof(tally_wait::timeout_ms);
+
+/// No struct will be longer; what says so was never set.
+inline constexpr std::size_t size_max = 4'096;
+
+template <class T>
+bool has_known_size(const T* given) noexcept {
+  static_assert(first_size<T> > 0);
+  return given->struct_size >= first_size<T> && given->struct_size <= size_max;
+}
+
+/// Copies what both know over `known`, which has the defaults of the rest. False where the size is
+/// none, or where the caller uses a field that is not known here.
+template <class T>
+bool read_struct(const T* given, T& known) noexcept {
+  if (!has_known_size(given)) return false;
+  const std::size_t size = given->struct_size;
+  const auto* bytes = reinterpret_cast<const unsigned char*>(given);
+  std::memcpy(&known, bytes, std::min(size, sizeof known));
+  known.struct_size = sizeof known;
+  return size <= sizeof known || std::all_of(bytes + sizeof known, bytes + size,
+                                             [](unsigned char byte) { return byte == 0; });
+}
+
+/// Writes what both know; the caller's own size stays.
+template <class T>
+void write_struct(T* given, T known) noexcept {
+  known.struct_size = given->struct_size;
+  std::memcpy(given, &known, std::min<std::size_t>(given->struct_size, sizeof known));
+}
+
+}  // namespace tally::c
