@@ -454,7 +454,8 @@ TALLY_C_API tally_code tally_syncer_run(tally_syncer* syncer, int64_t timeout_ms
                                         tally_error* error);
 /* The same on a thread of its own, until tally_syncer_stop() or _free(). */
 TALLY_C_API tally_code tally_syncer_start(tally_syncer* syncer, tally_error* error);
-/* From any thread: has it stop, and does not wait for it. NULL is nothing. */
+/* From any thread: has it stop, and does not wait for it; a call that is under way answers as if
+ * its time were over. NULL is nothing. */
 TALLY_C_API void tally_syncer_stop(tally_syncer* syncer);
 /* After an authentication error: another token, and on. */
 TALLY_C_API tally_code tally_syncer_resume(tally_syncer* syncer, const char* token,
