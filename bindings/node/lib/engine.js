@@ -125,7 +125,7 @@ class Engine extends Emitter {
   }
 
   batch(ops, call) {
-    return attempt(() => this.apply({ op: 'batch', ops: Array.from(ops) }, call));
+    return attempt(() => this.apply({ op: 'batch', ops: [...ops] }, call));
   }
 
   submit(lines, { signal, text: as_text } = {}) {

@@ -462,5 +462,3 @@ export declare class Syncer extends EventEmitter<SyncEvents> implements AsyncDis
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-declare const tally: typeof import('./index.js');
-export default tally;

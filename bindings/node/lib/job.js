@@ -15,15 +15,17 @@ const TTL_S = 300;
 class RunningJob {
   #engine;
   #status;
+  #resumes_at;
   #cost;
   #ended = false;
   #stop = new AbortController();
   #timer;
 
-  constructor(engine, job_id, status, cost, ttl) {
+  constructor(engine, { job_id, status, resumes_at, cost, ttl }) {
     this.#engine = engine;
     this.job_id = job_id;
     this.#status = status;
+    this.#resumes_at = resumes_at;
     this.#cost = cost;
     this.#timer = setInterval(() => this.#renew(ttl), (ttl * 1000) / 3).unref();
   }
@@ -77,7 +79,8 @@ class RunningJob {
   async complete({ final_cost, ...fields } = {}) {
     const { job_id } = this;
     final_cost ??= this.#cost ?? (await this.#engine.job(job_id)).job.cost_credits_reserved;
-    const next = Math.max(statuses.indexOf(this.#status) + 1, first_stage);
+    const next =
+      this.#status === 'QUEUED' ? this.#resumes_at : statuses.indexOf(this.#status) + 1;
     const ops = statuses
       .slice(next, last_stage + 1)
       .map((to) => ({ op: 'advance_job', job_id, to }));
@@ -102,33 +105,42 @@ function code_of(error) {
   return typeof error?.code === 'string' && error.code !== '' ? error.code.slice(0, 60) : 'WORKER_ERROR';
 }
 
-/** What is to be done before the work can begin: one commit, which makes nothing or all of it. */
-async function begin(engine, { user_id, project_id, job_id, amount }, ttl, signal) {
-  const make = job_id === undefined;
-  const id = make ? native.new_id() : job_id;
-  const status = make ? undefined : await status_of(engine, id);
-  const ops = [];
-  if (status === undefined) ops.push({ op: 'create_job', job_id: id, project_id, user_id });
-  if (status === undefined || status === 'PENDING') {
-    const account = status && (await engine.account(user_id));
-    if (!account?.holds.some((hold) => hold.job_id === id)) {
-      ops.push({ op: 'reserve_credits', user_id, job_id: id, amount });
-    }
-    ops.push({ op: 'advance_job', job_id: id, to: 'QUEUED' });
-  }
-  ops.push({ op: 'claim_job', job_id: id, ttl });
-  await engine.batch(ops, { signal });
-  const reserved = ops.some(({ op }) => op === 'reserve_credits') ? amount : undefined;
-  return new RunningJob(engine, id, ops.length === 1 ? status : 'QUEUED', reserved, ttl);
-}
-
-async function status_of(engine, job_id) {
+/** A job as it is, or as it will be once it is made. */
+async function view_of(engine, job_id) {
   try {
-    return (await engine.job(job_id)).job.status;
+    const { job, steps } = await engine.job(job_id);
+    const open = steps.findIndex((step) => step.state !== 'succeeded');
+    return { status: job.status, resumes_at: first_stage + Math.max(open, 0) };
   } catch (error) {
-    if (error.code === 'job_not_found') return undefined;
+    if (error.code === 'job_not_found') return {};
     throw error;
   }
+}
+
+async function has_hold(engine, user_id, job_id) {
+  return (await engine.account(user_id)).holds.some((hold) => hold.job_id === job_id);
+}
+
+/** What is to be done before the work can begin: one commit, which makes nothing or all of it. */
+async function begin(engine, { user_id, project_id, job_id, amount }, ttl, signal) {
+  const id = job_id ?? native.new_id();
+  const { status, resumes_at = first_stage } = job_id === undefined ? {} : await view_of(engine, id);
+  const ops = [];
+  if (status === undefined) ops.push({ op: 'create_job', job_id: id, project_id, user_id });
+  const reserves =
+    status === undefined || (status === 'PENDING' && !(await has_hold(engine, user_id, id)));
+  if (reserves) ops.push({ op: 'reserve_credits', user_id, job_id: id, amount });
+  const queues = status === undefined || status === 'PENDING';
+  if (queues) ops.push({ op: 'advance_job', job_id: id, to: 'QUEUED' });
+  ops.push({ op: 'claim_job', job_id: id, ttl });
+  await engine.batch(ops, { signal });
+  return new RunningJob(engine, {
+    job_id: id,
+    status: queues ? 'QUEUED' : status,
+    resumes_at,
+    cost: reserves ? amount : undefined,
+    ttl,
+  });
 }
 
 async function run_job(engine, job, work) {
