@@ -12,7 +12,7 @@ import math
 import pathlib
 import sys
 
-PROGRAMS = ("engine_bench", "workload_bench", "canonical_bench", "sync_bench")
+PROGRAMS = ("engine_bench", "workload_bench", "bindings_bench", "canonical_bench", "sync_bench")
 
 # In the order of the table: how a row's group begins.
 TARGET_ORDER = ("reading", "readers", "another process", "by history", "one durable", "reservation and",

@@ -15,16 +15,20 @@
  * NULL and 0 where it is absent (a pointer that is not NULL is a text, if an empty one). Every
  * struct begins with its own size, which the caller sets (the TALLY_..._INIT macros do): a library
  * newer than the caller reads and writes no more of it than that, and an older one answers
- * invalid_argument when a field that it does not know is in use. A NULL where a pointer is needed
- * is invalid_argument. Credits are whole, within 0 to 2,147,483,647, and cross as int64_t. Times
- * are microseconds since 1970-01-01 UTC.
+ * invalid_argument when a field that it does not know is in use, as it does to a size that no
+ * version had; nothing has happened then. A NULL where a pointer is needed is invalid_argument.
+ * An operation's fields that are missing, or no value, are refused in the order of checks of the
+ * contract's section 4, and the error's detail names the field. Credits are whole, within 0 to
+ * 2,147,483,647, and cross as int64_t. Times are microseconds since 1970-01-01 UTC.
  *
  * Memory. Nothing here is thread-local. The caller frees what a function named tally_..._free says,
  * and nothing else.
  *
  * Threads. An engine is thread-safe. A tally_syncer is for one thread at a time, but for
  * tally_syncer_stop() and tally_syncer_free() (see there). A tally_text may be read from any
- * thread. Handles of one process may not be used in a child that fork() made: open anew there.
+ * thread. Handles are of the process that made them: a child that fork() made may neither use nor
+ * free them, and cannot open a mirror that its parent had open when it forked (invalid_argument:
+ * SQLite has locks that a child does not inherit). Fork before the mirror is opened, or execute.
  *
  * Stability. TALLY_ABI_VERSION, which is also the shared library's SOVERSION, changes when a caller
  * would have to be built again. Until then functions, fields at the ends of structs and codes are
@@ -95,10 +99,10 @@ TALLY_C_API int32_t tally_code_class(tally_code code);
 TALLY_C_API tally_code tally_uuid_new(tally_uuid* id);
 /* From 36 characters, 8-4-4-4-12 hex digits in any case. Refusals: invalid_argument. */
 TALLY_C_API tally_code tally_uuid_parse(const char* text, size_t length, tally_uuid* id);
-/* 36 lower-case characters and a zero. */
+/* 36 lower-case characters and a zero; of NULL the zero alone. */
 TALLY_C_API void tally_uuid_format(const tally_uuid* id, char text[37]);
 
-/* What a reading function brought: UTF-8, with a zero behind its last byte. */
+/* What a reading function brought: UTF-8, with a zero behind its last byte. Of NULL: "" and 0. */
 typedef struct tally_text tally_text;
 TALLY_C_API const char* tally_text_data(const tally_text* text);
 TALLY_C_API size_t tally_text_length(const tally_text* text);
@@ -112,7 +116,8 @@ TALLY_C_API void tally_text_free(tally_text* text);
 typedef struct tally_engine tally_engine;
 
 /* Callbacks come on the thread whose call made the commit, after it, with no lock of the engine's
- * held; they may call the engine, but not free it. */
+ * held, and before that call returns; they may call the engine, but not free it, and neither throw
+ * nor jump out. What they get is gone when they return. */
 typedef struct tally_callbacks {
   uint32_t struct_size;
   uint32_t reserved; /* 0 */
@@ -176,8 +181,8 @@ typedef struct tally_call {
 #define TALLY_CALL_INIT \
   { sizeof(tally_call), 0, {{0}}, 0 }
 
-/* What an operation that is `ok` answers. A call that is refused or pending sets it, too, as far as
- * it knows: at least the op_id. */
+/* What an operation that is `ok` answers. A call that is refused, pending or failed sets it, too,
+ * as far as it knows: at least the op_id, unless it was no operation at all. */
 typedef struct tally_receipt {
   uint32_t struct_size;
   uint32_t flags; /* TALLY_RECEIPT_BALANCE | TALLY_RECEIPT_ID: which of these are there. */
@@ -197,8 +202,8 @@ typedef struct tally_receipt {
 TALLY_C_API tally_code tally_apply(tally_engine* engine, const char* json, size_t length,
                                    tally_receipt* receipt, tally_error* error);
 /* Many, a line each, in order, each whole or not at all, in one commit: a trace, which carries
- * op_id and at. `results` gets the result lines, one a line, refusals among them. Failures are the
- * commit's: then nothing of it happened. */
+ * op_id and at. `results` gets the result lines, one a line, refusals among them, numbered from 1
+ * where a line is no operation. Failures are the commit's: then nothing of it happened. */
 TALLY_C_API tally_code tally_submit(tally_engine* engine, const char* lines, size_t length,
                                     tally_text** results, tally_error* error);
 
@@ -337,7 +342,7 @@ TALLY_C_API tally_code tally_engine_project(const tally_engine* engine,
 /* {"job":{...},"steps":[...],"assets":[...]}. Refusals: job_not_found. */
 TALLY_C_API tally_code tally_engine_job(const tally_engine* engine, const tally_uuid* job_id,
                                         tally_text** json, tally_error* error);
-/* Arrays of rows. Refusals: user_not_found. */
+/* Arrays of rows, without any where there is no such user. */
 TALLY_C_API tally_code tally_engine_jobs(const tally_engine* engine, const tally_uuid* user_id,
                                          tally_text** json, tally_error* error);
 TALLY_C_API tally_code tally_engine_drafts(const tally_engine* engine, const tally_uuid* user_id,
@@ -346,7 +351,7 @@ TALLY_C_API tally_code tally_engine_drafts(const tally_engine* engine, const tal
 TALLY_C_API tally_code tally_engine_users(const tally_engine* engine, tally_text** json,
                                           tally_error* error);
 /* All rows of one of the PRD's tables, in id order; of one user where user_id is not NULL.
- * Refusals: invalid_argument (no such table). */
+ * Failures: not_found (no such table). */
 TALLY_C_API tally_code tally_engine_rows(const tally_engine* engine, const char* table,
                                          size_t table_length, const tally_uuid* user_id,
                                          tally_text** json, tally_error* error);
@@ -364,12 +369,17 @@ TALLY_C_API tally_code tally_engine_pending_operations(const tally_engine* engin
 /* ---- sync -----------------------------------------------------------------------------------
  * Keeps the mirror equal to canonical. Nothing here blocks on the network but what has a timeout,
  * and no thread runs unless tally_syncer_start() is called. One process syncs a mirror; another
- * takes over when it goes. Any number of processes may apply operations meanwhile. */
+ * takes over when it goes. Any number of processes may apply operations meanwhile.
+ *
+ * A syncer's calls are for one thread at a time. Where it runs on a thread of its own, that one
+ * rests while another call has the syncer, as soon as its step is done, and goes on then. A time to
+ * wait that is below 0 is 0, and one above a year is a year. */
 
 typedef struct tally_syncer tally_syncer;
 
 /* Called on the thread that steps (with tally_syncer_start(), that one); they may call the engine
- * and tally_syncer_stop(), nothing else of the syncer. Texts and ids are gone when they return. */
+ * and tally_syncer_stop(); anything else of the syncer answers invalid_argument there. They neither
+ * throw nor jump out. Texts and ids are gone when they return. */
 typedef struct tally_sync_callbacks {
   uint32_t struct_size;
   uint32_t reserved; /* 0 */
@@ -412,7 +422,7 @@ typedef struct tally_sync_options {
   /* Keeps the device's leases at lease_size credits, refilled below lease_low_water, for
    * lease_ttl_s seconds; lease_size 0: none are kept. */
   int64_t lease_size;
-  int64_t lease_low_water;
+  int64_t lease_low_water; /* At most lease_size. */
   int64_t lease_ttl_s;
   const tally_sync_callbacks* callbacks; /* NULL: none. Copied. */
 } tally_sync_options;
@@ -452,20 +462,24 @@ TALLY_C_API tally_code tally_syncer_step(tally_syncer* syncer, tally_wait* wait,
  * mirror's own. `state` may be NULL. */
 TALLY_C_API tally_code tally_syncer_run(tally_syncer* syncer, int64_t timeout_ms, int32_t* state,
                                         tally_error* error);
-/* The same on a thread of its own, until tally_syncer_stop() or _free(). */
+/* The same on a thread of its own, until tally_syncer_stop() or _free(). Where it runs already it
+ * goes on. Failures: internal (the system gives no thread). */
 TALLY_C_API tally_code tally_syncer_start(tally_syncer* syncer, tally_error* error);
-/* From any thread: has it stop, and does not wait for it; a call that is under way answers as if
- * its time were over. NULL is nothing. */
+/* From any thread, and from callbacks: has its own thread end after the step that it is at, and
+ * does not wait for it; tally_syncer_start() starts it again. A call that is under way answers as
+ * if its time were over. NULL is nothing. */
 TALLY_C_API void tally_syncer_stop(tally_syncer* syncer);
-/* After an authentication error: another token, and on. */
+/* After an authentication error: another token, and on; also after a protocol error that an
+ * operator has mended. */
 TALLY_C_API tally_code tally_syncer_resume(tally_syncer* syncer, const char* token,
                                            size_t token_length, tally_error* error);
 /* A mirror that is forked becomes another device, whose token the options have; what it has not
  * pushed is kept as rejected, to be retried. Failures as tally_syncer_run(). */
 TALLY_C_API tally_code tally_syncer_enrol_anew(tally_syncer* syncer, int64_t timeout_ms,
                                                tally_error* error);
-/* The next job for a worker, claimed for ttl_s seconds. `found` gets 0 where there is none.
- * Failures as tally_syncer_run(). */
+/* The next job for a worker, claimed for ttl_s seconds (1 to 2,592,000). `found` gets 0 where there
+ * is none, and job_id stays as it was. Refusals: invalid_argument. Failures as
+ * tally_syncer_run(). */
 TALLY_C_API tally_code tally_syncer_claim_next(tally_syncer* syncer, int64_t ttl_s,
                                                int64_t timeout_ms, tally_uuid* job_id,
                                                int32_t* found, tally_error* error);
@@ -475,12 +489,12 @@ TALLY_C_API tally_code tally_syncer_verify(tally_syncer* syncer, const tally_uui
                                            int64_t timeout_ms, int32_t* equal, tally_error* error);
 
 /* How far the mirror and canonical have come, in any process; null where it never was a device:
- * {"device_id","scope","capabilities","acked","pending","blocked","rejected","synced_at",
+ * {"device_id","capabilities","scope","acked","pending","blocked","rejected","cursor","synced_at",
  * "attempts","error_class","error","next_attempt_at"}. */
 TALLY_C_API tally_code tally_engine_sync_status(const tally_engine* engine, tally_text** json,
                                                 tally_error* error);
 /* The leases of this device, as canonical last showed them, less what pending operations drew:
- * [{"user_id","lease_id","unspent","expires_at","returning"}, ...]. */
+ * [{"lease_id","user_id","unspent","expires_at","returning"}, ...]. */
 TALLY_C_API tally_code tally_engine_leases(const tally_engine* engine, tally_text** json,
                                            tally_error* error);
 /* What canonical did not apply: [{"number","result","index","rejected_at","operation":{a trace's

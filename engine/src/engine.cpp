@@ -56,7 +56,8 @@ std::size_t count_accounts(SQLite::Database& db) {
 }  // namespace
 
 Engine::Impl::Impl(const std::filesystem::path& path, Options options)
-    : path_(prepared(path, options)),
+    : open_mirror_(path),
+      path_(prepared(path, options)),
       options_(std::move(options)),
       writer_(connect(path_, options_, true)),
       change_word_(opened(writer_)),

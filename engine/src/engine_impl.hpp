@@ -12,6 +12,7 @@
 
 #include "balances.hpp"
 #include "mirror.hpp"
+#include "open_mirror.hpp"
 #include "platform.hpp"
 #include "transaction.hpp"
 #include "work.hpp"
@@ -172,6 +173,7 @@ class Engine::Impl final : private AccountMemory {
   /// Brings memory up to what the file shows; loads that user where one is given.
   void refresh(const Uuid* user_id);
 
+  OpenMirror open_mirror_;  ///< First: before any connection, until after the last.
   std::filesystem::path path_;
   Options options_;
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "json.hpp"
+#include "value_faults.hpp"
 
 namespace tally {
 namespace {
@@ -51,6 +52,42 @@ Code check(const Field<T, M>&, Uuid&) {
 }
 
 bool is_rfc_version(const Uuid& id) noexcept { return id.version() >= 1 && id.version() <= 7; }
+
+// ---- what is wrong, in words --------------------------------------------------------------------
+
+template <class T, class M>
+std::string expected(const Field<T, M>& field, const std::string&) {
+  if (!field.words.empty()) {
+    std::string words;
+    for (const std::string_view word : field.words) {
+      words += words.empty() ? "one of " : ", ";
+      words += word;
+    }
+    return words;
+  }
+  return "UTF-8 without U+0000, of " + std::to_string(field.min) + " to " +
+         std::to_string(field.max) + " bytes";
+}
+template <class T, class M>
+std::string expected(const Field<T, M>& field, std::int64_t) {
+  return "a whole number from " + std::to_string(field.min) + " to " + std::to_string(field.max);
+}
+template <class T, class M>
+std::string expected(const Field<T, M>& field, Credits) {
+  return expected(field, std::int64_t{0});
+}
+template <class T, class M>
+std::string expected(const Field<T, M>&, JobStatus) {
+  return "a job's status";
+}
+template <class T, class M>
+std::string expected(const Field<T, M>&, const Json&) {
+  return "JSON of at most 65536 bytes, 32 levels and 40 digits a number";
+}
+template <class T, class M>
+std::string expected(const Field<T, M>&, const Uuid&) {
+  return "a UUID";
+}
 
 // ---- comparison -------------------------------------------------------------------------------
 
@@ -177,6 +214,29 @@ Code check_fields(Command& command) {
     }
   }
   return worst;
+}
+
+std::string fault_of(Command command) {
+  if (!is_rfc_version(command.op_id)) return "op_id is expected to be a UUID of version 1 to 7";
+  std::string fault;
+  std::visit(
+      [&](auto& fields) {
+        for_each_field(fields, [&](const auto& field, auto& member) {
+          with_value(member, [&](auto& value) {
+            if (check(field, value) == Code::ok || !fault.empty()) return;
+            fault = std::string(field.name) + " is expected to be " + expected(field, value);
+          });
+        });
+      },
+      command.operation);
+  if (!fault.empty()) return fault;
+  if (const auto* create = std::get_if<CreateJob>(&command.operation)) {
+    if (!is_rfc_version(create->job_id)) return "job_id is expected to be a UUID of version 1 to 7";
+  }
+  if (const auto* update = std::get_if<UpdateDraft>(&command.operation)) {
+    if (!update->session_token && !update->user_id) return "session_token or user_id is missing";
+  }
+  return {};
 }
 
 std::uint64_t fingerprint(const Operation& operation) {

@@ -4,7 +4,10 @@
 
 #include "fields.hpp"
 #include "json.hpp"
+#include "tally/engine.hpp"
+#include "tally/faults.hpp"
 #include "trace_reading.hpp"
+#include "value_faults.hpp"
 
 namespace tally {
 namespace {
@@ -165,6 +168,96 @@ bool read_fields(const Value& object, Command& command, std::size_t common_keys,
   return well_formed;
 }
 
+// ---- what is wrong, in words ------------------------------------------------------------------
+
+std::string_view kind_of(const std::string&) { return "a string"; }
+std::string_view kind_of(const Uuid&) { return "a UUID"; }
+std::string_view kind_of(std::int64_t) { return "a whole number"; }
+std::string_view kind_of(Credits) { return "a whole number"; }
+std::string_view kind_of(JobStatus) { return "a job's status"; }
+std::string_view kind_of(const Json&) { return "JSON within the limits"; }
+
+/// What is wrong, of one object or of many, with semicolons between.
+class Faults {
+ public:
+  void add(std::string_view name, std::string_view what, std::string_view of_what = {}) {
+    if (!text_.empty()) text_ += "; ";
+    text_.append(name).append(what).append(of_what);
+  }
+  bool empty() const { return text_.empty(); }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+template <class M>
+void add_fault(Faults& faults, std::string_view name, const Value* value, M member) {
+  if (value == nullptr && MemberTraits<M>::required) return faults.add(name, " is missing");
+  if (read_member(value, member)) return;
+  faults.add(name, " is expected to be ", kind_of(typename MemberTraits<M>::Value{}));
+}
+
+bool is_common_key(std::string_view key, bool with_at) {
+  return key == "op" || key == "op_id" || (with_at && key == "at");
+}
+
+/// Of one operation's own fields: missing, malformed, unknown; of these at most a few.
+void add_faults(Faults& faults, const Value& object, const Command& command, bool with_at) {
+  const OperationRow& row = row_of(command.operation);
+  std::visit(
+      [&](const auto& fields) {
+        for_each_field(fields, [&](const auto& field, const auto& member) {
+          add_fault(faults, field.name, object.find(field.name), member);
+        });
+      },
+      command.operation);
+  Uuid id;
+  const Value* reservation = object.find("reservation");
+  if (row.names_reservation && reservation != nullptr && reservation->kind != Kind::null &&
+      !read(*reservation, id)) {
+    faults.add("reservation", " is expected to be a UUID");
+  }
+  std::size_t unknown = 0;
+  for (const auto& [key, value] : object.members) {
+    const bool known = is_common_key(key, with_at) || has_field(command.operation, key) ||
+                       (row.names_reservation && key == "reservation") ||
+                       (row.name == Batch::row.name && key == "ops");
+    if (!known && ++unknown <= 3) faults.add("there is no field '" + key, "'");
+  }
+}
+
+std::string fault_in_object(const Value& object, bool with_at) {
+  Faults faults;
+  Command command;
+  const Value* op = object.kind == Kind::object ? object.find("op") : nullptr;
+  if (op == nullptr || op->kind != Kind::string || !make_operation(op->text, command.operation))
+    return "no operation";
+  const OperationRow& row = row_of(command.operation);
+  const bool is_batch = std::holds_alternative<Batch>(command.operation);
+  if (!with_at && (is_batch || !row.pushed || row.needs_device))
+    return op->text + ": is none that a batch may hold";
+  const Value* ops = object.find("ops");
+  if (is_batch && (ops == nullptr || ops->kind != Kind::array || ops->items.empty() ||
+                   ops->items.size() > batch_operations_max)) {
+    faults.add("ops", " is expected to be 1 to 1000 operations");
+  } else if (is_batch) {
+    for (std::size_t i = 0; i < ops->items.size() && faults.empty(); ++i) {
+      const std::string fault = fault_in_object(ops->items[i], false);
+      if (!fault.empty()) faults.add("operation " + std::to_string(i), ": ", fault);
+    }
+  }
+  add_faults(faults, object, command, with_at);
+  if (faults.empty() && !is_batch) {
+    const MakeId made = new_uuid_v7;
+    if (!read_op_id(object, &made, command.op_id))
+      return "op_id is expected to be a UUID of version 1 to 7";
+    read_fields(object, command, object.members.size(), &made);
+    if (const std::string fault = fault_of(command); !fault.empty()) faults.add(fault, "");
+  }
+  return faults.empty() ? std::string() : std::string(op->text) + ": " + faults.take();
+}
+
 // ---- writing ----------------------------------------------------------------------------------
 
 void write(std::string& out, const std::string& text) { json::append_string(out, text); }
@@ -258,6 +351,23 @@ Result<Command> read_command(std::string_view json, const MakeId& make_id,
   }
   if (!read_fields(*object, command, common_keys, &make_id)) mark_malformed(*object, command);
   return command;
+}
+
+std::string fault_in_line(std::string_view line, std::optional<std::uint32_t> index) {
+  const auto object = json::parse(line);
+  if (!object) return {};
+  if (!index) return fault_in_object(*object, true);
+  const Value* ops = object->find("ops");
+  const bool has_it = ops != nullptr && *index < ops->items.size();
+  return has_it ? fault_in_object(ops->items[*index], false) : std::string();
+}
+
+std::string fault_in(const Operation& operation) {
+  Command command;
+  command.op_id = new_uuid_v7();
+  command.operation = operation;
+  std::string fault = fault_of(std::move(command));
+  return fault.empty() ? fault : std::string(row_of(operation).name) + ": " + fault;
 }
 
 std::string trace_line(const Command& command) {

@@ -154,7 +154,7 @@ TEST_CASE("what is no value is refused in the contract's order of checks") {
   call.flags = TALLY_CALL_OP_ID;
   call.op_id = id('o', 1);
   CHECK(add(&u1, 1, TALLY_ENTRY_GRANT, &call) == TALLY_OK);
-  CHECK(add(nullptr, 0, 99, &call) == TALLY_OPERATION_CONFLICT);
+  CHECK(add(&u1, 0, 99, &call) == TALLY_OPERATION_CONFLICT);
   for (const std::int32_t status : {-1, 12, 255, 256, INT32_MAX, INT32_MIN}) {
     CHECK(tally_advance_job(mirror, &j1, status, nullptr, 0, nullptr, nullptr, nullptr) ==
           TALLY_INVALID_ARGUMENT);
@@ -204,10 +204,11 @@ TEST_CASE("texts: absent, empty, too long, and bytes that are no text") {
   CHECK(advance("x", SIZE_MAX) == TALLY_INVALID_ARGUMENT);
   CHECK(tally_report_progress(mirror, &j1, TALLY_JOB_PACKAGING, 1, longest.data(), longest.size(),
                               nullptr, nullptr, nullptr) == TALLY_OK);
-  CHECK(job_of(mirror, j1)["job"]["status_message"].get<std::string>().size() == longest.size());
+  CHECK(job_of(mirror, j1)["steps"][7]["status_message"].get<std::string>().size() ==
+        longest.size());
   CHECK(tally_report_progress(mirror, &j1, TALLY_JOB_PACKAGING, 2, "", 0, nullptr, nullptr,
                               nullptr) == TALLY_OK);
-  CHECK(job_of(mirror, j1)["job"]["status_message"] == "");
+  CHECK(job_of(mirror, j1)["steps"][7]["status_message"] == "");
   CHECK(tally_fail_job(mirror, &j1, "", 0, nullptr, 0, nullptr, nullptr, nullptr) ==
         TALLY_INVALID_ARGUMENT);  // error_code may not be empty.
 }
@@ -278,6 +279,48 @@ TEST_CASE("tally_apply: what is no operation says what is wrong") {
   apply("{\"op\":\"sweep\",\"grace\":1,\"at\":5}", "at is no time");
   CHECK(tally_apply(mirror, nullptr, 3, nullptr, nullptr) == TALLY_INVALID_ARGUMENT);
   CHECK(tally_apply(mirror, nullptr, 0, nullptr, nullptr) == TALLY_INVALID_ARGUMENT);
+}
+
+TEST_CASE("a field that is wrong is named, however the operation came") {
+  const Mirror mirror;
+  Told error;
+  const auto says = [&](const json& operation, std::string_view detail) {
+    const tally_code code = mirror.apply(operation, nullptr, &error);
+    CHECK(tally_code_class(code) == TALLY_CLASS_REFUSAL);
+    CHECK(std::string_view(error.detail) == detail);
+  };
+  const std::string user = text_of(u1);
+  const std::string job = text_of(j1);
+  says({{"op", "reserve_credits"}, {"user_id", user}, {"job_id", job}},
+       "reserve_credits: amount is missing");
+  says({{"op", "reserve_credits"}, {"user_id", user}, {"job_id", job}, {"amont", 8}},
+       "reserve_credits: amount is missing; there is no field 'amont'");
+  says({{"op", "reserve_credits"}, {"user_id", "x"}, {"job_id", job}, {"amount", 1.5}},
+       "reserve_credits: user_id is expected to be a UUID; amount is expected to be a whole "
+       "number");
+  says({{"op", "reserve_credits"}, {"user_id", user}, {"job_id", job}, {"amount", 0}},
+       "reserve_credits: amount is expected to be a whole number from 1 to 2147483647");
+  says({{"op", "add_credits"}, {"user_id", user}, {"amount", 1}, {"type", "gift"}},
+       "add_credits: type is expected to be one of purchase, grant, subscription, refund");
+  says({{"op", "create_user"}, {"user_id", user}, {"email", std::string(256, 'x')}},
+       "create_user: email is expected to be UTF-8 without U+0000, of 0 to 255 bytes");
+  says({{"op", "advance_job"}, {"job_id", job}, {"to", "DONE"}},
+       "advance_job: to is expected to be a job's status");
+  says({{"op", "batch"}}, "batch: ops is expected to be 1 to 1000 operations");
+  says({{"op", "batch"}, {"ops", {{{"op", "sweep"}, {"grace", 1}}}}},
+       "batch: operation 0: sweep: is none that a batch may hold");
+  says({{"op", "batch"}, {"ops", {{{"op", "release_job_credits"}, {"job", job}}}}},
+       "release_job_credits: job_id is missing; there is no field 'job'");
+  CHECK(error.index == 0);
+  CHECK(tally_reserve_credits(mirror, &u1, nullptr, 1, nullptr, nullptr, &error) ==
+        TALLY_INVALID_ARGUMENT);
+  CHECK(std::string_view(error.detail) == "reserve_credits: job_id is NULL");
+  CHECK(tally_claim_job(mirror, &j1, 0, nullptr, nullptr, &error) == TALLY_INVALID_ARGUMENT);
+  CHECK(std::string_view(error.detail) ==
+        "claim_job: ttl is expected to be a whole number from 1 to 2592000");
+  CHECK(tally_advance_job(mirror, &j1, 77, nullptr, 0, nullptr, nullptr, &error) ==
+        TALLY_INVALID_ARGUMENT);
+  CHECK(std::string_view(error.detail) == "advance_job: to is no TALLY_JOB_...");
 }
 
 // ---- tally_submit -------------------------------------------------------------------------------

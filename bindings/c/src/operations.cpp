@@ -8,6 +8,7 @@
 #include "arguments.hpp"
 #include "receipts.hpp"
 #include "structs.hpp"
+#include "tally/faults.hpp"
 
 using namespace tally;
 using namespace tally::c;
@@ -19,23 +20,24 @@ namespace {
 /// The arguments of one operation. What is missing, or no value, leaves a default and a mark.
 class Arguments {
  public:
-  Uuid user(const tally_uuid* id) { return named(id, user_id_); }
-  Uuid job(const tally_uuid* id) { return named(id, job_id_); }
-  Uuid other(const tally_uuid* id) {
+  Uuid user(const tally_uuid* id) { return named("user_id", id, user_id_); }
+  Uuid job(const tally_uuid* id) { return named("job_id", id, job_id_); }
+  Uuid project(const tally_uuid* id) {
     std::optional<Uuid> read;
-    return named(id, read);
+    return named("project_id", id, read);
   }
 
-  std::optional<std::string> text(const char* text, std::size_t length) {
+  std::optional<std::string> text(std::string_view name, const char* text, std::size_t length) {
     // A text of these calls may have 65,536 bytes; of a longer one nobody reads more.
-    if (!is_text(text, length) || length > static_cast<std::size_t>(long_text_max)) mark();
-    if (is_malformed_ || text == nullptr) return std::nullopt;
+    const bool too_long = length > static_cast<std::size_t>(long_text_max);
+    if (!is_text(text, length)) mark(name, "is NULL, but has a length");
+    if (too_long) mark(name, "has more than 65536 bytes");
+    if (text == nullptr || too_long) return std::nullopt;
     return std::string(text, length);
   }
-  std::string required_text(const char* given, std::size_t length) {
-    auto read = text(given, length);
-    if (!read) mark();
-    return std::move(read).value_or(std::string());
+  std::string required_text(std::string_view name, const char* given, std::size_t length) {
+    if (given == nullptr) mark(name, "is missing");
+    return text(name, given, length).value_or(std::string());
   }
 
   /// A word that is not in the list where the number is not: add_credits has a code for it.
@@ -44,16 +46,24 @@ class Arguments {
                            ? entry_types_added[static_cast<std::size_t>(number)]
                            : "unknown");
   }
-  JobStatus status(std::int32_t number) {
-    if (!is_index(number, job_status_names.size())) mark();
-    return is_malformed_ ? JobStatus::QUEUED : static_cast<JobStatus>(number);
+  JobStatus status(std::string_view name, std::int32_t number) {
+    if (is_index(number, job_status_names.size())) return static_cast<JobStatus>(number);
+    mark(name, "is no TALLY_JOB_...");
+    return JobStatus::QUEUED;
   }
-  std::string step_name(std::int32_t number) { return std::string(name_of(status(number))); }
+  std::string step_name(std::int32_t number) {
+    return std::string(name_of(status("step", number)));
+  }
 
-  void mark() { is_malformed_ = true; }
+  /// What was wrong first, in words; empty where nothing was.
+  const std::string& fault() const { return fault_; }
+  void mark(std::string_view name, std::string_view what) {
+    if (!fault_.empty()) return;
+    fault_.append(name).append(" ").append(what);
+  }
   /// Whom and which job a malformed command names is told all the same.
   void note_in(Command& command) const {
-    if (!is_malformed_) return;
+    if (fault_.empty()) return;
     command.malformed = Code::invalid_argument;
     command.malformed_user_id = user_id_;
     command.malformed_job_id = job_id_;
@@ -63,16 +73,16 @@ class Arguments {
   static bool is_index(std::int32_t number, std::size_t size) {
     return number >= 0 && static_cast<std::size_t>(number) < size;
   }
-  Uuid named(const tally_uuid* id, std::optional<Uuid>& read) {
+  Uuid named(std::string_view name, const tally_uuid* id, std::optional<Uuid>& read) {
     if (id == nullptr) {
-      mark();
+      mark(name, "is NULL");
       return {};
     }
     read = id_of(*id);
     return *read;
   }
 
-  bool is_malformed_ = false;
+  std::string fault_;
   std::optional<Uuid> user_id_;
   std::optional<Uuid> job_id_;
 };
@@ -90,8 +100,15 @@ bool read_call(const tally_call* given, CallId& call) {
 
 // ---- answering --------------------------------------------------------------------------------
 
+bool is_about_fields(Code code) {
+  return code == Code::invalid_argument || code == Code::invalid_amount ||
+         code == Code::invalid_type;
+}
+
+/// `explain(index)` says what is wrong with the fields, once the engine has found that they are.
+template <class Explain>
 tally_code apply_command(Engine& engine, Command command, tally_receipt* receipt,
-                         tally_error* error) {
+                         tally_error* error, Explain explain) {
   const Uuid op_id = command.op_id;
   std::vector<Command> commands;
   commands.push_back(std::move(command));
@@ -103,7 +120,15 @@ tally_code apply_command(Engine& engine, Command command, tally_receipt* receipt
   const Verdict& verdict = verdicts->front();
   write_receipt(receipt, op_id, verdict.balance, verdict.id);
   if (verdict.code == Code::ok) return TALLY_OK;
-  return fail(error, verdict.code, {}, verdict.index ? std::int64_t{*verdict.index} : -1);
+  std::string detail;
+  if (error != nullptr && is_about_fields(verdict.code)) detail = explain(verdict.index);
+  return fail(error, verdict.code, detail, verdict.index ? std::int64_t{*verdict.index} : -1);
+}
+
+/// What is wrong with an operation's arguments, or else with its values.
+std::string fault_in(const Arguments& arguments, const Operation& operation) {
+  return arguments.fault().empty() ? tally::fault_in(operation)
+                                   : std::string(row_of(operation).name) + ": " + arguments.fault();
 }
 
 /// Applies what `read(Arguments&)` makes of a typed call's arguments.
@@ -119,7 +144,12 @@ tally_code apply(tally_engine* engine, const tally_call* call, tally_receipt* re
     Arguments arguments;
     Command command = engine->engine.make_command(read(arguments), id);
     arguments.note_in(command);
-    return apply_command(engine->engine, std::move(command), receipt, error);
+    const auto explain = [&](std::optional<std::uint32_t>) {
+      Arguments again;
+      const Operation operation = read(again);
+      return fault_in(again, operation);
+    };
+    return apply_command(engine->engine, std::move(command), receipt, error, explain);
   });
 }
 
@@ -129,33 +159,54 @@ tally_code apply(tally_engine* engine, const tally_call* call, tally_receipt* re
 std::optional<Operation> read_operation(const tally_operation& given, Arguments& arguments) {
   const auto user = [&] { return arguments.user(&given.user_id); };
   const auto job = [&] { return arguments.job(&given.job_id); };
-  const auto text = [&] { return arguments.text(given.text, given.text_length); };
+  const auto text = [&](std::string_view name) {
+    return arguments.text(name, given.text, given.text_length);
+  };
   const Credits credits{given.number};
   switch (given.operation) {
     case TALLY_OPERATION_ADD_CREDITS:
-      return AddCredits{user(), credits, arguments.entry_type(given.word), text()};
+      return AddCredits{user(), credits, arguments.entry_type(given.word), text("note")};
     case TALLY_OPERATION_CREATE_JOB:
-      return CreateJob{job(), arguments.other(&given.project_id), user()};
+      return CreateJob{job(), arguments.project(&given.project_id), user()};
     case TALLY_OPERATION_RESERVE_CREDITS:
       return ReserveCredits{user(), job(), credits};
     case TALLY_OPERATION_ADVANCE_JOB:
-      return AdvanceJob{job(), arguments.status(given.word), text()};
+      return AdvanceJob{job(), arguments.status("to", given.word), text("status_message")};
     case TALLY_OPERATION_REPORT_PROGRESS:
-      return ReportProgress{job(), arguments.step_name(given.word), given.number, text()};
+      return ReportProgress{job(), arguments.step_name(given.word), given.number,
+                            text("status_message")};
     case TALLY_OPERATION_FINALIZE_JOB_CREDITS:
       return FinalizeJobCredits{job(), credits};
     case TALLY_OPERATION_RELEASE_JOB_CREDITS:
       return ReleaseJobCredits{job()};
     case TALLY_OPERATION_COMPLETE_JOB:
-      return CompleteJob{job(), credits, text()};
+      return CompleteJob{job(), credits, text("output_url")};
     case TALLY_OPERATION_FAIL_JOB:
-      return FailJob{job(), arguments.required_text(given.text, given.text_length),
-                     arguments.text(given.message, given.message_length)};
+      return FailJob{job(), arguments.required_text("error_code", given.text, given.text_length),
+                     arguments.text("error_message", given.message, given.message_length)};
     case TALLY_OPERATION_CLAIM_JOB:
       return ClaimJob{job(), given.number};
     default:
       return std::nullopt;
   }
+}
+
+/// Of the one that was refused, or of the first that is no operation.
+std::string fault_in(const tally_operation* operations, std::size_t count,
+                     std::optional<std::uint32_t> index) {
+  if (count < 1 || count > batch_operations_max) return "a batch has 1 to 1000 operations";
+  const auto* bytes = reinterpret_cast<const unsigned char*>(operations);
+  for (std::size_t i = index.value_or(0); i < count; ++i) {
+    tally_operation given{};
+    read_struct(reinterpret_cast<const tally_operation*>(bytes + i * operations->struct_size),
+                given);
+    Arguments arguments;
+    const auto operation = read_operation(given, arguments);
+    const std::string place = "operation " + std::to_string(i) + ": ";
+    if (!operation) return place + "is none that a tally_operation can be";
+    if (index) return place + fault_in(arguments, *operation);
+  }
+  return {};
 }
 
 /// Reads the array; false where a struct of it is none that this library knows. `is_malformed` is
@@ -182,7 +233,7 @@ bool read_operations(const tally_operation* operations, std::size_t count, Engin
       command = engine.make_command(std::move(*operation), id);
     } else {
       is_malformed = true;
-      arguments.mark();
+      arguments.mark("operation", "is none that a tally_operation can be");
     }
     arguments.note_in(command);
     commands.push_back(std::move(command));
@@ -213,9 +264,12 @@ tally_code tally_apply(tally_engine* engine, const char* json, size_t length,
     std::string_view wrong;
     if (!is_callable(engine, receipt, wrong)) return invalid(error, wrong);
     if (!is_text(json, length)) return invalid(error, "json is NULL");
-    auto command = engine->engine.parse_command(view_of(json, length));
+    const std::string_view text = view_of(json, length);
+    auto command = engine->engine.parse_command(text);
     if (!command) return fail(error, command.error());
-    return apply_command(engine->engine, std::move(*command), receipt, error);
+    return apply_command(
+        engine->engine, std::move(*command), receipt, error,
+        [&](std::optional<std::uint32_t> index) { return fault_in_line(text, index); });
   });
 }
 
@@ -249,7 +303,7 @@ tally_code tally_add_credits(tally_engine* engine, const tally_uuid* user_id, in
                              const tally_call* call, tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
     return AddCredits{arguments.user(user_id), Credits{amount}, arguments.entry_type(type),
-                      arguments.text(note, note_length)};
+                      arguments.text("note", note, note_length)};
   });
 }
 
@@ -257,7 +311,7 @@ tally_code tally_create_job(tally_engine* engine, const tally_uuid* job_id,
                             const tally_uuid* project_id, const tally_uuid* user_id,
                             const tally_call* call, tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
-    return CreateJob{arguments.job(job_id), arguments.other(project_id), arguments.user(user_id)};
+    return CreateJob{arguments.job(job_id), arguments.project(project_id), arguments.user(user_id)};
   });
 }
 
@@ -273,8 +327,8 @@ tally_code tally_advance_job(tally_engine* engine, const tally_uuid* job_id, int
                              const char* status_message, size_t status_message_length,
                              const tally_call* call, tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
-    return AdvanceJob{arguments.job(job_id), arguments.status(to),
-                      arguments.text(status_message, status_message_length)};
+    return AdvanceJob{arguments.job(job_id), arguments.status("to", to),
+                      arguments.text("status_message", status_message, status_message_length)};
   });
 }
 
@@ -284,7 +338,7 @@ tally_code tally_report_progress(tally_engine* engine, const tally_uuid* job_id,
                                  tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
     return ReportProgress{arguments.job(job_id), arguments.step_name(step), progress_pct,
-                          arguments.text(status_message, status_message_length)};
+                          arguments.text("status_message", status_message, status_message_length)};
   });
 }
 
@@ -308,7 +362,7 @@ tally_code tally_complete_job(tally_engine* engine, const tally_uuid* job_id, in
                               const tally_call* call, tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
     return CompleteJob{arguments.job(job_id), Credits{final_cost},
-                       arguments.text(output_url, output_url_length)};
+                       arguments.text("output_url", output_url, output_url_length)};
   });
 }
 
@@ -317,8 +371,9 @@ tally_code tally_fail_job(tally_engine* engine, const tally_uuid* job_id, const 
                           size_t error_message_length, const tally_call* call,
                           tally_receipt* receipt, tally_error* error) {
   return apply(engine, call, receipt, error, [&](Arguments& arguments) {
-    return FailJob{arguments.job(job_id), arguments.required_text(error_code, error_code_length),
-                   arguments.text(error_message, error_message_length)};
+    return FailJob{arguments.job(job_id),
+                   arguments.required_text("error_code", error_code, error_code_length),
+                   arguments.text("error_message", error_message, error_message_length)};
   });
 }
 
@@ -344,6 +399,8 @@ tally_code tally_batch(tally_engine* engine, const tally_operation* operations, 
       return invalid(error, "tally_operation: struct_size is none that this library knows");
     Command command = engine->engine.make_command(std::move(batch), id);
     if (is_malformed) command.malformed = Code::invalid_argument;
-    return apply_command(engine->engine, std::move(command), receipt, error);
+    return apply_command(
+        engine->engine, std::move(command), receipt, error,
+        [&](std::optional<std::uint32_t> index) { return fault_in(operations, count, index); });
   });
 }

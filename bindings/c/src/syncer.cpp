@@ -181,30 +181,21 @@ struct tally_syncer {
   }
   bool is_in_callback() const { return callback_thread.load() == std::this_thread::get_id(); }
 
+  /// Starts the thread of its own where it is wanted; a stop may be asked for meanwhile.
+  void go_on() {
+    if (!wants_thread) return;
+    syncer.start();
+    if (!wants_thread) syncer.request_stop();
+  }
+
   CallbackThread callback_thread{};
-  std::atomic<bool> is_started{false};  ///< And no stop was asked for since.
+  std::atomic<bool> wants_thread{false};
   sync::Syncer syncer;
 };
 
 namespace {
 
-/// While a call has the syncer, the thread of its own is at rest.
-class Turn {
- public:
-  explicit Turn(tally_syncer& of) : of_(of), goes_on_(of.is_started) { of_.syncer.stop(); }
-  ~Turn() noexcept(false) {
-    // A stop that was asked for meanwhile counts.
-    if (goes_on_ && of_.is_started) of_.syncer.start();
-  }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  tally_syncer& of_;
-  bool goes_on_;
-};
-
-/// A call of one thread at a time.
+/// A call of one thread at a time: while it has the syncer, the thread of its own is at rest.
 template <class Work>
 tally_code with_syncer(tally_syncer* syncer, bool has_arguments, tally_error* error,
                        Work work) noexcept {
@@ -212,8 +203,10 @@ tally_code with_syncer(tally_syncer* syncer, bool has_arguments, tally_error* er
     if (syncer == nullptr || !has_arguments) return invalid(error, "a pointer is NULL");
     if (syncer->is_in_callback())
       return invalid(error, "a callback may only call the engine and tally_syncer_stop()");
-    const Turn turn(*syncer);
-    return work(syncer->syncer);
+    syncer->syncer.stop();
+    const tally_code code = guarded(error, [&] { return work(syncer->syncer); });
+    syncer->go_on();
+    return code;
   });
 }
 
@@ -271,16 +264,15 @@ tally_code tally_syncer_run(tally_syncer* syncer, int64_t timeout_ms, int32_t* s
 }
 
 tally_code tally_syncer_start(tally_syncer* syncer, tally_error* error) {
-  return with_syncer(syncer, true, error, [&](sync::Syncer& of) -> tally_code {
-    of.start();
-    syncer->is_started = true;
+  return with_syncer(syncer, true, error, [&](sync::Syncer&) -> tally_code {
+    syncer->wants_thread = true;
     return TALLY_OK;
   });
 }
 
 void tally_syncer_stop(tally_syncer* syncer) {
   if (syncer == nullptr) return;
-  syncer->is_started = false;
+  syncer->wants_thread = false;
   syncer->syncer.request_stop();
 }
 
