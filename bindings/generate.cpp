@@ -254,41 +254,61 @@ std::string python_type(const FieldText& field) {
   return type;
 }
 
-void add_python_operation(std::string& out, const OperationText& operation, bool is_async) {
+void add_python_operation(std::string& out, const OperationText& operation) {
   const std::string name(operation.row.name);
-  std::vector<std::string> lines;
-  std::vector<std::string> items;
+  std::string items;
+  out += "\n    def " + name + "(\n        self,\n        *,\n";
   for (const FieldText& field : operation.fields) {
-    lines.push_back(field.name + ": " + python_type(field));
-    items.push_back("\"" + field.name + "\": " + field.name);
+    out += "        " + field.name + ": " + python_type(field) + ",\n";
+    items += "                \"" + field.name + "\": " + field.name + ",\n";
   }
-  lines.emplace_back("op_id: Id | None = None");
-  lines.emplace_back("at: datetime | None = None");
-  out += std::string("\n    ") + (is_async ? "async " : "") + "def " + name +
-         "(\n        self,\n        *,\n";
-  for (const std::string& line : lines) out += "        " + line + ",\n";
-  out += "    ) -> Receipt:\n";
-  out += "        \"\"\"" + wrapped(summary(operation.row), "        ").substr(8) + "\"\"\"\n";
-  out += std::string("        return ") + (is_async ? "await " : "") +
-         "self._apply(\n            \"" + name + "\",\n            {";
-  if (items.empty()) {
-    out += "},\n";
-  } else {
-    out += "\n";
-    for (const std::string& item : items) out += "                " + item + ",\n";
-    out += "            },\n";
+  out +=
+      "        op_id: Id | None = None,\n        at: datetime | None = None,\n    ) -> Answer:\n" +
+      ("        \"\"\"" + wrapped(summary(operation.row), "        ").substr(8)) + "\"\"\"\n" +
+      "        return self._apply(\n            \"" + name + "\",\n            {" +
+      (items.empty() ? "" : "\n" + items + "            ") +
+      "},\n            op_id,\n            at,\n        )\n";
+}
+
+/// What the fields hold, so that a value of another kind is refused before it becomes JSON.
+std::string python_fields() {
+  std::string out =
+      "\n\n#: The fields of each operation, and what each holds.\n"
+      "FIELDS: dict[str, dict[str, str]] = {\n";
+  for (const OperationText& operation : operations()) {
+    std::vector<std::string> items;
+    for (const FieldText& field : operation.fields) {
+      const bool plain = field.type == "id" || field.type == "json" || field.type == "integer";
+      items.push_back("\"" + field.name + "\": \"" + (plain ? field.type : "text") + "\"");
+    }
+    const std::string head = "    \"" + std::string(operation.row.name) + "\": {";
+    const std::string list = listed(items);
+    out += head.size() + list.size() + 2 <= 100
+               ? head + list + "},\n"
+               : head + "\n" + wrapped(list, "        ") + ",\n    },\n";
   }
-  out += "            op_id,\n            at,\n        )\n";
+  return out + "}\n";
+}
+
+/// The names that the package shows as its own.
+std::string python_all() {
+  std::vector<std::string> names{"Code"};
+  for (const WordList& list : word_lists()) names.push_back(list.type);
+  for (const CodeRow& row : codes)
+    if (row.code_class != CodeClass::ok) names.push_back(pascal(row.name));
+  std::string out = "\n\n__all__ = [\n";
+  for (const std::string& name : names) out += "    \"" + name + "\",\n";
+  return out + "]\n";
 }
 
 std::string python_module() {
-  std::string out =
-      "# " + std::string(origin) +
-      "\n\"\"\"Codes and their exceptions, words, and the operations.\"\"\"\n\n"
-      "from __future__ import annotations\n\nimport enum\nfrom datetime import "
-      "datetime\nfrom typing import TYPE_CHECKING, Any\n\nif TYPE_CHECKING:\n    "
-      "from ._types import Id, Json, Receipt\nfrom ._values import UNCHANGED, Failure, "
-      "Refusal, TallyError, Unchanged\n";
+  std::string out = "# " + std::string(origin) +
+                    "\n\"\"\"Codes and their exceptions, words, and the operations.\"\"\"\n\n"
+                    "from __future__ import annotations\n\nimport enum\nfrom datetime import "
+                    "datetime\nfrom typing import TYPE_CHECKING, Any, Generic, TypeVar\n\n"
+                    "from ._errors import Failure, Refusal, TallyError\n"
+                    "from ._values import UNCHANGED, Unchanged\n\nif TYPE_CHECKING:\n"
+                    "    from ._values import Id, Json\n\nAnswer = TypeVar(\"Answer\")\n";
   out += "\n\nclass Code(enum.IntEnum):\n    \"\"\"What a call answers.\"\"\"\n\n";
   for (const CodeRow& row : codes)
     out +=
@@ -305,23 +325,18 @@ std::string python_module() {
     out += "\n\nclass " + type + "(" +
            (row.code_class == CodeClass::refusal ? "Refusal" : "Failure") + "):\n    \"\"\"" +
            wrapped(std::string(row.sentence), "    ").substr(4) + "\"\"\"\n\n    code = Code." +
-           std::string(row.name) + "\n";
-    by_code += "    Code." + std::string(row.name) + ": " + type + ",\n";
+           std::string(row.name) + "\n    name = \"" + std::string(row.name) + "\"\n";
+    by_code += "    " + std::to_string(static_cast<int>(row.code)) + ": " + type + ",\n";
   }
-  out += "\n\n#: The exception of each code.\nEXCEPTIONS: dict[int, type[TallyError]] = {\n" +
-         by_code + "}\n";
-  for (const bool is_async : {false, true}) {
-    out += std::string("\n\nclass ") + (is_async ? "AsyncOperations" : "Operations") +
-           ":\n    \"\"\"Every operation" + (is_async ? ", awaitable" : "") +
-           "; each applies whole or not at all, and raises the exception of its\n    code where it "
-           "is not ok.\"\"\"\n\n    " +
-           (is_async ? "async " : "") +
-           "def _apply(\n        self, operation: str, fields: dict[str, Any], op_id: Id | None, "
-           "at: datetime | None\n    ) -> Receipt:\n        raise NotImplementedError\n";
-    for (const OperationText& operation : operations())
-      add_python_operation(out, operation, is_async);
-  }
-  return out;
+  out +=
+      "\n\n#: The exception of each code.\nEXCEPTIONS: dict[int, type[TallyError]] = {\n" +
+      by_code + "}\n" + python_fields() +
+      "\n\nclass Operations(Generic[Answer]):\n"
+      "    \"\"\"Every operation but the batch; what they answer is the subclass' choice.\"\"\"\n"
+      "\n    def _apply(\n        self, operation: str, fields: dict[str, Any], op_id: Id | "
+      "None, at: datetime | None\n    ) -> Answer:\n        raise NotImplementedError\n";
+  for (const OperationText& operation : operations()) add_python_operation(out, operation);
+  return out + python_all();
 }
 
 // ---- JavaScript and TypeScript ----------------------------------------------------------------
