@@ -40,12 +40,15 @@ function failure(file, cause) {
   return Object.assign(new Error(text, { cause }), { code: 'ERR_TALLY_ADDON' });
 }
 
-// Node and Electron export the OpenSSL or BoringSSL inside them, and to the loader those would come
-// before the one that our libpq was built with. RTLD_DEEPBIND turns that order around.
-function open(file) {
+// Node and Electron export the OpenSSL or BoringSSL inside them, and to the loader those come before
+// the one that our libpq was built with. The addon of the package, and the libraries beside it, ask
+// for theirs by version (bindings/package/strict_versions.py). An addon that was just built has the
+// system's libraries, which do not: there RTLD_DEEPBIND turns the order around. It does so for malloc,
+// too, and so is nothing for a process with an allocator of its own.
+function open(file, is_packaged) {
   const { RTLD_NOW = 0, RTLD_DEEPBIND = 0 } = os.constants.dlopen;
   const module = { exports: {} };
-  process.dlopen(module, file, RTLD_NOW | RTLD_DEEPBIND);
+  process.dlopen(module, file, is_packaged ? RTLD_NOW : RTLD_NOW | RTLD_DEEPBIND);
   const native = module.exports;
   if (native.abi_version !== ABI_VERSION) {
     throw new Error(`its ABI is ${native.abi_version}, and this package needs ${ABI_VERSION}`);
@@ -54,10 +57,10 @@ function open(file) {
 }
 
 function load() {
-  const file =
-    process.env.TALLY_NODE_ADDON || unpacked(path.join(prebuilds, platform, 'tally.node'));
+  const given = process.env.TALLY_NODE_ADDON;
+  const file = path.resolve(given || unpacked(path.join(prebuilds, platform, 'tally.node')));
   try {
-    return open(path.resolve(file));
+    return open(file, !given);
   } catch (error) {
     throw failure(file, error);
   }

@@ -167,7 +167,33 @@ function enrol(conninfo, capabilities = 'author,worker,service', ...more) {
   return { conninfo, ...JSON.parse(made) };
 }
 
+/** What has the addon use its OpenSSL; `tally` is there. */
+const uses_openssl = `
+  const engine = await tally.open(require('node:os').tmpdir() + '/tally-node-openssl-' + process.pid + '.db');
+  const user_id = tally.uuid();
+  await engine.create_user({ user_id });
+  await engine.digest(user_id);
+  await engine.syncer({ conninfo: 'host=127.0.0.1 port=1 sslmode=require', token: 'x' }).run(100).catch(() => {});
+  await engine.close();
+  for (const end of ['', '-wal', '-shm']) require('node:fs').rmSync(engine.path + end, { force: true });
+`;
+
+/** A node that exports none could not mix them up, and a test would show nothing. */
+function exports_openssl() {
+  assert.match(run('nm', ['-D', '--defined-only', process.execPath]).stdout, / T EVP_DigestInit_ex$/m);
+}
+
+/** What LD_DEBUG=bindings wrote: our libraries' OpenSSL is nobody else's. */
+function binds_to_its_own(text, addon) {
+  const line = /binding file (\S+) \[0\] to (\S+) \[0\]: normal symbol .((?:EVP|SHA|SSL|OPENSSL|CRYPTO|BIO|X509)_?\w*)'/g;
+  const ours = [...text.matchAll(line)].filter(([, from]) => /tally|libpq|libssl|libcrypto/.test(from));
+  assert.ok(ours.some(([, from]) => addon.test(from)) && ours.length > 100, `${ours.length} bindings`);
+  const wrong = ours.filter(([, , to]) => !/lib(crypto|ssl)[^/]*$/.test(to));
+  assert.deepEqual(wrong.map(([one]) => one), []);
+}
+
 module.exports = {
+  uses_openssl, exports_openssl, binds_to_its_own,
   tally, traces, program, folder, opened, user, project, job, rejects, run, script, run_tally,
   no_postgres, Postgres, enrol,
 };
