@@ -341,6 +341,11 @@ std::string python_module() {
 
 // ---- JavaScript and TypeScript ----------------------------------------------------------------
 
+/// What JavaScript has to know of a field: how it is checked and written.
+std::string js_kind(const std::string& type) {
+  return type == "json" || type == "integer" ? type : "text";
+}
+
 std::string js_module() {
   std::string out =
       "// " + std::string(origin) + "\n'use strict';\n\nexports.Code = Object.freeze({\n";
@@ -353,24 +358,49 @@ std::string js_module() {
     out += "});\n";
   }
   out +=
-      "\n// Every operation but the batch, with its fields.\nexports.operations = "
+      "\n// Every operation but the batch, with the kinds of its fields.\nexports.operations = "
       "Object.freeze({\n";
   for (const OperationText& operation : operations()) {
-    std::vector<std::string> names;
-    for (const FieldText& field : operation.fields) names.push_back("'" + field.name + "'");
-    const std::string head = "  " + std::string(operation.row.name) + ": [";
-    const std::string list = listed(names);
-    out += head.size() + list.size() + 2 <= 100 ? head + list + "],\n"
-                                                : head + "\n" + wrapped(list, "    ") + ",\n  ],\n";
+    std::vector<std::string> fields;
+    for (const FieldText& field : operation.fields)
+      fields.push_back(field.name + ": '" + js_kind(field.type) + "'");
+    const std::string head = "  " + std::string(operation.row.name) + ": {";
+    const std::string list = listed(fields);
+    if (fields.empty()) {
+      out += head + "},\n";
+    } else if (head.size() + list.size() + 4 <= 100) {
+      out += head + ' ' + list + " },\n";
+    } else {
+      out += head + "\n    " + listed(fields, ",\n    ") + ",\n  },\n";
+    }
   }
   return out + "});\n";
 }
 
-std::string ts_type(const std::string& type) {
-  if (type == "id" || type == "text") return "string";
-  if (type == "json") return "Json";
-  if (type == "integer") return "number";
-  return type;
+std::string ts_type(const FieldText& field) {
+  if (field.name == "step_name") return "Stage";
+  if (field.type == "id") return "Id";
+  if (field.type == "text") return "string";
+  if (field.type == "json") return "Json";
+  if (field.type == "integer") return "number";
+  return field.type;
+}
+
+/// `'a'`, each on a line of its own.
+std::string ts_union(const std::string& type, const std::vector<std::string>& words) {
+  std::string out = "export type " + type + " =";
+  for (const std::string& word : words) out += "\n  | '" + word + "'";
+  return out + ";\n";
+}
+
+/// The job statuses that have a step.
+std::vector<std::string> stages() {
+  std::vector<std::string> words;
+  for (int i = 0; i < static_cast<int>(job_status_names.size()); ++i) {
+    if (is_stage(static_cast<JobStatus>(i)))
+      words.emplace_back(job_status_names[static_cast<std::size_t>(i)]);
+  }
+  return words;
 }
 
 std::string ts_module() {
@@ -381,33 +411,34 @@ std::string ts_module() {
   }
   out += "}>;\nexport type CodeName = keyof typeof Code;\n";
   for (const WordList& list : word_lists()) {
-    std::vector<std::string> words;
-    for (const std::string& word : list.words) words.push_back("'" + word + "'");
-    const std::string type = list.type;
-    out += "\n/** " + list.sentence + " */\nexport type " + type + " =\n";
-    for (const std::string& word : words) out += "  | " + word + "\n";
-    out.pop_back();
-    out += ";\nexport declare const " + type + ": Readonly<{ [Word in " + type + "]: Word }>;\n";
+    const std::string& type = list.type;
+    out += "\n/** " + list.sentence + " */\n" + ts_union(type, list.words) +
+           "export declare const " + type + ": Readonly<{ [Word in " + type + "]: Word }>;\n";
   }
   out +=
-      "\nexport type Json = null | boolean | number | string | readonly Json[] | { readonly "
-      "[key: string]: Json };\n";
+      "\n/** A status in which somebody works at the job; a step has its name. */\n" +
+      ts_union("Stage", stages()) +
+      "\n/** A UUID: 8-4-4-4-12 hex digits. */\nexport type Id = string;\n"
+      "\n/** Whole numbers beyond 2^53 are BigInts. */\nexport type Json =\n  | null\n  | boolean"
+      "\n  | number\n  | bigint\n  | string\n  | readonly Json[]\n"
+      "  | { readonly [key: string]: Json | undefined };\n";
   std::string calls;
   std::string all;
   for (const OperationText& operation : operations()) {
     const std::string name(operation.row.name);
     const std::string type = pascal(name);
     bool all_optional = true;
-    out += "\nexport interface " + type + " {\n";
+    out += operation.fields.empty() ? "\nexport type " + type + " = Record<never, never>;\n"
+                                    : "\nexport interface " + type + " {\n";
     for (const FieldText& field : operation.fields) {
       const bool required = field.presence == Presence::required;
       all_optional = all_optional && !required;
       const bool nullable =
           field.presence == Presence::optional || field.presence == Presence::change;
-      out += "  " + field.name + (required ? ": " : "?: ") + ts_type(field.type) +
-             (nullable ? " | null" : "") + ";\n";
+      out += "  " + field.name + (required ? ": " : "?: ") + ts_type(field) +
+             (nullable ? " | null" : "") + (required ? "" : " | undefined") + ";\n";
     }
-    out += "}\n";
+    if (!operation.fields.empty()) out += "}\n";
     calls += "  /** " + wrapped(summary(operation.row), "   * ").substr(5) + " */\n  " + name +
              "(fields" + (all_optional ? "?" : "") + ": " + type +
              ", call?: Call): Promise<Receipt>;\n";
@@ -416,10 +447,11 @@ std::string ts_module() {
   all.pop_back();
   return out + "\n/** Any operation but the batch. */\nexport type Operation =\n" + all +
          ";\n\n/** What identifies a call; the engine makes what is absent. */\nexport interface "
-         "Call {\n  op_id?: string;\n  at?: Date | string;\n  signal?: AbortSignal;\n}\n\n"
-         "/** An operation that is ok. */\nexport interface Receipt {\n  op_id: string;\n  /** Of "
+         "Call {\n  op_id?: Id | undefined;\n  at?: Date | string | undefined;\n  signal?: "
+         "AbortSignal | undefined;\n}\n\n"
+         "/** An operation that is ok. */\nexport interface Receipt {\n  op_id: Id;\n  /** Of "
          "the user whom it concerns, after it. */\n  balance: number | null;\n  /** The draft that "
-         "claim_draft found. */\n  id: string | null;\n}\n\n"
+         "claim_draft found. */\n  id: Id | null;\n}\n\n"
          "/** Each applies whole or not at all, and rejects with a TallyError where it is not ok. "
          "*/\nexport interface Operations {\n" +
          calls + "}\n";
