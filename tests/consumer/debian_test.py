@@ -35,9 +35,8 @@ def inside(*command):
                "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", *command)
 
 
-def make_view():
+def make_view(mounts):
     """Mounts it. In a namespace of this process' own, so that it ends with the test."""
-    mounts = pathlib.Path(tempfile.mkdtemp(prefix="tally-debian-"))
     run("mount", "-t", "tmpfs", "tally", mounts)
     for name in "upper", "work", "root":
         (mounts / name).mkdir()
@@ -45,6 +44,9 @@ def make_view():
     ROOT = mounts / "root"
     run("mount", "-t", "overlay", "tally", "-o",
         f"lowerdir=/,upperdir={mounts / 'upper'},workdir={mounts / 'work'}", ROOT)
+
+
+def fill_view():
     for folder in "dev", "proc":
         run("mount", "--rbind", f"/{folder}", ROOT / folder)
     run("mount", "-t", "tmpfs", "tally", ROOT / "tmp")
@@ -63,7 +65,7 @@ def field(package, name):
 class Debian(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        make_view()
+        fill_view()
         cls.names = [field(package, "Package") for package in PACKAGES]
         cls.said = inside("dpkg", "--install", *[package.name for package in PACKAGES])
 
@@ -135,18 +137,33 @@ def packages_of(build):
     return folder
 
 
+def skip(why):
+    print("skipped:", why)
+    return 77
+
+
+def in_a_namespace():
+    """This script again, where it may mount; the folder on which it does is gone at the end."""
+    if not shutil.which("dpkg") or os.geteuid() != 0 or subprocess.run(
+            ["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+        return skip("installing packages in a view of this Debian takes root that may mount")
+    folder = tempfile.mkdtemp(prefix="tally-debian-")
+    try:
+        return subprocess.call(["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv],
+                               env={**os.environ, "TALLY_DEBIAN_VIEW": folder})
+    finally:
+        os.rmdir(folder)
+
+
 def main():
     if os.environ.get("TALLY_SKIP"):
-        print("skipped:", os.environ["TALLY_SKIP"])
-        return 77
+        return skip(os.environ["TALLY_SKIP"])
     if "TALLY_DEBIAN_VIEW" not in os.environ:
-        allowed = shutil.which("dpkg") and os.geteuid() == 0 and subprocess.run(
-            ["unshare", "--mount", "true"], capture_output=True).returncode == 0
-        if not allowed:
-            print("skipped: installing packages in a view of this Debian takes root that may mount")
-            return 77
-        return subprocess.call(["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv],
-                               env={**os.environ, "TALLY_DEBIAN_VIEW": "1"})
+        return in_a_namespace()
+    try:
+        make_view(pathlib.Path(os.environ["TALLY_DEBIAN_VIEW"]))
+    except AssertionError as failure:
+        return skip(f"no overlay over this machine: {failure}")
     made = None
     if sys.argv[1] == "--build":
         made = packages_of(sys.argv[2])
