@@ -254,41 +254,61 @@ std::string python_type(const FieldText& field) {
   return type;
 }
 
-void add_python_operation(std::string& out, const OperationText& operation, bool is_async) {
+void add_python_operation(std::string& out, const OperationText& operation) {
   const std::string name(operation.row.name);
-  std::vector<std::string> lines;
-  std::vector<std::string> items;
+  std::string items;
+  out += "\n    def " + name + "(\n        self,\n        *,\n";
   for (const FieldText& field : operation.fields) {
-    lines.push_back(field.name + ": " + python_type(field));
-    items.push_back("\"" + field.name + "\": " + field.name);
+    out += "        " + field.name + ": " + python_type(field) + ",\n";
+    items += "                \"" + field.name + "\": " + field.name + ",\n";
   }
-  lines.emplace_back("op_id: Id | None = None");
-  lines.emplace_back("at: datetime | None = None");
-  out += std::string("\n    ") + (is_async ? "async " : "") + "def " + name +
-         "(\n        self,\n        *,\n";
-  for (const std::string& line : lines) out += "        " + line + ",\n";
-  out += "    ) -> Receipt:\n";
-  out += "        \"\"\"" + wrapped(summary(operation.row), "        ").substr(8) + "\"\"\"\n";
-  out += std::string("        return ") + (is_async ? "await " : "") +
-         "self._apply(\n            \"" + name + "\",\n            {";
-  if (items.empty()) {
-    out += "},\n";
-  } else {
-    out += "\n";
-    for (const std::string& item : items) out += "                " + item + ",\n";
-    out += "            },\n";
+  out +=
+      "        op_id: Id | None = None,\n        at: datetime | None = None,\n    ) -> Answer:\n" +
+      ("        \"\"\"" + wrapped(summary(operation.row), "        ").substr(8)) + "\"\"\"\n" +
+      "        return self._apply(\n            \"" + name + "\",\n            {" +
+      (items.empty() ? "" : "\n" + items + "            ") +
+      "},\n            op_id,\n            at,\n        )\n";
+}
+
+/// What the fields hold, so that a value of another kind is refused before it becomes JSON.
+std::string python_fields() {
+  std::string out =
+      "\n\n#: The fields of each operation, and what each holds.\n"
+      "FIELDS: dict[str, dict[str, str]] = {\n";
+  for (const OperationText& operation : operations()) {
+    std::vector<std::string> items;
+    for (const FieldText& field : operation.fields) {
+      const bool plain = field.type == "id" || field.type == "json" || field.type == "integer";
+      items.push_back("\"" + field.name + "\": \"" + (plain ? field.type : "text") + "\"");
+    }
+    const std::string head = "    \"" + std::string(operation.row.name) + "\": {";
+    const std::string list = listed(items);
+    out += head.size() + list.size() + 2 <= 100
+               ? head + list + "},\n"
+               : head + "\n" + wrapped(list, "        ") + ",\n    },\n";
   }
-  out += "            op_id,\n            at,\n        )\n";
+  return out + "}\n";
+}
+
+/// The names that the package shows as its own.
+std::string python_all() {
+  std::vector<std::string> names{"Code"};
+  for (const WordList& list : word_lists()) names.push_back(list.type);
+  for (const CodeRow& row : codes)
+    if (row.code_class != CodeClass::ok) names.push_back(pascal(row.name));
+  std::string out = "\n\n__all__ = [\n";
+  for (const std::string& name : names) out += "    \"" + name + "\",\n";
+  return out + "]\n";
 }
 
 std::string python_module() {
-  std::string out =
-      "# " + std::string(origin) +
-      "\n\"\"\"Codes and their exceptions, words, and the operations.\"\"\"\n\n"
-      "from __future__ import annotations\n\nimport enum\nfrom datetime import "
-      "datetime\nfrom typing import TYPE_CHECKING, Any\n\nif TYPE_CHECKING:\n    "
-      "from ._types import Id, Json, Receipt\nfrom ._values import UNCHANGED, Failure, "
-      "Refusal, TallyError, Unchanged\n";
+  std::string out = "# " + std::string(origin) +
+                    "\n\"\"\"Codes and their exceptions, words, and the operations.\"\"\"\n\n"
+                    "from __future__ import annotations\n\nimport enum\nfrom datetime import "
+                    "datetime\nfrom typing import TYPE_CHECKING, Any, Generic, TypeVar\n\n"
+                    "from ._errors import Failure, Refusal, TallyError\n"
+                    "from ._values import UNCHANGED, Unchanged\n\nif TYPE_CHECKING:\n"
+                    "    from ._values import Id, Json\n\nAnswer = TypeVar(\"Answer\")\n";
   out += "\n\nclass Code(enum.IntEnum):\n    \"\"\"What a call answers.\"\"\"\n\n";
   for (const CodeRow& row : codes)
     out +=
@@ -305,26 +325,26 @@ std::string python_module() {
     out += "\n\nclass " + type + "(" +
            (row.code_class == CodeClass::refusal ? "Refusal" : "Failure") + "):\n    \"\"\"" +
            wrapped(std::string(row.sentence), "    ").substr(4) + "\"\"\"\n\n    code = Code." +
-           std::string(row.name) + "\n";
-    by_code += "    Code." + std::string(row.name) + ": " + type + ",\n";
+           std::string(row.name) + "\n    name = \"" + std::string(row.name) + "\"\n";
+    by_code += "    " + std::to_string(static_cast<int>(row.code)) + ": " + type + ",\n";
   }
-  out += "\n\n#: The exception of each code.\nEXCEPTIONS: dict[int, type[TallyError]] = {\n" +
-         by_code + "}\n";
-  for (const bool is_async : {false, true}) {
-    out += std::string("\n\nclass ") + (is_async ? "AsyncOperations" : "Operations") +
-           ":\n    \"\"\"Every operation" + (is_async ? ", awaitable" : "") +
-           "; each applies whole or not at all, and raises the exception of its\n    code where it "
-           "is not ok.\"\"\"\n\n    " +
-           (is_async ? "async " : "") +
-           "def _apply(\n        self, operation: str, fields: dict[str, Any], op_id: Id | None, "
-           "at: datetime | None\n    ) -> Receipt:\n        raise NotImplementedError\n";
-    for (const OperationText& operation : operations())
-      add_python_operation(out, operation, is_async);
-  }
-  return out;
+  out +=
+      "\n\n#: The exception of each code.\nEXCEPTIONS: dict[int, type[TallyError]] = {\n" +
+      by_code + "}\n" + python_fields() +
+      "\n\nclass Operations(Generic[Answer]):\n"
+      "    \"\"\"Every operation but the batch; what they answer is the subclass' choice.\"\"\"\n"
+      "\n    def _apply(\n        self, operation: str, fields: dict[str, Any], op_id: Id | "
+      "None, at: datetime | None\n    ) -> Answer:\n        raise NotImplementedError\n";
+  for (const OperationText& operation : operations()) add_python_operation(out, operation);
+  return out + python_all();
 }
 
 // ---- JavaScript and TypeScript ----------------------------------------------------------------
+
+/// What JavaScript has to know of a field: how it is checked and written.
+std::string js_kind(const std::string& type) {
+  return type == "json" || type == "integer" ? type : "text";
+}
 
 std::string js_module() {
   std::string out =
@@ -338,24 +358,49 @@ std::string js_module() {
     out += "});\n";
   }
   out +=
-      "\n// Every operation but the batch, with its fields.\nexports.operations = "
+      "\n// Every operation but the batch, with the kinds of its fields.\nexports.operations = "
       "Object.freeze({\n";
   for (const OperationText& operation : operations()) {
-    std::vector<std::string> names;
-    for (const FieldText& field : operation.fields) names.push_back("'" + field.name + "'");
-    const std::string head = "  " + std::string(operation.row.name) + ": [";
-    const std::string list = listed(names);
-    out += head.size() + list.size() + 2 <= 100 ? head + list + "],\n"
-                                                : head + "\n" + wrapped(list, "    ") + ",\n  ],\n";
+    std::vector<std::string> fields;
+    for (const FieldText& field : operation.fields)
+      fields.push_back(field.name + ": '" + js_kind(field.type) + "'");
+    const std::string head = "  " + std::string(operation.row.name) + ": {";
+    const std::string list = listed(fields);
+    if (fields.empty()) {
+      out += head + "},\n";
+    } else if (head.size() + list.size() + 4 <= 100) {
+      out += head + ' ' + list + " },\n";
+    } else {
+      out += head + "\n    " + listed(fields, ",\n    ") + ",\n  },\n";
+    }
   }
   return out + "});\n";
 }
 
-std::string ts_type(const std::string& type) {
-  if (type == "id" || type == "text") return "string";
-  if (type == "json") return "Json";
-  if (type == "integer") return "number";
-  return type;
+std::string ts_type(const FieldText& field) {
+  if (field.name == "step_name") return "Stage";
+  if (field.type == "id") return "Id";
+  if (field.type == "text") return "string";
+  if (field.type == "json") return "Json";
+  if (field.type == "integer") return "number";
+  return field.type;
+}
+
+/// `'a'`, each on a line of its own.
+std::string ts_union(const std::string& type, const std::vector<std::string>& words) {
+  std::string out = "export type " + type + " =";
+  for (const std::string& word : words) out += "\n  | '" + word + "'";
+  return out + ";\n";
+}
+
+/// The job statuses that have a step.
+std::vector<std::string> stages() {
+  std::vector<std::string> words;
+  for (int i = 0; i < static_cast<int>(job_status_names.size()); ++i) {
+    if (is_stage(static_cast<JobStatus>(i)))
+      words.emplace_back(job_status_names[static_cast<std::size_t>(i)]);
+  }
+  return words;
 }
 
 std::string ts_module() {
@@ -366,33 +411,34 @@ std::string ts_module() {
   }
   out += "}>;\nexport type CodeName = keyof typeof Code;\n";
   for (const WordList& list : word_lists()) {
-    std::vector<std::string> words;
-    for (const std::string& word : list.words) words.push_back("'" + word + "'");
-    const std::string type = list.type;
-    out += "\n/** " + list.sentence + " */\nexport type " + type + " =\n";
-    for (const std::string& word : words) out += "  | " + word + "\n";
-    out.pop_back();
-    out += ";\nexport declare const " + type + ": Readonly<{ [Word in " + type + "]: Word }>;\n";
+    const std::string& type = list.type;
+    out += "\n/** " + list.sentence + " */\n" + ts_union(type, list.words) +
+           "export declare const " + type + ": Readonly<{ [Word in " + type + "]: Word }>;\n";
   }
   out +=
-      "\nexport type Json = null | boolean | number | string | readonly Json[] | { readonly "
-      "[key: string]: Json };\n";
+      "\n/** A status in which somebody works at the job; a step has its name. */\n" +
+      ts_union("Stage", stages()) +
+      "\n/** A UUID: 8-4-4-4-12 hex digits. */\nexport type Id = string;\n"
+      "\n/** Whole numbers beyond 2^53 are BigInts. */\nexport type Json =\n  | null\n  | boolean"
+      "\n  | number\n  | bigint\n  | string\n  | readonly Json[]\n"
+      "  | { readonly [key: string]: Json | undefined };\n";
   std::string calls;
   std::string all;
   for (const OperationText& operation : operations()) {
     const std::string name(operation.row.name);
     const std::string type = pascal(name);
     bool all_optional = true;
-    out += "\nexport interface " + type + " {\n";
+    out += operation.fields.empty() ? "\nexport type " + type + " = Record<never, never>;\n"
+                                    : "\nexport interface " + type + " {\n";
     for (const FieldText& field : operation.fields) {
       const bool required = field.presence == Presence::required;
       all_optional = all_optional && !required;
       const bool nullable =
           field.presence == Presence::optional || field.presence == Presence::change;
-      out += "  " + field.name + (required ? ": " : "?: ") + ts_type(field.type) +
-             (nullable ? " | null" : "") + ";\n";
+      out += "  " + field.name + (required ? ": " : "?: ") + ts_type(field) +
+             (nullable ? " | null" : "") + (required ? "" : " | undefined") + ";\n";
     }
-    out += "}\n";
+    if (!operation.fields.empty()) out += "}\n";
     calls += "  /** " + wrapped(summary(operation.row), "   * ").substr(5) + " */\n  " + name +
              "(fields" + (all_optional ? "?" : "") + ": " + type +
              ", call?: Call): Promise<Receipt>;\n";
@@ -401,10 +447,11 @@ std::string ts_module() {
   all.pop_back();
   return out + "\n/** Any operation but the batch. */\nexport type Operation =\n" + all +
          ";\n\n/** What identifies a call; the engine makes what is absent. */\nexport interface "
-         "Call {\n  op_id?: string;\n  at?: Date | string;\n  signal?: AbortSignal;\n}\n\n"
-         "/** An operation that is ok. */\nexport interface Receipt {\n  op_id: string;\n  /** Of "
+         "Call {\n  op_id?: Id | undefined;\n  at?: Date | string | undefined;\n  signal?: "
+         "AbortSignal | undefined;\n}\n\n"
+         "/** An operation that is ok. */\nexport interface Receipt {\n  op_id: Id;\n  /** Of "
          "the user whom it concerns, after it. */\n  balance: number | null;\n  /** The draft that "
-         "claim_draft found. */\n  id: string | null;\n}\n\n"
+         "claim_draft found. */\n  id: Id | null;\n}\n\n"
          "/** Each applies whole or not at all, and rejects with a TallyError where it is not ok. "
          "*/\nexport interface Operations {\n" +
          calls + "}\n";

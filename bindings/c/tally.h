@@ -466,7 +466,8 @@ TALLY_C_API tally_code tally_syncer_run(tally_syncer* syncer, int64_t timeout_ms
  * goes on. Failures: internal (the system gives no thread). */
 TALLY_C_API tally_code tally_syncer_start(tally_syncer* syncer, tally_error* error);
 /* From any thread, and from callbacks: has its own thread end after the step that it is at, and
- * does not wait for it; tally_syncer_start() starts it again. NULL is nothing. */
+ * does not wait for it; tally_syncer_start() starts it again. A call that is under way answers as
+ * if its time were over. NULL is nothing. */
 TALLY_C_API void tally_syncer_stop(tally_syncer* syncer);
 /* After an authentication error: another token, and on; also after a protocol error that an
  * operator has mended. */

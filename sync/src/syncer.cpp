@@ -73,19 +73,20 @@ class Syncer::Impl {
 
   Result<SyncState> run_until(const std::function<bool(SyncState)>& done, milliseconds timeout) {
     const auto deadline = Clock::now() + timeout;
+    stop_asked_ = false;
     for (;;) {
       const Wait wait = step();
       if (done(wait.state)) return wait.state;
       if (wait.state == SyncState::paused || wait.state == SyncState::stopped)
         return trouble_.error;
       const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-      if (left <= milliseconds{0}) {
+      if (left <= milliseconds{0} || stop_asked_) {
         if (wait.state == SyncState::standby)
           return Error{Code::busy, "another process syncs this mirror"};
         if (trouble_.error_class != ErrorClass::none) return trouble_.error;
         return Error{Code::unreachable, "canonical did not answer in time"};
       }
-      sleep(wait, std::min(left, wait.timeout));
+      sleep(wait, std::min({left, wait.timeout, stop_latency}));
     }
   }
 
@@ -138,8 +139,7 @@ class Syncer::Impl {
       while (!stopping_) {
         const std::uint64_t queued = replica_.queued();
         const Wait wait = step();
-        // So that stop() need not wait long.
-        const milliseconds timeout = std::min(wait.timeout, milliseconds{100});
+        const milliseconds timeout = std::min(wait.timeout, stop_latency);
         if (wait.state == SyncState::synced || wait.state == SyncState::idle) {
           replica_.wait_for_queued(queued, timeout);
         } else {
@@ -149,11 +149,14 @@ class Syncer::Impl {
     });
   }
 
-  void request_stop() noexcept { stopping_ = true; }
+  void request_stop() noexcept {
+    stopping_ = true;
+    stop_asked_ = true;
+  }
   bool is_own_thread() const noexcept { return own_thread_.load() == std::this_thread::get_id(); }
 
   void stop() noexcept {
-    request_stop();
+    stopping_ = true;
     if (thread_.joinable()) thread_.join();
     own_thread_ = std::thread::id();  // The system gives it to another.
   }
@@ -167,6 +170,9 @@ class Syncer::Impl {
 
  private:
   enum class Phase { away, connecting, sending, receiving };
+
+  /// Whoever asks for a stop waits no longer than about this.
+  static constexpr milliseconds stop_latency{100};
 
   static void sleep(const Wait& wait, milliseconds timeout) {
     const milliseconds time = std::max(timeout, milliseconds{0});
@@ -608,6 +614,7 @@ class Syncer::Impl {
   Clock::time_point next_renewal_{};
   std::optional<SyncState> told_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_asked_{false};  ///< Of the call that is under way.
   std::thread thread_;
   std::atomic<std::thread::id> own_thread_{};
 };

@@ -201,197 +201,218 @@ export type CodeClass =
   | 'failure';
 export declare const CodeClass: Readonly<{ [Word in CodeClass]: Word }>;
 
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+/** A status in which somebody works at the job; a step has its name. */
+export type Stage =
+  | 'SCRIPTING'
+  | 'VOICE_GEN'
+  | 'ALIGNMENT'
+  | 'VISUAL_PLAN'
+  | 'IMAGE_GEN'
+  | 'TIMELINE'
+  | 'RENDERING'
+  | 'PACKAGING';
+
+/** A UUID: 8-4-4-4-12 hex digits. */
+export type Id = string;
+
+/** Whole numbers beyond 2^53 are BigInts. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
 
 export interface CreateUser {
-  user_id: string;
-  email?: string | null;
-  display_name?: string | null;
+  user_id: Id;
+  email?: string | null | undefined;
+  display_name?: string | null | undefined;
 }
 
 export interface UpdateProfile {
-  user_id: string;
-  display_name?: string | null;
-  avatar_url?: string | null;
-  notification_prefs?: Json | null;
-  stripe_customer_id?: string | null;
+  user_id: Id;
+  display_name?: string | null | undefined;
+  avatar_url?: string | null | undefined;
+  notification_prefs?: Json | null | undefined;
+  stripe_customer_id?: string | null | undefined;
 }
 
 export interface AddCredits {
-  user_id: string;
+  user_id: Id;
   amount: number;
   type: EntryType;
-  note?: string | null;
-  stripe_payment_id?: string | null;
+  note?: string | null | undefined;
+  stripe_payment_id?: string | null | undefined;
 }
 
 export interface ExpireCredits {
-  user_id: string;
+  user_id: Id;
   amount: number;
-  note?: string | null;
-  stripe_payment_id?: string | null;
+  note?: string | null | undefined;
+  stripe_payment_id?: string | null | undefined;
 }
 
 export interface CreateDraft {
-  draft_id: string;
+  draft_id: Id;
   session_token: string;
   prompt_text: string;
-  user_id?: string | null;
-  template_id?: string | null;
-  options?: Json | null;
+  user_id?: Id | null | undefined;
+  template_id?: string | null | undefined;
+  options?: Json | null | undefined;
 }
 
 export interface UpdateDraft {
-  draft_id: string;
-  session_token?: string | null;
-  user_id?: string | null;
-  prompt_text?: string;
-  template_id?: string | null;
-  options?: Json | null;
+  draft_id: Id;
+  session_token?: string | null | undefined;
+  user_id?: Id | null | undefined;
+  prompt_text?: string | undefined;
+  template_id?: string | null | undefined;
+  options?: Json | null | undefined;
 }
 
 export interface ClaimDraft {
   session_token: string;
-  user_id: string;
+  user_id: Id;
 }
 
-export interface PurgeExpiredDrafts {
-}
+export type PurgeExpiredDrafts = Record<never, never>;
 
 export interface CreateProject {
-  project_id: string;
-  user_id: string;
+  project_id: Id;
+  user_id: Id;
   title: string;
   prompt_text: string;
   niche_preset: NichePreset;
   target_minutes: number;
-  voice_profile_id?: string | null;
-  transcript_mode?: TranscriptMode | null;
-  transcript_text?: string | null;
-  settings?: Json | null;
+  voice_profile_id?: Id | null | undefined;
+  transcript_mode?: TranscriptMode | null | undefined;
+  transcript_text?: string | null | undefined;
+  settings?: Json | null | undefined;
 }
 
 export interface UpdateProject {
-  project_id: string;
-  user_id: string;
-  title?: string;
-  prompt_text?: string;
-  niche_preset?: NichePreset;
-  target_minutes?: number;
-  voice_profile_id?: string | null;
-  transcript_mode?: TranscriptMode | null;
-  transcript_text?: string | null;
-  settings?: Json | null;
+  project_id: Id;
+  user_id: Id;
+  title?: string | undefined;
+  prompt_text?: string | undefined;
+  niche_preset?: NichePreset | undefined;
+  target_minutes?: number | undefined;
+  voice_profile_id?: Id | null | undefined;
+  transcript_mode?: TranscriptMode | null | undefined;
+  transcript_text?: string | null | undefined;
+  settings?: Json | null | undefined;
 }
 
 export interface DeleteProject {
-  project_id: string;
-  user_id: string;
+  project_id: Id;
+  user_id: Id;
 }
 
 export interface CreateVoiceProfile {
-  voice_profile_id: string;
-  user_id: string;
+  voice_profile_id: Id;
+  user_id: Id;
   name: string;
   audio_path: string;
-  provider?: string | null;
-  voice_id?: string | null;
-  settings?: Json | null;
+  provider?: string | null | undefined;
+  voice_id?: string | null | undefined;
+  settings?: Json | null | undefined;
 }
 
 export interface DeleteVoiceProfile {
-  voice_profile_id: string;
-  user_id: string;
+  voice_profile_id: Id;
+  user_id: Id;
 }
 
 export interface CreateJob {
-  job_id: string;
-  project_id: string;
-  user_id: string;
+  job_id: Id;
+  project_id: Id;
+  user_id: Id;
 }
 
 export interface ReserveCredits {
-  user_id: string;
-  job_id: string;
+  user_id: Id;
+  job_id: Id;
   amount: number;
 }
 
 export interface AdvanceJob {
-  job_id: string;
+  job_id: Id;
   to: JobStatus;
-  status_message?: string | null;
+  status_message?: string | null | undefined;
 }
 
 export interface ReportProgress {
-  job_id: string;
-  step_name: string;
+  job_id: Id;
+  step_name: Stage;
   progress_pct: number;
-  status_message?: string | null;
-  logs_url?: string | null;
-  artifacts_json?: Json | null;
+  status_message?: string | null | undefined;
+  logs_url?: string | null | undefined;
+  artifacts_json?: Json | null | undefined;
 }
 
 export interface AddAsset {
-  asset_id: string;
-  job_id: string;
+  asset_id: Id;
+  job_id: Id;
   type: AssetType;
   url: string;
   storage_path: string;
-  size_bytes?: number | null;
-  mime_type?: string | null;
-  metadata_json?: Json | null;
+  size_bytes?: number | null | undefined;
+  mime_type?: string | null | undefined;
+  metadata_json?: Json | null | undefined;
 }
 
 export interface FinalizeJobCredits {
-  job_id: string;
+  job_id: Id;
   final_cost: number;
 }
 
 export interface ReleaseJobCredits {
-  job_id: string;
+  job_id: Id;
 }
 
 export interface CompleteJob {
-  job_id: string;
+  job_id: Id;
   final_cost: number;
-  output_url?: string | null;
-  manifest_json?: Json | null;
+  output_url?: string | null | undefined;
+  manifest_json?: Json | null | undefined;
 }
 
 export interface FailJob {
-  job_id: string;
+  job_id: Id;
   error_code: string;
-  error_message?: string | null;
+  error_message?: string | null | undefined;
 }
 
 export interface RetryJob {
-  job_id: string;
+  job_id: Id;
   amount: number;
 }
 
 export interface ClaimJob {
-  job_id: string;
+  job_id: Id;
   ttl: number;
 }
 
 export interface RenewClaim {
-  job_id: string;
+  job_id: Id;
   ttl: number;
 }
 
 export interface DropClaim {
-  job_id: string;
+  job_id: Id;
 }
 
 export interface LeaseCredits {
-  lease_id: string;
-  user_id: string;
+  lease_id: Id;
+  user_id: Id;
   amount: number;
   ttl: number;
 }
 
 export interface ReturnLease {
-  lease_id: string;
+  lease_id: Id;
 }
 
 export interface Sweep {
@@ -432,18 +453,18 @@ export type Operation =
 
 /** What identifies a call; the engine makes what is absent. */
 export interface Call {
-  op_id?: string;
-  at?: Date | string;
-  signal?: AbortSignal;
+  op_id?: Id | undefined;
+  at?: Date | string | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /** An operation that is ok. */
 export interface Receipt {
-  op_id: string;
+  op_id: Id;
   /** Of the user whom it concerns, after it. */
   balance: number | null;
   /** The draft that claim_draft found. */
-  id: string | null;
+  id: Id | null;
 }
 
 /** Each applies whole or not at all, and rejects with a TallyError where it is not ok. */

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._errors import Failure, Refusal, TallyError
+from ._values import UNCHANGED, Unchanged
 
 if TYPE_CHECKING:
-    from ._types import Id, Json, Receipt
-from ._values import UNCHANGED, Failure, Refusal, TallyError, Unchanged
+    from ._values import Id, Json
+
+Answer = TypeVar("Answer")
 
 
 class Code(enum.IntEnum):
@@ -185,168 +189,196 @@ class NotPermitted(Refusal):
     """The caller lacks the capability that the operation or one of its fields needs."""
 
     code = Code.not_permitted
+    name = "not_permitted"
 
 
 class OperationConflict(Refusal):
     """This op_id was used before, for another operation or with other fields; make a new one."""
 
     code = Code.operation_conflict
+    name = "operation_conflict"
 
 
 class InvalidArgument(Refusal):
     """A field is missing, unknown, malformed, too long, or out of its range or list."""
 
     code = Code.invalid_argument
+    name = "invalid_argument"
 
 
 class InvalidAmount(Refusal):
     """An amount or cost is out of its range of whole credits."""
 
     code = Code.invalid_amount
+    name = "invalid_amount"
 
 
 class InvalidType(Refusal):
     """The entry type is none of purchase, grant, subscription and refund."""
 
     code = Code.invalid_type
+    name = "invalid_type"
 
 
 class UserNotFound(Refusal):
     """No such user is known here."""
 
     code = Code.user_not_found
+    name = "user_not_found"
 
 
 class DraftNotFound(Refusal):
     """No such draft, or none of the session that can still be claimed."""
 
     code = Code.draft_not_found
+    name = "draft_not_found"
 
 
 class ProjectNotFound(Refusal):
     """No such project."""
 
     code = Code.project_not_found
+    name = "project_not_found"
 
 
 class VoiceProfileNotFound(Refusal):
     """No such voice profile, or it is another user's."""
 
     code = Code.voice_profile_not_found
+    name = "voice_profile_not_found"
 
 
 class JobNotFound(Refusal):
     """No such job."""
 
     code = Code.job_not_found
+    name = "job_not_found"
 
 
 class StepNotFound(Refusal):
     """The job has no step of that name."""
 
     code = Code.step_not_found
+    name = "step_not_found"
 
 
 class LeaseNotFound(Refusal):
     """No such lease."""
 
     code = Code.lease_not_found
+    name = "lease_not_found"
 
 
 class UserExists(Refusal):
     """The user exists already, or another user has this e-mail address."""
 
     code = Code.user_exists
+    name = "user_exists"
 
 
 class AlreadyExists(Refusal):
     """A row with this id exists already."""
 
     code = Code.already_exists
+    name = "already_exists"
 
 
 class NotOwner(Refusal):
     """The row belongs to another user."""
 
     code = Code.not_owner
+    name = "not_owner"
 
 
 class AlreadyClaimed(Refusal):
     """The job has a live claim; its holder renews it, others wait for its end."""
 
     code = Code.already_claimed
+    name = "already_claimed"
 
 
 class NotClaimHolder(Refusal):
     """The job's live claim is another device's, or there is none to renew or drop."""
 
     code = Code.not_claim_holder
+    name = "not_claim_holder"
 
 
 class StaleReservation(Refusal):
     """The operation means an earlier reservation of the job than its latest."""
 
     code = Code.stale_reservation
+    name = "stale_reservation"
 
 
 class IllegalTransition(Refusal):
     """The job's status does not allow this."""
 
     code = Code.illegal_transition
+    name = "illegal_transition"
 
 
 class DraftExpired(Refusal):
     """The draft expired seven days after it was made."""
 
     code = Code.draft_expired
+    name = "draft_expired"
 
 
 class AlreadyReserved(Refusal):
     """The job has an open hold already."""
 
     code = Code.already_reserved
+    name = "already_reserved"
 
 
 class AlreadyFinalized(Refusal):
     """The job's credits were settled already."""
 
     code = Code.already_finalized
+    name = "already_finalized"
 
 
 class NoReservation(Refusal):
     """The job has no open hold."""
 
     code = Code.no_reservation
+    name = "no_reservation"
 
 
 class ReservationRequired(Refusal):
     """The job needs an open hold before it can be queued."""
 
     code = Code.reservation_required
+    name = "reservation_required"
 
 
 class PaymentConflict(Refusal):
     """This payment id was used for another user, amount or type."""
 
     code = Code.payment_conflict
+    name = "payment_conflict"
 
 
 class InsufficientCredits(Refusal):
     """The balance does not cover it."""
 
     code = Code.insufficient_credits
+    name = "insufficient_credits"
 
 
 class BalanceOverflow(Refusal):
     """Balance, holds and leases together would pass 2,147,483,647 credits."""
 
     code = Code.balance_overflow
+    name = "balance_overflow"
 
 
 class LeaseReclaimed(Refusal):
     """The lease was ended before this came, and the balance does not cover it."""
 
     code = Code.lease_reclaimed
+    name = "lease_reclaimed"
 
 
 class InternalError(Refusal):
@@ -354,78 +386,91 @@ class InternalError(Refusal):
     nothing of it happened."""
 
     code = Code.internal_error
+    name = "internal_error"
 
 
 class Busy(Failure):
     """Another process kept the mirror locked past the busy timeout; try again."""
 
     code = Code.busy
+    name = "busy"
 
 
 class Io(Failure):
     """The disk answered with an error."""
 
     code = Code.io
+    name = "io"
 
 
 class Full(Failure):
     """The disk is full; free space and try again."""
 
     code = Code.full
+    name = "full"
 
 
 class Corrupt(Failure):
     """The mirror file is damaged or is no mirror."""
 
     code = Code.corrupt
+    name = "corrupt"
 
 
 class ReadOnly(Failure):
     """The mirror file or its folder cannot be written to."""
 
     code = Code.read_only
+    name = "read_only"
 
 
 class NotFound(Failure):
     """The file, or what was asked for by its id, does not exist."""
 
     code = Code.not_found
+    name = "not_found"
 
 
 class SchemaTooNew(Failure):
     """A newer Tallystick wrote this; update this one."""
 
     code = Code.schema_too_new
+    name = "schema_too_new"
 
 
 class SqliteUnsafe(Failure):
     """This SQLite can lose a committed transaction (before 3.51.3, 3.50.7, 3.44.6)."""
 
     code = Code.sqlite_unsafe
+    name = "sqlite_unsafe"
 
 
 class Unreachable(Failure):
     """The server cannot be reached."""
 
     code = Code.unreachable
+    name = "unreachable"
 
 
 class Internal(Failure):
     """An invariant did not hold; nothing was written. Reopen the mirror and run an audit."""
 
     code = Code.internal
+    name = "internal"
 
 
 class Unauthorized(Failure):
     """Canonical does not know this token, or the device was revoked."""
 
     code = Code.unauthorized
+    name = "unauthorized"
 
 
 class DeviceForked(Failure):
     """This mirror is a copy, or was restored: enrol it anew; what it has not pushed is kept."""
 
     code = Code.device_forked
+    name = "device_forked"
 
 
 class HistoryLost(Failure):
@@ -433,76 +478,145 @@ class HistoryLost(Failure):
     decides."""
 
     code = Code.history_lost
+    name = "history_lost"
 
 
 class Protocol(Failure):
     """Canonical and this program do not understand each other; update the older one."""
 
     code = Code.protocol
+    name = "protocol"
 
 
 class Pending(Failure):
     """The operation is queued; canonical's verdict has not come yet, and a callback brings it."""
 
     code = Code.pending
+    name = "pending"
 
 
 #: The exception of each code.
 EXCEPTIONS: dict[int, type[TallyError]] = {
-    Code.not_permitted: NotPermitted,
-    Code.operation_conflict: OperationConflict,
-    Code.invalid_argument: InvalidArgument,
-    Code.invalid_amount: InvalidAmount,
-    Code.invalid_type: InvalidType,
-    Code.user_not_found: UserNotFound,
-    Code.draft_not_found: DraftNotFound,
-    Code.project_not_found: ProjectNotFound,
-    Code.voice_profile_not_found: VoiceProfileNotFound,
-    Code.job_not_found: JobNotFound,
-    Code.step_not_found: StepNotFound,
-    Code.lease_not_found: LeaseNotFound,
-    Code.user_exists: UserExists,
-    Code.already_exists: AlreadyExists,
-    Code.not_owner: NotOwner,
-    Code.already_claimed: AlreadyClaimed,
-    Code.not_claim_holder: NotClaimHolder,
-    Code.stale_reservation: StaleReservation,
-    Code.illegal_transition: IllegalTransition,
-    Code.draft_expired: DraftExpired,
-    Code.already_reserved: AlreadyReserved,
-    Code.already_finalized: AlreadyFinalized,
-    Code.no_reservation: NoReservation,
-    Code.reservation_required: ReservationRequired,
-    Code.payment_conflict: PaymentConflict,
-    Code.insufficient_credits: InsufficientCredits,
-    Code.balance_overflow: BalanceOverflow,
-    Code.lease_reclaimed: LeaseReclaimed,
-    Code.internal_error: InternalError,
-    Code.busy: Busy,
-    Code.io: Io,
-    Code.full: Full,
-    Code.corrupt: Corrupt,
-    Code.read_only: ReadOnly,
-    Code.not_found: NotFound,
-    Code.schema_too_new: SchemaTooNew,
-    Code.sqlite_unsafe: SqliteUnsafe,
-    Code.unreachable: Unreachable,
-    Code.internal: Internal,
-    Code.unauthorized: Unauthorized,
-    Code.device_forked: DeviceForked,
-    Code.history_lost: HistoryLost,
-    Code.protocol: Protocol,
-    Code.pending: Pending,
+    1: NotPermitted,
+    2: OperationConflict,
+    3: InvalidArgument,
+    4: InvalidAmount,
+    5: InvalidType,
+    10: UserNotFound,
+    11: DraftNotFound,
+    12: ProjectNotFound,
+    13: VoiceProfileNotFound,
+    14: JobNotFound,
+    15: StepNotFound,
+    16: LeaseNotFound,
+    20: UserExists,
+    21: AlreadyExists,
+    22: NotOwner,
+    23: AlreadyClaimed,
+    24: NotClaimHolder,
+    25: StaleReservation,
+    30: IllegalTransition,
+    31: DraftExpired,
+    32: AlreadyReserved,
+    33: AlreadyFinalized,
+    34: NoReservation,
+    35: ReservationRequired,
+    40: PaymentConflict,
+    41: InsufficientCredits,
+    42: BalanceOverflow,
+    43: LeaseReclaimed,
+    50: InternalError,
+    100: Busy,
+    101: Io,
+    102: Full,
+    103: Corrupt,
+    104: ReadOnly,
+    105: NotFound,
+    106: SchemaTooNew,
+    107: SqliteUnsafe,
+    108: Unreachable,
+    109: Internal,
+    110: Unauthorized,
+    111: DeviceForked,
+    112: HistoryLost,
+    113: Protocol,
+    114: Pending,
 }
 
 
-class Operations:
-    """Every operation; each applies whole or not at all, and raises the exception of its
-    code where it is not ok."""
+#: The fields of each operation, and what each holds.
+FIELDS: dict[str, dict[str, str]] = {
+    "create_user": {"user_id": "id", "email": "text", "display_name": "text"},
+    "update_profile": {
+        "user_id": "id", "display_name": "text", "avatar_url": "text", "notification_prefs":
+        "json", "stripe_customer_id": "text",
+    },
+    "add_credits": {
+        "user_id": "id", "amount": "integer", "type": "text", "note": "text",
+        "stripe_payment_id": "text",
+    },
+    "expire_credits": {
+        "user_id": "id", "amount": "integer", "note": "text", "stripe_payment_id": "text",
+    },
+    "create_draft": {
+        "draft_id": "id", "session_token": "text", "prompt_text": "text", "user_id": "id",
+        "template_id": "text", "options": "json",
+    },
+    "update_draft": {
+        "draft_id": "id", "session_token": "text", "user_id": "id", "prompt_text": "text",
+        "template_id": "text", "options": "json",
+    },
+    "claim_draft": {"session_token": "text", "user_id": "id"},
+    "purge_expired_drafts": {},
+    "create_project": {
+        "project_id": "id", "user_id": "id", "title": "text", "prompt_text": "text",
+        "niche_preset": "text", "target_minutes": "integer", "voice_profile_id": "id",
+        "transcript_mode": "text", "transcript_text": "text", "settings": "json",
+    },
+    "update_project": {
+        "project_id": "id", "user_id": "id", "title": "text", "prompt_text": "text",
+        "niche_preset": "text", "target_minutes": "integer", "voice_profile_id": "id",
+        "transcript_mode": "text", "transcript_text": "text", "settings": "json",
+    },
+    "delete_project": {"project_id": "id", "user_id": "id"},
+    "create_voice_profile": {
+        "voice_profile_id": "id", "user_id": "id", "name": "text", "audio_path": "text",
+        "provider": "text", "voice_id": "text", "settings": "json",
+    },
+    "delete_voice_profile": {"voice_profile_id": "id", "user_id": "id"},
+    "create_job": {"job_id": "id", "project_id": "id", "user_id": "id"},
+    "reserve_credits": {"user_id": "id", "job_id": "id", "amount": "integer"},
+    "advance_job": {"job_id": "id", "to": "text", "status_message": "text"},
+    "report_progress": {
+        "job_id": "id", "step_name": "text", "progress_pct": "integer", "status_message":
+        "text", "logs_url": "text", "artifacts_json": "json",
+    },
+    "add_asset": {
+        "asset_id": "id", "job_id": "id", "type": "text", "url": "text", "storage_path": "text",
+        "size_bytes": "integer", "mime_type": "text", "metadata_json": "json",
+    },
+    "finalize_job_credits": {"job_id": "id", "final_cost": "integer"},
+    "release_job_credits": {"job_id": "id"},
+    "complete_job": {
+        "job_id": "id", "final_cost": "integer", "output_url": "text", "manifest_json": "json",
+    },
+    "fail_job": {"job_id": "id", "error_code": "text", "error_message": "text"},
+    "retry_job": {"job_id": "id", "amount": "integer"},
+    "claim_job": {"job_id": "id", "ttl": "integer"},
+    "renew_claim": {"job_id": "id", "ttl": "integer"},
+    "drop_claim": {"job_id": "id"},
+    "lease_credits": {"lease_id": "id", "user_id": "id", "amount": "integer", "ttl": "integer"},
+    "return_lease": {"lease_id": "id"},
+    "sweep": {"grace": "integer"},
+}
+
+
+class Operations(Generic[Answer]):
+    """Every operation but the batch; what they answer is the subclass' choice."""
 
     def _apply(
         self, operation: str, fields: dict[str, Any], op_id: Id | None, at: datetime | None
-    ) -> Receipt:
+    ) -> Answer:
         raise NotImplementedError
 
     def create_user(
@@ -513,7 +627,7 @@ class Operations:
         display_name: str | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability service. Refusals: user_exists."""
         return self._apply(
             "create_user",
@@ -536,7 +650,7 @@ class Operations:
         stripe_customer_id: str | None | Unchanged = UNCHANGED,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found."""
         return self._apply(
             "update_profile",
@@ -561,7 +675,7 @@ class Operations:
         stripe_payment_id: str | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability service. Refusals: invalid_amount, invalid_type, user_not_found,
         payment_conflict, balance_overflow."""
         return self._apply(
@@ -586,7 +700,7 @@ class Operations:
         stripe_payment_id: str | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability service. Refusals: invalid_amount, user_not_found, payment_conflict,
         insufficient_credits."""
         return self._apply(
@@ -612,7 +726,7 @@ class Operations:
         options: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found, already_exists."""
         return self._apply(
             "create_draft",
@@ -639,7 +753,7 @@ class Operations:
         options: Json | None | Unchanged = UNCHANGED,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: draft_not_found, not_owner, draft_expired."""
         return self._apply(
             "update_draft",
@@ -662,7 +776,7 @@ class Operations:
         user_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found, draft_not_found."""
         return self._apply(
             "claim_draft",
@@ -679,7 +793,7 @@ class Operations:
         *,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability service."""
         return self._apply(
             "purge_expired_drafts",
@@ -703,7 +817,7 @@ class Operations:
         settings: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found, voice_profile_not_found, already_exists."""
         return self._apply(
             "create_project",
@@ -738,7 +852,7 @@ class Operations:
         settings: Json | None | Unchanged = UNCHANGED,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: project_not_found, voice_profile_not_found, not_owner."""
         return self._apply(
             "update_project",
@@ -765,7 +879,7 @@ class Operations:
         user_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: project_not_found, not_owner, illegal_transition."""
         return self._apply(
             "delete_project",
@@ -789,7 +903,7 @@ class Operations:
         settings: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found, already_exists."""
         return self._apply(
             "create_voice_profile",
@@ -813,7 +927,7 @@ class Operations:
         user_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: user_not_found, voice_profile_not_found, not_owner."""
         return self._apply(
             "delete_voice_profile",
@@ -833,7 +947,7 @@ class Operations:
         user_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: project_not_found, already_exists, not_owner."""
         return self._apply(
             "create_job",
@@ -854,7 +968,7 @@ class Operations:
         amount: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: invalid_amount, job_not_found, not_owner,
         illegal_transition, already_reserved, insufficient_credits."""
         return self._apply(
@@ -876,7 +990,7 @@ class Operations:
         status_message: str | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, illegal_transition, reservation_required."""
         return self._apply(
             "advance_job",
@@ -900,7 +1014,7 @@ class Operations:
         artifacts_json: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, step_not_found, illegal_transition."""
         return self._apply(
             "report_progress",
@@ -929,7 +1043,7 @@ class Operations:
         metadata_json: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, already_exists."""
         return self._apply(
             "add_asset",
@@ -954,7 +1068,7 @@ class Operations:
         final_cost: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: invalid_amount, job_not_found, already_finalized,
         no_reservation, insufficient_credits."""
         return self._apply(
@@ -973,7 +1087,7 @@ class Operations:
         job_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, no_reservation."""
         return self._apply(
             "release_job_credits",
@@ -993,7 +1107,7 @@ class Operations:
         manifest_json: Json | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: invalid_amount, job_not_found, illegal_transition,
         already_finalized, no_reservation, insufficient_credits."""
         return self._apply(
@@ -1016,7 +1130,7 @@ class Operations:
         error_message: str | None = None,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, illegal_transition."""
         return self._apply(
             "fail_job",
@@ -1036,7 +1150,7 @@ class Operations:
         amount: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: invalid_amount, job_not_found, illegal_transition,
         insufficient_credits."""
         return self._apply(
@@ -1056,7 +1170,7 @@ class Operations:
         ttl: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, already_claimed, illegal_transition."""
         return self._apply(
             "claim_job",
@@ -1075,7 +1189,7 @@ class Operations:
         ttl: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, not_claim_holder."""
         return self._apply(
             "renew_claim",
@@ -1093,7 +1207,7 @@ class Operations:
         job_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability worker. Refusals: job_not_found, not_claim_holder."""
         return self._apply(
             "drop_claim",
@@ -1113,7 +1227,7 @@ class Operations:
         ttl: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: invalid_amount, user_not_found, already_exists,
         insufficient_credits."""
         return self._apply(
@@ -1134,7 +1248,7 @@ class Operations:
         lease_id: Id,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability author. Refusals: lease_not_found."""
         return self._apply(
             "return_lease",
@@ -1151,7 +1265,7 @@ class Operations:
         grace: int,
         op_id: Id | None = None,
         at: datetime | None = None,
-    ) -> Receipt:
+    ) -> Answer:
         """Capability service."""
         return self._apply(
             "sweep",
@@ -1163,668 +1277,62 @@ class Operations:
         )
 
 
-class AsyncOperations:
-    """Every operation, awaitable; each applies whole or not at all, and raises the exception of its
-    code where it is not ok."""
-
-    async def _apply(
-        self, operation: str, fields: dict[str, Any], op_id: Id | None, at: datetime | None
-    ) -> Receipt:
-        raise NotImplementedError
-
-    async def create_user(
-        self,
-        *,
-        user_id: Id,
-        email: str | None = None,
-        display_name: str | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability service. Refusals: user_exists."""
-        return await self._apply(
-            "create_user",
-            {
-                "user_id": user_id,
-                "email": email,
-                "display_name": display_name,
-            },
-            op_id,
-            at,
-        )
-
-    async def update_profile(
-        self,
-        *,
-        user_id: Id,
-        display_name: str | None | Unchanged = UNCHANGED,
-        avatar_url: str | None | Unchanged = UNCHANGED,
-        notification_prefs: Json | None | Unchanged = UNCHANGED,
-        stripe_customer_id: str | None | Unchanged = UNCHANGED,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found."""
-        return await self._apply(
-            "update_profile",
-            {
-                "user_id": user_id,
-                "display_name": display_name,
-                "avatar_url": avatar_url,
-                "notification_prefs": notification_prefs,
-                "stripe_customer_id": stripe_customer_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def add_credits(
-        self,
-        *,
-        user_id: Id,
-        amount: int,
-        type: EntryType | str,
-        note: str | None = None,
-        stripe_payment_id: str | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability service. Refusals: invalid_amount, invalid_type, user_not_found,
-        payment_conflict, balance_overflow."""
-        return await self._apply(
-            "add_credits",
-            {
-                "user_id": user_id,
-                "amount": amount,
-                "type": type,
-                "note": note,
-                "stripe_payment_id": stripe_payment_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def expire_credits(
-        self,
-        *,
-        user_id: Id,
-        amount: int,
-        note: str | None = None,
-        stripe_payment_id: str | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability service. Refusals: invalid_amount, user_not_found, payment_conflict,
-        insufficient_credits."""
-        return await self._apply(
-            "expire_credits",
-            {
-                "user_id": user_id,
-                "amount": amount,
-                "note": note,
-                "stripe_payment_id": stripe_payment_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def create_draft(
-        self,
-        *,
-        draft_id: Id,
-        session_token: str,
-        prompt_text: str,
-        user_id: Id | None = None,
-        template_id: str | None = None,
-        options: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found, already_exists."""
-        return await self._apply(
-            "create_draft",
-            {
-                "draft_id": draft_id,
-                "session_token": session_token,
-                "prompt_text": prompt_text,
-                "user_id": user_id,
-                "template_id": template_id,
-                "options": options,
-            },
-            op_id,
-            at,
-        )
-
-    async def update_draft(
-        self,
-        *,
-        draft_id: Id,
-        session_token: str | None = None,
-        user_id: Id | None = None,
-        prompt_text: str | Unchanged = UNCHANGED,
-        template_id: str | None | Unchanged = UNCHANGED,
-        options: Json | None | Unchanged = UNCHANGED,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: draft_not_found, not_owner, draft_expired."""
-        return await self._apply(
-            "update_draft",
-            {
-                "draft_id": draft_id,
-                "session_token": session_token,
-                "user_id": user_id,
-                "prompt_text": prompt_text,
-                "template_id": template_id,
-                "options": options,
-            },
-            op_id,
-            at,
-        )
-
-    async def claim_draft(
-        self,
-        *,
-        session_token: str,
-        user_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found, draft_not_found."""
-        return await self._apply(
-            "claim_draft",
-            {
-                "session_token": session_token,
-                "user_id": user_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def purge_expired_drafts(
-        self,
-        *,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability service."""
-        return await self._apply(
-            "purge_expired_drafts",
-            {},
-            op_id,
-            at,
-        )
-
-    async def create_project(
-        self,
-        *,
-        project_id: Id,
-        user_id: Id,
-        title: str,
-        prompt_text: str,
-        niche_preset: NichePreset | str,
-        target_minutes: int,
-        voice_profile_id: Id | None = None,
-        transcript_mode: TranscriptMode | str | None = None,
-        transcript_text: str | None = None,
-        settings: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found, voice_profile_not_found, already_exists."""
-        return await self._apply(
-            "create_project",
-            {
-                "project_id": project_id,
-                "user_id": user_id,
-                "title": title,
-                "prompt_text": prompt_text,
-                "niche_preset": niche_preset,
-                "target_minutes": target_minutes,
-                "voice_profile_id": voice_profile_id,
-                "transcript_mode": transcript_mode,
-                "transcript_text": transcript_text,
-                "settings": settings,
-            },
-            op_id,
-            at,
-        )
-
-    async def update_project(
-        self,
-        *,
-        project_id: Id,
-        user_id: Id,
-        title: str | Unchanged = UNCHANGED,
-        prompt_text: str | Unchanged = UNCHANGED,
-        niche_preset: NichePreset | str | Unchanged = UNCHANGED,
-        target_minutes: int | Unchanged = UNCHANGED,
-        voice_profile_id: Id | None | Unchanged = UNCHANGED,
-        transcript_mode: TranscriptMode | str | None | Unchanged = UNCHANGED,
-        transcript_text: str | None | Unchanged = UNCHANGED,
-        settings: Json | None | Unchanged = UNCHANGED,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: project_not_found, voice_profile_not_found, not_owner."""
-        return await self._apply(
-            "update_project",
-            {
-                "project_id": project_id,
-                "user_id": user_id,
-                "title": title,
-                "prompt_text": prompt_text,
-                "niche_preset": niche_preset,
-                "target_minutes": target_minutes,
-                "voice_profile_id": voice_profile_id,
-                "transcript_mode": transcript_mode,
-                "transcript_text": transcript_text,
-                "settings": settings,
-            },
-            op_id,
-            at,
-        )
-
-    async def delete_project(
-        self,
-        *,
-        project_id: Id,
-        user_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: project_not_found, not_owner, illegal_transition."""
-        return await self._apply(
-            "delete_project",
-            {
-                "project_id": project_id,
-                "user_id": user_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def create_voice_profile(
-        self,
-        *,
-        voice_profile_id: Id,
-        user_id: Id,
-        name: str,
-        audio_path: str,
-        provider: str | None = None,
-        voice_id: str | None = None,
-        settings: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found, already_exists."""
-        return await self._apply(
-            "create_voice_profile",
-            {
-                "voice_profile_id": voice_profile_id,
-                "user_id": user_id,
-                "name": name,
-                "audio_path": audio_path,
-                "provider": provider,
-                "voice_id": voice_id,
-                "settings": settings,
-            },
-            op_id,
-            at,
-        )
-
-    async def delete_voice_profile(
-        self,
-        *,
-        voice_profile_id: Id,
-        user_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: user_not_found, voice_profile_not_found, not_owner."""
-        return await self._apply(
-            "delete_voice_profile",
-            {
-                "voice_profile_id": voice_profile_id,
-                "user_id": user_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def create_job(
-        self,
-        *,
-        job_id: Id,
-        project_id: Id,
-        user_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: project_not_found, already_exists, not_owner."""
-        return await self._apply(
-            "create_job",
-            {
-                "job_id": job_id,
-                "project_id": project_id,
-                "user_id": user_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def reserve_credits(
-        self,
-        *,
-        user_id: Id,
-        job_id: Id,
-        amount: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: invalid_amount, job_not_found, not_owner,
-        illegal_transition, already_reserved, insufficient_credits."""
-        return await self._apply(
-            "reserve_credits",
-            {
-                "user_id": user_id,
-                "job_id": job_id,
-                "amount": amount,
-            },
-            op_id,
-            at,
-        )
-
-    async def advance_job(
-        self,
-        *,
-        job_id: Id,
-        to: JobStatus | str,
-        status_message: str | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, illegal_transition, reservation_required."""
-        return await self._apply(
-            "advance_job",
-            {
-                "job_id": job_id,
-                "to": to,
-                "status_message": status_message,
-            },
-            op_id,
-            at,
-        )
-
-    async def report_progress(
-        self,
-        *,
-        job_id: Id,
-        step_name: str,
-        progress_pct: int,
-        status_message: str | None = None,
-        logs_url: str | None = None,
-        artifacts_json: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, step_not_found, illegal_transition."""
-        return await self._apply(
-            "report_progress",
-            {
-                "job_id": job_id,
-                "step_name": step_name,
-                "progress_pct": progress_pct,
-                "status_message": status_message,
-                "logs_url": logs_url,
-                "artifacts_json": artifacts_json,
-            },
-            op_id,
-            at,
-        )
-
-    async def add_asset(
-        self,
-        *,
-        asset_id: Id,
-        job_id: Id,
-        type: AssetType | str,
-        url: str,
-        storage_path: str,
-        size_bytes: int | None = None,
-        mime_type: str | None = None,
-        metadata_json: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, already_exists."""
-        return await self._apply(
-            "add_asset",
-            {
-                "asset_id": asset_id,
-                "job_id": job_id,
-                "type": type,
-                "url": url,
-                "storage_path": storage_path,
-                "size_bytes": size_bytes,
-                "mime_type": mime_type,
-                "metadata_json": metadata_json,
-            },
-            op_id,
-            at,
-        )
-
-    async def finalize_job_credits(
-        self,
-        *,
-        job_id: Id,
-        final_cost: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: invalid_amount, job_not_found, already_finalized,
-        no_reservation, insufficient_credits."""
-        return await self._apply(
-            "finalize_job_credits",
-            {
-                "job_id": job_id,
-                "final_cost": final_cost,
-            },
-            op_id,
-            at,
-        )
-
-    async def release_job_credits(
-        self,
-        *,
-        job_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, no_reservation."""
-        return await self._apply(
-            "release_job_credits",
-            {
-                "job_id": job_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def complete_job(
-        self,
-        *,
-        job_id: Id,
-        final_cost: int,
-        output_url: str | None = None,
-        manifest_json: Json | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: invalid_amount, job_not_found, illegal_transition,
-        already_finalized, no_reservation, insufficient_credits."""
-        return await self._apply(
-            "complete_job",
-            {
-                "job_id": job_id,
-                "final_cost": final_cost,
-                "output_url": output_url,
-                "manifest_json": manifest_json,
-            },
-            op_id,
-            at,
-        )
-
-    async def fail_job(
-        self,
-        *,
-        job_id: Id,
-        error_code: str,
-        error_message: str | None = None,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, illegal_transition."""
-        return await self._apply(
-            "fail_job",
-            {
-                "job_id": job_id,
-                "error_code": error_code,
-                "error_message": error_message,
-            },
-            op_id,
-            at,
-        )
-
-    async def retry_job(
-        self,
-        *,
-        job_id: Id,
-        amount: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: invalid_amount, job_not_found, illegal_transition,
-        insufficient_credits."""
-        return await self._apply(
-            "retry_job",
-            {
-                "job_id": job_id,
-                "amount": amount,
-            },
-            op_id,
-            at,
-        )
-
-    async def claim_job(
-        self,
-        *,
-        job_id: Id,
-        ttl: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, already_claimed, illegal_transition."""
-        return await self._apply(
-            "claim_job",
-            {
-                "job_id": job_id,
-                "ttl": ttl,
-            },
-            op_id,
-            at,
-        )
-
-    async def renew_claim(
-        self,
-        *,
-        job_id: Id,
-        ttl: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, not_claim_holder."""
-        return await self._apply(
-            "renew_claim",
-            {
-                "job_id": job_id,
-                "ttl": ttl,
-            },
-            op_id,
-            at,
-        )
-
-    async def drop_claim(
-        self,
-        *,
-        job_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability worker. Refusals: job_not_found, not_claim_holder."""
-        return await self._apply(
-            "drop_claim",
-            {
-                "job_id": job_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def lease_credits(
-        self,
-        *,
-        lease_id: Id,
-        user_id: Id,
-        amount: int,
-        ttl: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: invalid_amount, user_not_found, already_exists,
-        insufficient_credits."""
-        return await self._apply(
-            "lease_credits",
-            {
-                "lease_id": lease_id,
-                "user_id": user_id,
-                "amount": amount,
-                "ttl": ttl,
-            },
-            op_id,
-            at,
-        )
-
-    async def return_lease(
-        self,
-        *,
-        lease_id: Id,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability author. Refusals: lease_not_found."""
-        return await self._apply(
-            "return_lease",
-            {
-                "lease_id": lease_id,
-            },
-            op_id,
-            at,
-        )
-
-    async def sweep(
-        self,
-        *,
-        grace: int,
-        op_id: Id | None = None,
-        at: datetime | None = None,
-    ) -> Receipt:
-        """Capability service."""
-        return await self._apply(
-            "sweep",
-            {
-                "grace": grace,
-            },
-            op_id,
-            at,
-        )
+__all__ = [
+    "Code",
+    "JobStatus",
+    "EntryType",
+    "NichePreset",
+    "TranscriptMode",
+    "AssetType",
+    "Capability",
+    "SyncState",
+    "SyncErrorClass",
+    "Durability",
+    "SpendPolicy",
+    "LogLevel",
+    "CodeClass",
+    "NotPermitted",
+    "OperationConflict",
+    "InvalidArgument",
+    "InvalidAmount",
+    "InvalidType",
+    "UserNotFound",
+    "DraftNotFound",
+    "ProjectNotFound",
+    "VoiceProfileNotFound",
+    "JobNotFound",
+    "StepNotFound",
+    "LeaseNotFound",
+    "UserExists",
+    "AlreadyExists",
+    "NotOwner",
+    "AlreadyClaimed",
+    "NotClaimHolder",
+    "StaleReservation",
+    "IllegalTransition",
+    "DraftExpired",
+    "AlreadyReserved",
+    "AlreadyFinalized",
+    "NoReservation",
+    "ReservationRequired",
+    "PaymentConflict",
+    "InsufficientCredits",
+    "BalanceOverflow",
+    "LeaseReclaimed",
+    "InternalError",
+    "Busy",
+    "Io",
+    "Full",
+    "Corrupt",
+    "ReadOnly",
+    "NotFound",
+    "SchemaTooNew",
+    "SqliteUnsafe",
+    "Unreachable",
+    "Internal",
+    "Unauthorized",
+    "DeviceForked",
+    "HistoryLost",
+    "Protocol",
+    "Pending",
+]

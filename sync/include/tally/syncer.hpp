@@ -119,7 +119,8 @@ class TALLY_API Syncer {
   void start();
   /// Ends that thread and waits for it; not from a callback.
   void stop() noexcept;
-  /// From any thread, callbacks included: has it end soon, without waiting.
+  /// From any thread, callbacks included: has it end soon, without waiting. A call that is under
+  /// way on another thread then answers as if its time were over.
   void request_stop() noexcept;
   /// From any thread: whether it is that one.
   bool is_own_thread() const noexcept;

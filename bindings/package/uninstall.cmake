@@ -1,0 +1,35 @@
+# Removes what the last `cmake --install` of the build folder BUILD put somewhere:
+#   cmake --build BUILD --target uninstall
+# Of the folders that this leaves empty it removes ours alone: those named `tally`, and below them.
+# What was installed or packaged by component has lists of its own and stays: CPack's name the
+# folders that its packages are for, where another one may be installed.
+set(manifest "${BUILD}/install_manifest.txt")
+if(NOT EXISTS "${manifest}")
+  message(FATAL_ERROR "nothing was installed from ${BUILD}: there is no install_manifest.txt")
+endif()
+set(folders "")
+file(STRINGS "${manifest}" files)
+foreach(file ${files})
+  set(installed "$ENV{DESTDIR}${file}")
+  if(EXISTS "${installed}" OR IS_SYMLINK "${installed}")
+    message(STATUS "Removing ${installed}")
+    file(REMOVE "${installed}")
+  else()
+    message(STATUS "Gone already: ${installed}")
+  endif()
+  get_filename_component(folder "${installed}" DIRECTORY)
+  list(APPEND folders "${folder}")
+endforeach()
+file(REMOVE "${manifest}")
+
+list(REMOVE_DUPLICATES folders)
+foreach(folder ${folders})
+  while(folder MATCHES "/tally(/|$)" AND IS_DIRECTORY "${folder}")
+    file(GLOB rest LIST_DIRECTORIES ON "${folder}/*" "${folder}/.*")
+    if(rest)
+      break()
+    endif()
+    file(REMOVE_RECURSE "${folder}")
+    get_filename_component(folder "${folder}" DIRECTORY)
+  endwhile()
+endforeach()
