@@ -22,7 +22,7 @@ import time
 from typing import Any, Callable
 
 import tally
-from tally import _library
+from tally import _abi, _library
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -104,7 +104,8 @@ class Bench:
         source.write_text(C_PROGRAM)
         library = pathlib.Path(_library.lib._name).resolve()
         command = [os.environ.get("TALLY_CC", "cc"), "-O2", f"-I{HERE.parent / 'c'}", str(source)]
-        rpath = f"-Wl,-rpath,{library.parent}"
+        (folder / f"libtally.so.{_abi.ABI_VERSION}").symlink_to(library)  # Its soname.
+        rpath = f"-Wl,-rpath,{folder}"
         subprocess.run([*command, str(library), rpath, "-o", str(program)], check=True)
         return program
 
