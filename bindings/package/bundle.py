@@ -17,12 +17,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 # What glibc is made of; every machine has its own, which cannot be replaced within a process.
@@ -86,27 +88,25 @@ def place(source: pathlib.Path, out: pathlib.Path, name: str, renamed: dict[str,
     run("patchelf", "--force-rpath", "--set-rpath", "$ORIGIN", copy)
 
 
-def add_license(source: pathlib.Path, out: pathlib.Path) -> None:
-    """The copyright file of the Debian package that a copied file is from."""
-    for path in (source, pathlib.Path("/", *source.parts[2:])):  # dpkg may know it without /usr.
-        done = subprocess.run(["dpkg-query", "-S", path], capture_output=True, text=True)
-        if done.returncode == 0:
-            package = done.stdout.split(":", 1)[0]
-            text = pathlib.Path("/usr/share/doc", package, "copyright")
-            if text.exists():
-                (out / "licenses").mkdir(exist_ok=True)
-                shutil.copyfile(text, out / "licenses" / f"{package}.txt")
-            return
+def add_licenses(sources: list[pathlib.Path], out: pathlib.Path) -> None:
+    """The copyright files of the Debian packages that the copied files are from."""
+    # dpkg may know a file of /usr/lib as one of /lib; what it does not know at all it only warns of.
+    paths = [*sources, *(pathlib.Path("/", *source.parts[2:]) for source in sources)]
+    if shutil.which("dpkg-query") is None:
+        return
+    done = subprocess.run(["dpkg-query", "-S", *paths], capture_output=True, text=True)
+    for package in {line.split(":", 1)[0] for line in done.stdout.splitlines()}:
+        text = pathlib.Path("/usr/share/doc", package, "copyright")
+        if text.exists():
+            (out / "licenses").mkdir(exist_ok=True)
+            shutil.copyfile(text, out / "licenses" / f"{package}.txt")
 
 
 def glibc_needed(files: list[pathlib.Path]) -> tuple[int, int]:
     """The newest version of glibc's symbols that any of them asks for."""
-    found = {(2, 17)}  # manylinux has no older.
-    for file in files:
-        for line in run("readelf", "--version-info", "--wide", file).splitlines():
-            found |= {(int(a), int(b)) for a, b in re.findall(r"\bGLIBC_(\d+)\.(\d+)", line)}
-            if "GLIBC_ABI_DT_RELR" in line:
-                found.add((2, 36))
+    text = run("readelf", "--version-info", "--wide", *files)
+    found = {(int(a), int(b)) for a, b in re.findall(r"\bGLIBC_(\d+)\.(\d+)", text)}
+    found.add((2, 36) if "GLIBC_ABI_DT_RELR" in text else (2, 17))  # manylinux has no older.
     return max(found)
 
 
@@ -131,10 +131,11 @@ def bundle(library: pathlib.Path, out: pathlib.Path) -> Made:
     found = resolved(library)
     renamed = {soname: unique_name(soname, path) for soname, path in found.items()}
     main = re.sub(r"\.so[.\d]*$", ".so", library.name)
-    place(library, out, main, renamed)
-    for soname, path in found.items():
-        place(path, out, renamed[soname], renamed)
-        add_license(path, out)
+    copies = [(library, main), *((path, renamed[soname]) for soname, path in found.items())]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Each waits for programs, many times over.
+        for _ in pool.map(lambda copy: place(copy[0], out, copy[1], renamed), copies):
+            pass
+    add_licenses(list(found.values()), out)
     files = sorted([main, *renamed.values()])
     glibc = glibc_needed([out / name for name in files])
     check(out / main, out)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import uuid
-from collections.abc import Sequence
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 #: A callback's type in C, what makes its arguments Python's, and the host's function or None.
 Given = Tuple[Any, Callable[..., Sequence[Any]], Any]

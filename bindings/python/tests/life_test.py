@@ -298,6 +298,8 @@ class Ends(MirrorTest):
 
 @unittest.skipUnless(hasattr(os, "fork"), "this system has no fork()")
 class Forks(MirrorTest):
+    # Python 3.12 warns of any fork of a process that has threads.
+    FORKS = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
     CHILD = """
     def all_say_so(*calls):
         said = []
@@ -335,7 +337,7 @@ class Forks(MirrorTest):
         in_child(work)
         engine.balance(user)  # The parent's goes on.
     syncer.close()
-""", self.path, self.user)
+""", self.path, self.user, env=self.FORKS)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done)
         self.assertEqual(self.engine.audit().findings, ())
 
@@ -345,7 +347,7 @@ class Forks(MirrorTest):
     threading.Thread(target=busy, args=(engine,), daemon=True).start()
     for _ in range(20):
         in_child(lambda: all_say_so(lambda: engine.balance(user), lambda: engine.jobs(user)))
-""", self.path, self.user)
+""", self.path, self.user, env=self.FORKS)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done)
         self.assertEqual(self.engine.audit().findings, ())
 
@@ -360,7 +362,7 @@ class Forks(MirrorTest):
             with multiprocessing.get_context("fork").Pool(3) as pool:
                 balances = pool.map(work, range(30))
             assert sorted(balances) == list(range(11, 41)), balances
-        """, self.path, self.user)
+        """, self.path, self.user, env=self.FORKS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_a_subprocess_changes_nothing(self) -> None:
@@ -369,7 +371,7 @@ class Forks(MirrorTest):
             engine = tally.open(sys.argv[1])
             subprocess.run(["true"], check=True, preexec_fn=lambda: None)
             print(engine.balance(sys.argv[2]))
-        """, self.path, self.user)
+        """, self.path, self.user, env=self.FORKS)
         self.assertEqual((done.stdout, done.stderr), ("10\n", ""))
 
 
