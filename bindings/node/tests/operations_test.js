@@ -85,7 +85,7 @@ test('what is read is what was written', async (t) => {
   assert.deepEqual(await engine.users(), [user_id]);
   assert.deepEqual((await engine.rows('jobs')).map((row) => row.id), [job_id]);
   assert.deepEqual(await engine.rows('jobs', { user_id: job_id }), []);
-  await rejects(engine.rows('no_table'), 'invalid_argument');
+  await rejects(engine.rows('no_table'), 'not_found');
   assert.equal(await engine.rows('jobs', { text: true }), JSON.stringify(await engine.rows('jobs')));
   assert.equal((await engine.digest(user_id)).length, 8);
   assert.equal(await engine.pending_operations(), 5);

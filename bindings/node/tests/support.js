@@ -154,9 +154,12 @@ class Postgres {
 
   /** A database with canonical's schema. */
   canonical() {
+    if (this.count === 0) {
+      this.sql('create database canonical template template0');
+      run_tally('migrate', '--pg', this.conninfo('canonical'), '--shim');
+    }
     const name = `canonical_${++this.count}`;
-    this.sql(`create database ${name} template template0`);
-    run_tally('migrate', '--pg', this.conninfo(name), '--shim');
+    this.sql(`create database ${name} template canonical`);
     return this.conninfo(name);
   }
 }

@@ -63,9 +63,14 @@ function generated(operations, seed) {
   ];
   const lines = [];
   for (let n = 0; n < operations; n++) {
-    const op_id = `00000000-0000-7000-8000-${String(random(20) === 0 ? random(n + 1) : n).padStart(12, '0')}`;
+    const op_id = `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
     const at = `2026-01-18T00:00:00.${String(n).padStart(6, '0')}Z`;
-    lines.push(random(200) === 0 ? '{"no":"operation"}' : JSON.stringify({ ...kinds[random(kinds.length)](), op_id, at }));
+    const line = JSON.stringify({ ...kinds[random(kinds.length)](), op_id, at });
+    // Now and then no operation, or one from before: as it was, or as another one with its op_id.
+    const chance = random(400);
+    if (chance < 2) lines.push('{"no":"operation"}');
+    else if (chance < 20 && n > 0) lines.push(lines[random(n)].replace(/"amount":1\d?/, '"amount":9'));
+    else lines.push(line);
   }
   return `${lines.join('\n')}\n`;
 }
