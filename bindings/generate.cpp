@@ -57,10 +57,8 @@ const std::vector<WordList>& word_lists() {
       {"SYNC", "SyncState", "What a syncer is at.", names_up_to(sync::SyncState::stopped)},
       {"SYNC_ERROR", "SyncErrorClass", "Why an attempt to sync failed, by what follows from it.",
        names_up_to(sync::ErrorClass::local)},
-      {"DURABILITY",
-       "Durability",
-       "What an `ok` survives: a power cut, or the process' end.",
-       {"full", "normal"}},
+      {"DURABILITY", "Durability", "What an `ok` survives: a power cut, or the process' end.",
+       texts(durability_names)},
       {"SPEND",
        "SpendPolicy",
        "From what a mirror that is a device lets its operations spend.",
@@ -69,7 +67,7 @@ const std::vector<WordList>& word_lists() {
        "LogLevel",
        "How much a line of the log matters.",
        {"debug", "info", "warning", "error"}},
-      {"CLASS", "CodeClass", "What an answer means for the caller.", {"ok", "refusal", "failure"}},
+      {"CLASS", "CodeClass", "What an answer means for the caller.", texts(code_class_names)},
   };
   return lists;
 }

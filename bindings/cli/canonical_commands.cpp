@@ -127,9 +127,32 @@ Exit run_migrate(const MigrateArguments& arguments, bool has_pg, bool json) {
   return Exit::fine;
 }
 
+constexpr Manual migrate_manual{
+    .name = "migrate",
+    .what = "Bring canonical's database to this version's schema",
+    .section = Section::canonical,
+    .does =
+        "It applies, in order, the migrations that the database has not recorded: the PRD's, then "
+        "those that hold its promises. An older database is upgraded in place, and its rows "
+        "stay. What is recorded already is left alone; a migration that was edited after it was "
+        "applied is said, and nothing is done.\n\n"
+        "On Supabase it needs nothing else; on plain Postgres --shim first makes what Supabase "
+        "provides (auth.users, auth.uid(), three roles), where it is not there. With --status, "
+        "--dry-run and --dump-sql the database stays as it is.",
+    .on_disk =
+        "Each migration with its record, in one transaction; the server's own settings say "
+        "how durable that is.",
+    .examples = {{{"A database to try things on, on a plain Postgres",
+                   "createdb tally\ntally migrate --pg tally --shim"},
+                  {"What is applied, missing or edited", "tally migrate --pg tally --status"},
+                  {"All the SQL, to be read or run by other means",
+                   "tally migrate --dump-sql > canonical.sql"}}},
+    .fine = "The schema is this version's; with --status, all is applied.",
+    .refused = "With --status, something is missing or edited.",
+    .related = "doctor, device add, replay"};
+
 void add_migrate(CLI::App& app, Run& run) {
-  CLI::App* command =
-      add_command(app, run, "migrate", "Bring canonical's database to this version's schema");
+  CLI::App* command = add_command(app, run, migrate_manual);
   auto arguments = std::make_shared<MigrateArguments>();
   CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
   pg->type_name("CONNINFO");
@@ -174,16 +197,26 @@ Exit run_doctor(const std::string& pg, const std::string& schema, bool json) {
   return findings.empty() ? Exit::fine : Exit::refused;
 }
 
+constexpr Manual doctor_manual{
+    .name = "doctor",
+    .what = "Say what canonical's database lacks or has otherwise than it should",
+    .section = Section::canonical,
+    .does =
+        "It makes the whole schema once more in a transaction that it rolls back, and compares "
+        "every table, function, policy and grant with what is there; sign-ups wait meanwhile, "
+        "about a second. Each finding comes with its remedy. It repairs nothing.",
+    .on_disk = "What was there: its transaction is rolled back.",
+    .examples = {{{"Examine the database tally", "tally doctor --pg tally"}}},
+    .fine = "Nothing is missing or drifted.",
+    .refused = "There are findings.",
+    .related = "migrate, audit"};
+
 void add_doctor(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(
-      app, run, "doctor", "Say what canonical's database lacks or has otherwise than it should");
+  CLI::App* command = add_command(app, run, doctor_manual);
   auto pg = std::make_shared<std::string>();
   auto schema = std::make_shared<std::string>("public");
   command->add_option("--pg", *pg, "Canonical's database")->type_name("CONNINFO")->required();
   add_schema(command, *schema);
-  command->footer(
-      "It makes the whole schema once more in a transaction that it rolls back, and compares; "
-      "sign-ups wait meanwhile, about a second.");
   command->callback(
       [=, &run] { run.command = [=, &run] { return run_doctor(*pg, *schema, run.json); }; });
 }
@@ -347,9 +380,26 @@ Exit run_verify(const VerifyArguments& arguments, bool json) {
   return exit;
 }
 
+constexpr Manual verify_manual{
+    .name = "verify",
+    .what = "Compare a mirror with canonical, user by user",
+    .section = Section::canonical,
+    .does =
+        "Both halves compute digests of each of a user's tables. Where two differ, the first "
+        "row and column that do are named, with both values. What a mirror that is a device "
+        "has pending is left out: it is compared as canonical last confirmed it. It writes to "
+        "neither half.",
+    .on_disk = "What was there, on both halves.",
+    .examples = {{{"Every user", "tally verify --db mirror.db --pg tally"},
+                  {"One of them",
+                   "tally verify --db mirror.db --pg tally \\\n"
+                   "  --user ada00000-0000-4000-8000-000000000001"}}},
+    .fine = "Both halves are equal.",
+    .refused = "They differ.",
+    .related = "sync, audit, doctor"};
+
 void add_verify(CLI::App& app, Run& run) {
-  CLI::App* command =
-      add_command(app, run, "verify", "Compare a mirror with canonical, user by user");
+  CLI::App* command = add_command(app, run, verify_manual);
   auto arguments = std::make_shared<VerifyArguments>();
   add_db(command, arguments->db);
   command->add_option("--pg", arguments->pg, "Canonical's database")

@@ -5,15 +5,20 @@
 #include <functional>
 #include <string>
 
+#include "manual.hpp"
 #include "output.hpp"
 #include "tally/sync.hpp"
 
 namespace tally::cli {
 
+/// What is on disk after a command that looks into a mirror.
+inline constexpr std::string_view reads_mirror_only = "What was there: the mirror is only read.";
+
 /// What the command line asked for.
 struct Run {
   bool json = false;
   std::function<Exit()> command{};
+  Manuals manuals{};  ///< Of all the commands that were added.
 };
 
 void add_replay(CLI::App& app, Run& run);
@@ -21,11 +26,24 @@ void add_read_commands(CLI::App& app, Run& run);
 void add_canonical_commands(CLI::App& app, Run& run);
 void add_sync_commands(CLI::App& app, Run& run);
 void add_demo(CLI::App& app, Run& run);
+void add_table_commands(CLI::App& app, Run& run);
+void add_help_commands(CLI::App& app, Run& run);
 
-/// A subcommand with --json.
-CLI::App* add_command(CLI::App& app, Run& run, const std::string& name, const std::string& what);
+/// A subcommand with --json. The manual is a constant: it is not copied.
+CLI::App* add_command(CLI::App& app, Run& run, const Manual& manual);
+/// A group, of whose subcommands one is required.
+CLI::App* add_group(CLI::App& app, Run& run, const Manual& manual);
 /// Required option --db.
 void add_db(CLI::App* command, std::string& db);
+/// Options --db and --pg, of which one is to be given.
+struct Halves {
+  CLI::Option* db;
+  CLI::Option* pg;
+
+  /// Throws a Stop where it is none or both.
+  void check(std::string_view command) const;
+};
+Halves add_halves(CLI::App* command, std::string& db, std::string& pg, const std::string& what_db);
 /// Option --schema, for a cell.
 void add_schema(CLI::App* command, std::string& schema);
 /// A UUID from the command line; anything else is wrong usage.

@@ -9,30 +9,16 @@
 
 #include "commands.hpp"
 #include "compare.hpp"
+#include "embedded.hpp"
 #include "platform.hpp"
 #include "replay.hpp"
 #include "reports.hpp"
-#include "sql/traces.hpp"
 #include "throwaway_postgres.hpp"
 
 namespace tally::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string_view embedded(std::string_view name) {
-  for (const sql::EmbeddedFile& file : traces::files) {
-    if (file.name == name) return file.text;
-  }
-  return {};
-}
-
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines;
-  std::istringstream in{std::string(text)};
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
 
 /// Where the mirror lives: the folder to keep, or a temporary one that goes with the demo.
 class Folder {
@@ -329,11 +315,27 @@ Exit run_demo(const std::string& keep, bool json) {
   return findings.fine() ? Exit::fine : Exit::refused;
 }
 
+constexpr Manual demo_manual{
+    .name = "demo",
+    .what = "Show a day of two customers on both halves, and that they agree",
+    .section = Section::tools,
+    .does =
+        "It applies a trace to a new mirror, prints statements and a job that failed and was "
+        "retried, replays the same trace to a PostgreSQL that it starts for itself, and "
+        "compares both halves. Where no PostgreSQL server is installed that part is left out, "
+        "and it says so. No other database is touched.",
+    .on_disk = "Nothing; with --keep the mirror, in a folder that was new or empty.",
+    .examples = {{{"The whole story", "tally demo"},
+                  {"Keep the mirror, and look into it",
+                   "tally demo --keep demo\ntally audit --db demo/mirror.db"}}},
+    .fine = "Both halves agree.",
+    .refused = "They differ, or the audit found something.",
+    .related = "replay, verify, operations"};
+
 }  // namespace
 
 void add_demo(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(
-      app, run, "demo", "Show a day of two customers on both halves, and that they agree");
+  CLI::App* command = add_command(app, run, demo_manual);
   auto keep = std::make_shared<std::string>();
   command->add_option("--keep", *keep, "Keep the mirror in this folder")->type_name("DIR");
   command->callback([=, &run] { run.command = [=, &run] { return run_demo(*keep, run.json); }; });

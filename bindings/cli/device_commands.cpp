@@ -115,10 +115,9 @@ Exit rotate_token(const DeviceArguments& arguments, bool json) {
 
 using DeviceBody = Exit (*)(const DeviceArguments&, bool);
 
-CLI::App* add_device_command(CLI::App& group, Run& run, const std::string& name,
-                             const std::string& what, DeviceBody body, bool with_device,
-                             std::shared_ptr<DeviceArguments> arguments) {
-  CLI::App* command = add_command(group, run, name, what);
+CLI::App* add_device_command(CLI::App& group, Run& run, const Manual& manual, DeviceBody body,
+                             bool with_device, std::shared_ptr<DeviceArguments> arguments) {
+  CLI::App* command = add_command(group, run, manual);
   if (with_device)
     command->add_option("device", arguments->device, "Its id, a UUID")
         ->type_name("DEVICE")
@@ -128,20 +127,94 @@ CLI::App* add_device_command(CLI::App& group, Run& run, const std::string& name,
   return command;
 }
 
+constexpr std::string_view one_row = "The change, in one transaction of canonical's.";
+
+constexpr Manual device_manual{
+    .name = "device",
+    .what = "Make, list, revoke the devices of canonical",
+    .section = Section::sync,
+    .does =
+        "A device is a mirror that syncs: who it is, what it may do and for whom is kept on "
+        "canonical. It shows who it is with a token, of which canonical keeps the hash alone. "
+        "These commands want a database user that may write canonical's schema of devices.",
+    .related = "sync, lease, status"};
+
+constexpr Manual device_add_manual{
+    .name = "add",
+    .what = "Make a device, and print its token",
+    .does =
+        "The token is printed this once. Put it into a file that only its owner reads; tally "
+        "sync --token-file takes it from there. An author makes projects and jobs and spends "
+        "credits; a worker does the jobs, and is trusted with their price up to the hold; a "
+        "service adds credits and users. Give a device what it needs and no more.",
+    .on_disk = one_row,
+    .examples = {{{"A device over all users, its token into a file",
+                   "(umask 077; tally device add --pg tally --name laptop \\\n"
+                   "  --capabilities author,worker,service | sed -n 's/^token *//p' > token)"},
+                  {"One for Ada's machine alone, as JSON",
+                   "tally device add --pg tally --name ada --capabilities author \\\n"
+                   "  --user ada00000-0000-4000-8000-000000000001 --json"}}},
+    .fine = "The device is made.",
+    .refused = "Canonical has no such user.",
+    .related = "sync, device list, device rotate, device revoke"};
+
+constexpr Manual device_list_manual{
+    .name = "list",
+    .what = "List the devices",
+    .does =
+        "Each with what it may do and for whom, how many operations it has pushed, the credits "
+        "that its leases hold, and when it was last seen. No token is kept, so none is shown.",
+    .on_disk = "What was there.",
+    .examples = {{{"All devices", "tally device list --pg tally"}}},
+    .fine = "The devices are listed.",
+    .related = "device add, device revoke"};
+
+constexpr Manual device_revoke_manual{
+    .name = "revoke",
+    .what = "End a device: its token, its claims, its leases",
+    .does =
+        "The token is refused from now on, the jobs that it had claimed are free, and what "
+        "canonical knows to be unspent of its leases goes back to its users. What the device "
+        "has not pushed stays in its mirror: enrol that anew to keep it.",
+    .on_disk = one_row,
+    .examples = {{{"The device that is called ada",
+                   "DEVICE=$(tally device list --pg tally | awk '$2 == \"ada\" {print $1}')\n"
+                   "tally device revoke \"$DEVICE\" --pg tally"}}},
+    .fine = "The device is revoked.",
+    .refused = "Canonical has no such device, or it was revoked before.",
+    .related = "device list, sync, lease write-off"};
+
+constexpr Manual device_rotate_manual{
+    .name = "rotate",
+    .what = "Give a device another token, and print it",
+    .does =
+        "The device stays the same, with what it has pushed, claimed and leased; its former "
+        "token is refused at once. A running tally sync --watch takes up the new one when it "
+        "is in the token file.",
+    .on_disk = one_row,
+    .examples = {{{"Another token for the device that is called laptop, into its file",
+                   "DEVICE=$(tally device list --pg tally | awk '$2 == \"laptop\" {print $1}')\n"
+                   "(umask 077; tally device rotate \"$DEVICE\" --pg tally |\n"
+                   "  sed -n 's/^token *//p' > token)"}}},
+    .fine = "The new token is printed.",
+    .refused = "Canonical has no such device, or it was revoked before.",
+    .related = "device add, device revoke, sync"};
+
 }  // namespace
 
 void add_device_commands(CLI::App& app, Run& run) {
-  CLI::App& group = *add_group(app, "device", "Make, list, revoke the devices of canonical");
+  CLI::App& group = *add_group(app, run, device_manual);
   const auto arguments = [] { return std::make_shared<DeviceArguments>(); };
   const auto added = arguments();
-  CLI::App* add = add_device_command(group, run, "add", "Make a device, and print its token",
-                                     add_device, false, added);
+  CLI::App* add = add_device_command(group, run, device_add_manual, add_device, false, added);
   add->add_option("--name", added->name, "What people call it")->type_name("NAME")->required();
-  add->add_option("--capabilities", added->capabilities,
-                  "What it may do: author, worker, service, with commas between")
+  std::vector<std::string> capabilities = words_of(capability_names);
+  std::erase(capabilities, capability_names[static_cast<std::size_t>(Capability::each)]);
+  one_of(
+      add->add_option("--capabilities", added->capabilities, "What it may do, with commas between"),
+      run.manuals, std::move(capabilities))
       ->type_name("LIST")
       ->delimiter(',')
-      ->check(CLI::IsMember({"author", "worker", "service"}))
       ->required();
   add->add_option("--user", added->user, "The one user it is for; without it, all")
       ->type_name("USER");
@@ -150,11 +223,9 @@ void add_device_commands(CLI::App& app, Run& run) {
                   "only an operator does")
       ->type_name("SECONDS")
       ->check(CLI::Range(std::int64_t{1}, timeout_max_s));
-  add_device_command(group, run, "list", "List the devices", list_devices, false, arguments());
-  add_device_command(group, run, "revoke", "End a device: its token, its claims, its leases",
-                     revoke_device, true, arguments());
-  add_device_command(group, run, "rotate", "Give a device another token, and print it",
-                     rotate_token, true, arguments());
+  add_device_command(group, run, device_list_manual, list_devices, false, arguments());
+  add_device_command(group, run, device_revoke_manual, revoke_device, true, arguments());
+  add_device_command(group, run, device_rotate_manual, rotate_token, true, arguments());
 }
 
 namespace {
@@ -255,9 +326,8 @@ Exit write_off_lease(const LeaseArguments& arguments, bool json) {
 using LeaseBody = Exit (*)(const LeaseArguments&, bool);
 
 std::pair<CLI::App*, std::shared_ptr<LeaseArguments>> add_lease_command(
-    CLI::App& group, Run& run, const std::string& name, const std::string& what, LeaseBody body,
-    const std::string& id_name) {
-  CLI::App* command = add_command(group, run, name, what);
+    CLI::App& group, Run& run, const Manual& manual, LeaseBody body, const std::string& id_name) {
+  CLI::App* command = add_command(group, run, manual);
   auto arguments = std::make_shared<LeaseArguments>();
   if (!id_name.empty())
     command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
@@ -265,12 +335,86 @@ std::pair<CLI::App*, std::shared_ptr<LeaseArguments>> add_lease_command(
   return {command, arguments};
 }
 
+constexpr std::string_view in_the_outbox =
+    "The operation, in the mirror's outbox; canonical follows it at the next sync.";
+
+constexpr Manual lease_manual{
+    .name = "lease",
+    .what = "Credits set aside for a device, to be spent offline",
+    .section = Section::sync,
+    .does =
+        "Credits that a device reserves from its lease are never rejected for lack of credits "
+        "when it syncs later, while the lease is open. Meanwhile nobody else can spend them. A "
+        "device has one lease for a user at the most.\n\n"
+        "A lease ends when the device returns it or an operator writes it off; its expiry only "
+        "ends what the device may draw. Canonical takes the rest back by itself where the "
+        "device was made with --reclaim-after.",
+    .related = "sync, device, account"};
+
+constexpr Manual lease_open_manual{
+    .name = "open",
+    .what = "Open a lease of a user's credits, or add to it",
+    .does =
+        "The mirror asks canonical for the credits at its next sync; until then nothing can be "
+        "drawn. Where the device has a lease of that user, its credits are added to it. One "
+        "lease open a sync: a second one before canonical has shown the first is another "
+        "lease, and canonical rejects it.",
+    .on_disk = in_the_outbox,
+    .examples = {{{"50 of Ada's credits for a day",
+                   "tally lease open ada00000-0000-4000-8000-000000000001 --amount 50 \\\n"
+                   "  --ttl 86400 --db mirror.db\n"
+                   "tally sync --db mirror.db --pg tally --token-file token"}}},
+    .fine = "The credits are asked for.",
+    .refused =
+        "The mirror is no device, lacks the capability, knows no such user, or is returning "
+        "that user's lease.",
+    .related = "lease list, lease return, sync"};
+
+constexpr Manual lease_return_manual{
+    .name = "return",
+    .what = "Give back what is unspent of a lease",
+    .does =
+        "From now on the mirror draws nothing on it; the rest goes back to its user when "
+        "canonical follows, at the next sync.",
+    .on_disk = in_the_outbox,
+    .examples = {{{"The first of the mirror's leases",
+                   "LEASE=$(tally lease list --db mirror.db | awk 'NR == 2 {print $1}')\n"
+                   "tally lease return \"$LEASE\" --db mirror.db"}}},
+    .fine = "The lease is being returned.",
+    .refused = "The device has no such lease open.",
+    .related = "lease open, lease list, sync"};
+
+constexpr Manual lease_list_manual{
+    .name = "list",
+    .what = "List the leases that a mirror's device has open",
+    .does =
+        "Each with its user, what is unspent of it, and when it expires, as canonical last "
+        "showed it, less what was drawn here since.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"A mirror's leases", "tally lease list --db mirror.db"}}},
+    .fine = "The leases are listed.",
+    .related = "lease open, status"};
+
+constexpr Manual lease_write_off_manual{
+    .name = "write-off",
+    .what = "End a lease whose device does not come back",
+    .does =
+        "What canonical knows to be unspent goes back to the user at once. What the device "
+        "spent offline and pushes later is then judged against the balance, and may be "
+        "rejected.",
+    .on_disk = one_row,
+    .examples = {{{"A lease that a mirror still shows",
+                   "LEASE=$(tally lease list --db mirror.db | awk 'NR == 2 {print $1}')\n"
+                   "tally lease write-off \"$LEASE\" --pg tally"}}},
+    .fine = "The lease is ended.",
+    .refused = "Canonical has no such lease open.",
+    .related = "device revoke, lease return"};
+
 }  // namespace
 
 void add_lease_commands(CLI::App& app, Run& run) {
-  CLI::App& group = *add_group(app, "lease", "Credits set aside for a device, to be spent offline");
-  const auto [open, opened] = add_lease_command(
-      group, run, "open", "Open a lease of a user's credits, or add to it", open_lease, "USER");
+  CLI::App& group = *add_group(app, run, lease_manual);
+  const auto [open, opened] = add_lease_command(group, run, lease_open_manual, open_lease, "USER");
   open->add_option("--amount", opened->amount, "How many credits")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, Credits::max))
@@ -280,19 +424,14 @@ void add_lease_commands(CLI::App& app, Run& run) {
       ->check(CLI::Range(std::int64_t{1}, ttl_max_s))
       ->required();
   add_db(open, opened->db);
-  const auto [back, returned] = add_lease_command(
-      group, run, "return", "Give back what is unspent of a lease", return_lease, "LEASE");
+  const auto [back, returned] =
+      add_lease_command(group, run, lease_return_manual, return_lease, "LEASE");
   add_db(back, returned->db);
-  const auto [list, listed] = add_lease_command(
-      group, run, "list", "List the leases that a mirror's device has open", list_leases, "");
+  const auto [list, listed] = add_lease_command(group, run, lease_list_manual, list_leases, "");
   add_db(list, listed->db);
   const auto [write_off, written_off] =
-      add_lease_command(group, run, "write-off", "End a lease whose device does not come back",
-                        write_off_lease, "LEASE");
+      add_lease_command(group, run, lease_write_off_manual, write_off_lease, "LEASE");
   add_pg(write_off, *written_off);
-  write_off->footer(
-      "What the device spent offline and pushes later is then judged against the balance, and may "
-      "be rejected.");
 }
 
 }  // namespace tally::cli

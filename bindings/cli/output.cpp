@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 #include "platform.hpp"
 
@@ -132,6 +133,55 @@ std::string duration(std::int64_t us) {
 
 std::string counted(std::int64_t number, std::string_view one, std::string_view many) {
   return thousands(number) + " " + std::string(number == 1 ? one : many);
+}
+
+std::string joined(const std::vector<std::string>& words, std::string_view between) {
+  std::string out;
+  for (const std::string& word : words) {
+    if (!out.empty()) out += between;
+    out += word;
+  }
+  return out;
+}
+
+std::size_t page_width() {
+  constexpr std::size_t usual = 80;
+  constexpr std::size_t least = 30;
+  constexpr std::size_t most = 100;  // Longer lines are hard to read.
+  std::size_t columns = 0;
+  if (const char* given = std::getenv("COLUMNS")) columns = std::strtoul(given, nullptr, 10);
+  if (columns == 0) columns = terminal_columns();
+  return columns == 0 ? usual : std::clamp(columns, least, most);
+}
+
+namespace {
+
+/// The first line goes on from `column`.
+std::string wrapped_from(std::size_t column, const std::vector<std::string>& words,
+                         std::size_t width, std::size_t indent) {
+  std::string out;
+  bool is_first = true;
+  for (const std::string& word : words) {
+    const std::size_t end = column + 1 + cli::width(word);
+    if (!is_first) out += end > width ? '\n' + std::string(indent, ' ') : " ";
+    column = is_first ? end - 1 : end > width ? indent + cli::width(word) : end;
+    is_first = false;
+    out += word;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string wrapped(const std::vector<std::string>& words, std::size_t width, std::size_t indent) {
+  return wrapped_from(0, words, width, indent);
+}
+
+std::string wrapped(std::string_view text, std::size_t width, std::size_t indent) {
+  std::istringstream stream{std::string(text)};
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return wrapped_from(indent, words, width, indent);
 }
 
 std::string Table::text(std::size_t indent) const {

@@ -72,6 +72,14 @@ std::string duration(std::int64_t us);
 /// `1 row`, `2 rows`
 std::string counted(std::int64_t number, std::string_view one, std::string_view many);
 
+std::string joined(const std::vector<std::string>& words, std::string_view between = ", ");
+/// The characters that a line may have: COLUMNS, else the terminal's width, else 80.
+std::size_t page_width();
+/// Broken between words into lines of at most `width`; all but the first behind `indent` spaces.
+/// Of a text the first is taken to start there, too.
+std::string wrapped(const std::vector<std::string>& words, std::size_t width, std::size_t indent);
+std::string wrapped(std::string_view text, std::size_t width, std::size_t indent);
+
 /// Columns aligned by what they hold.
 class Table {
  public:

@@ -3,12 +3,15 @@
 // PostgreSQL for `tally demo` is in throwaway_postgres.cpp.
 
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 
 namespace tally::cli {
 
 bool is_terminal_output();
 bool is_terminal_error();
+/// How many characters wide the terminal of the output is; 0: it is none.
+std::size_t terminal_columns();
 
 /// A closed output is an error of that write, and does not end the program.
 void report_closed_outputs();

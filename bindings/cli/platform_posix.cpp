@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +14,11 @@ namespace tally::cli {
 
 bool is_terminal_output() { return isatty(STDOUT_FILENO) == 1; }
 bool is_terminal_error() { return isatty(STDERR_FILENO) == 1; }
+
+std::size_t terminal_columns() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 void report_closed_outputs() { std::signal(SIGPIPE, SIG_IGN); }
 

@@ -17,10 +17,10 @@ struct Arguments {
 
 /// A subcommand over one mirror that runs `body(engine, arguments, json)`.
 template <class Body>
-std::shared_ptr<Arguments> add_reader(CLI::App& app, Run& run, const std::string& name,
-                                      const std::string& what, const std::string& id_name,
-                                      Body body, CLI::App** out = nullptr) {
-  CLI::App* command = add_command(app, run, name, what);
+std::shared_ptr<Arguments> add_reader(CLI::App& app, Run& run, const Manual& manual,
+                                      const std::string& id_name, Body body,
+                                      CLI::App** out = nullptr) {
+  CLI::App* command = add_command(app, run, manual);
   auto arguments = std::make_shared<Arguments>();
   if (!id_name.empty())
     command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
@@ -151,6 +151,26 @@ Exit audit(const Engine& engine, const Uuid&, const Arguments&, bool json) {
   return exit;
 }
 
+constexpr Manual audit_manual{
+    .name = "audit",
+    .what = "Recompute balances, numbers and holds from a half's entries",
+    .section = Section::mirror,
+    .does =
+        "It adds up every user's entries anew and compares: balance and sum, each entry's number "
+        "and the balance after it, each job's hold, status and costs. What does not agree is a "
+        "finding, told in a sentence.\n\n"
+        "With --db a mirror is read, and never written to. With --pg canonical is, and --repair "
+        "posts entries that correct what the PRD's original functions gave or took twice: no "
+        "entry is changed or deleted, and at most a user's balance is taken back.",
+    .on_disk = "What was there; with --repair also the correcting entries, a transaction a user.",
+    .examples = {{{"A mirror's entries, added up anew", "tally audit --db mirror.db"},
+                  {"Canonical's", "tally audit --pg tally"},
+                  {"The same, with corrections posted where credits were minted",
+                   "tally audit --pg tally --repair"}}},
+    .fine = "Nothing is wrong.",
+    .refused = "There are findings; with --repair, some are left.",
+    .related = "verify, doctor, history"};
+
 /// Of a mirror, or of canonical.
 void add_audit(CLI::App& app, Run& run) {
   struct AuditArguments {
@@ -159,23 +179,18 @@ void add_audit(CLI::App& app, Run& run) {
     std::string schema = "public";
     bool repair = false;
   };
-  CLI::App* command =
-      add_command(app, run, "audit", "Recompute balances, numbers and holds from a half's entries");
+  CLI::App* command = add_command(app, run, audit_manual);
   auto arguments = std::make_shared<AuditArguments>();
-  CLI::Option_group* half = command->add_option_group("half");
-  CLI::Option* db = half->add_option("--db", arguments->db, "The mirror's file");
-  db->type_name("FILE");
-  CLI::Option* pg = half->add_option("--pg", arguments->pg, "Canonical's database");
-  pg->type_name("CONNINFO");
-  half->require_option(1);
+  const Halves halves = add_halves(command, arguments->db, arguments->pg, "The mirror's file");
   command
       ->add_flag("--repair", arguments->repair,
                  "Post entries that correct what the PRD's original functions gave or took twice")
-      ->needs(pg);
+      ->needs(halves.pg);
   add_schema(command, arguments->schema);
   command->callback([=, &run] {
     run.command = [=, &run] {
-      if (pg->count() > 0)
+      halves.check("audit");
+      if (halves.pg->count() > 0)
         return audit_canonical(arguments->pg, arguments->schema, arguments->repair, run.json);
       return audit(open_mirror(arguments->db), Uuid{}, Arguments{}, run.json);
     };
@@ -184,12 +199,80 @@ void add_audit(CLI::App& app, Run& run) {
 
 }  // namespace
 
+namespace {
+
+constexpr Manual balance_manual{
+    .name = "balance",
+    .what = "Print a user's balance",
+    .section = Section::mirror,
+    .does =
+        "It prints one number, the credits that the user can spend: what is held for jobs is "
+        "taken off already. The sum of the user's entries is the same number, always.\n\n"
+        "Operations that canonical has not confirmed count; tally account says how many of "
+        "them there are.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"How many credits Ada of the example trace has",
+                   "tally balance ada00000-0000-4000-8000-000000000001 --db mirror.db"},
+                  {"For a script",
+                   "tally balance ada00000-0000-4000-8000-000000000001 --db mirror.db --json"}}},
+    .fine = "The balance is printed.",
+    .refused = "The mirror knows no such user.",
+    .related = "account, history"};
+
+constexpr Manual account_manual{
+    .name = "account",
+    .what = "Show a user's balance and open holds",
+    .section = Section::mirror,
+    .does =
+        "Balance, what is held, how many entries there are and how many operations wait to be "
+        "pushed, all read in one instant; then each job with an open hold, and the op_id of "
+        "the reservation that opened it.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"Ada's account",
+                   "tally account ada00000-0000-4000-8000-000000000001 --db mirror.db"}}},
+    .fine = "The account is shown.",
+    .refused = "The mirror knows no such user.",
+    .related = "balance, history, job"};
+
+constexpr Manual history_manual{
+    .name = "history",
+    .what = "List a user's entries, newest first",
+    .section = Section::mirror,
+    .does =
+        "An entry a line: its number, date, type, amount, the balance after it, and its note. "
+        "Entries are never changed; a correction is another entry.\n\n"
+        "Where there are older ones the last line says how to go on.",
+    .on_disk = reads_mirror_only,
+    .examples =
+        {{{"The newest five entries",
+           "tally history ada00000-0000-4000-8000-000000000001 --db mirror.db --limit 5"},
+          {"Those before entry 6",
+           "tally history ada00000-0000-4000-8000-000000000001 --db mirror.db --before 6"}}},
+    .fine = "The entries are listed.",
+    .refused = "The mirror knows no such user.",
+    .related = "account, job, audit"};
+
+constexpr Manual job_manual{
+    .name = "job",
+    .what = "Show a job: its stages, credits and assets in time",
+    .section = Section::mirror,
+    .does =
+        "The job's status and what it costs, its eight steps with their times, what was "
+        "reserved, settled and released for it, and the assets that it made.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"A job of the example trace",
+                   "tally job 10b00000-0000-4000-8000-000000000001 --db mirror.db"}}},
+    .fine = "The job is shown.",
+    .refused = "The mirror knows no such job.",
+    .related = "account, history, claim-next"};
+
+}  // namespace
+
 void add_read_commands(CLI::App& app, Run& run) {
-  add_reader(app, run, "balance", "Print a user's balance", "USER", balance);
-  add_reader(app, run, "account", "Show a user's balance and open holds", "USER", account);
+  add_reader(app, run, balance_manual, "USER", balance);
+  add_reader(app, run, account_manual, "USER", account);
   CLI::App* command = nullptr;
-  const auto arguments = add_reader(app, run, "history", "List a user's entries, newest first",
-                                    "USER", history, &command);
+  const auto arguments = add_reader(app, run, history_manual, "USER", history, &command);
   command->add_option("--limit", arguments->limit, "How many at the most")
       ->type_name("N")
       ->check(CLI::Range(1, 10'000))
@@ -197,7 +280,7 @@ void add_read_commands(CLI::App& app, Run& run) {
   command->add_option("--before", arguments->before, "Only entries with a lower seq")
       ->type_name("SEQ")
       ->check(CLI::PositiveNumber);
-  add_reader(app, run, "job", "Show a job: its stages, credits and assets in time", "JOB", job);
+  add_reader(app, run, job_manual, "JOB", job);
   add_audit(app, run);
 }
 

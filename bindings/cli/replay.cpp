@@ -93,6 +93,7 @@ struct Arguments {
   std::string pg;
   std::string schema = "public";
   std::string results;
+  std::string durability{durability_names.front()};
   std::size_t batch = 1'000;
 };
 
@@ -147,12 +148,7 @@ class Results {
   std::unique_ptr<std::FILE, Close> file_;
 };
 
-void check(const Arguments& arguments, bool has_db, bool has_pg) {
-  if (has_db == has_pg) {
-    throw Stop{
-        Exit::usage, "usage",
-        "replay wants --db FILE or --pg CONNINFO, one of them; tally replay --help tells more"};
-  }
+void check(const Arguments& arguments) {
   std::error_code ignored;
   for (const std::string& input : {arguments.trace, arguments.db}) {
     if (!arguments.results.empty() && fs::equivalent(arguments.results, input, ignored)) {
@@ -183,6 +179,13 @@ void print_summary(const ReplaySummary& summary, bool json) {
   }
 }
 
+Options options_of(const Arguments& arguments) {
+  Options options;
+  if (arguments.durability == durability_names[static_cast<std::size_t>(Durability::normal)])
+    options.durability = Durability::normal;
+  return options;
+}
+
 Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
   const auto trace = open_trace(arguments.trace);
   std::error_code error;
@@ -194,7 +197,7 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
   if (has_pg) {
     canonical.emplace(connect(arguments.pg, arguments.schema));
   } else {
-    engine.emplace(take(Engine::open(arguments.db)));
+    engine.emplace(take(Engine::open(arguments.db, options_of(arguments))));
   }
   Results results(arguments.results);
   Progress progress("operations", !arguments.results.empty() || !is_terminal_output());
@@ -249,18 +252,45 @@ ReplaySummary replay(std::istream& trace, const Half& half, const ReplayOptions&
   return summary;
 }
 
+namespace {
+
+constexpr Manual replay_manual{
+    .name = "replay",
+    .what = "Apply a trace to a mirror or to canonical",
+    .section = Section::mirror,
+    .does =
+        "A trace is JSON Lines, one operation a line, as tally operations shows them. Each line is "
+        "applied in its turn and answered by one line: op_id, result (ok, or the code of what was "
+        "refused) and the balance afterwards. A refusal is an answer, not an error: it changed "
+        "nothing, and the next line follows. A line that is no operation is answered too.\n\n"
+        "Every operation counts once, by its op_id: after a kill or a lost answer run the whole "
+        "trace again. With --db a mirror is made where there is none; canonical must have been "
+        "made by tally migrate.",
+    .on_disk =
+        "Every operation that was answered: a batch of lines is one commit, and its answers "
+        "are written after it. With --durability normal the commits survive the end of "
+        "the process, not a power cut.",
+    .examples = {{{"A mirror to try things on, made of every operation's example",
+                   "tally operations --trace | tally replay - --db mirror.db"},
+                  {"The results into a file, and how many of each as JSON",
+                   "tally operations --trace > trace.jsonl\n"
+                   "tally replay trace.jsonl --db other.db --results results.jsonl --json"},
+                  {"A trace on canonical, in the database tally",
+                   "tally operations add_credits --trace | tally replay - --pg tally"}}},
+    .fine = "The whole trace was applied and answered, refusals included.",
+    .related = "operations, codes, audit, verify"};
+
+}  // namespace
+
 void add_replay(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "replay", "Apply a trace to a mirror or to canonical");
+  CLI::App* command = add_command(app, run, replay_manual);
   auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("trace", arguments->trace, "The trace, an operation a line; - is standard input")
       ->type_name("TRACE")
       ->required();
-  CLI::Option* db =
-      command->add_option("--db", arguments->db, "The mirror's file; made where there is none");
-  db->type_name("FILE");
-  CLI::Option* pg = command->add_option("--pg", arguments->pg, "Canonical's database");
-  pg->type_name("CONNINFO");
+  const Halves halves = add_halves(command, arguments->db, arguments->pg,
+                                   "The mirror's file; made where there is none");
   add_schema(command, arguments->schema);
   command
       ->add_option("--results", arguments->results,
@@ -270,10 +300,16 @@ void add_replay(CLI::App& app, Run& run) {
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, std::size_t{100'000}))
       ->capture_default_str();
+  one_of(command->add_option("--durability", arguments->durability, "What a mirror's ok survives"),
+         run.manuals, words_of(durability_names))
+      ->type_name("WORD")
+      ->excludes(halves.pg)
+      ->capture_default_str();
   command->callback([=, &run] {
     run.command = [=, &run] {
-      check(*arguments, db->count() > 0, pg->count() > 0);
-      return run_replay(*arguments, pg->count() > 0, run.json);
+      halves.check("replay");
+      check(*arguments);
+      return run_replay(*arguments, halves.pg->count() > 0, run.json);
     };
   });
 }

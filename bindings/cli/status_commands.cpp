@@ -100,15 +100,30 @@ Exit run_status(const std::string& db, bool json) {
   return in_sync ? Exit::fine : Exit::refused;
 }
 
+constexpr Manual status_manual{
+    .name = "status",
+    .what = "Say how far a mirror and canonical are",
+    .section = Section::sync,
+    .does =
+        "Which device the mirror is, what is pending, blocked and rejected, when canonical "
+        "last answered, the last error, when the next attempt is due, and the open leases. It "
+        "reads the mirror alone and asks no server.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"A mirror's state", "tally status --db mirror.db"},
+                  {"For a script: is it in sync?",
+                   "tally status --db mirror.db --json > status.json && echo in sync"}}},
+    .fine = "The mirror is in sync.",
+    .refused =
+        "Something is pending, blocked or rejected, the last attempt failed, or the mirror "
+        "is no device yet.",
+    .related = "sync, rejected list, lease list"};
+
 }  // namespace
 
 void add_status(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "status", "Say how far a mirror and canonical are");
+  CLI::App* command = add_command(app, run, status_manual);
   auto db = std::make_shared<std::string>();
   add_db(command, *db);
-  command->footer(
-      "Reads the mirror only. Exit status: 0 in sync; 1 something is pending, blocked or rejected, "
-      "the last attempt failed, or the mirror is no device yet.");
   command->callback([=, &run] { run.command = [=, &run] { return run_status(*db, run.json); }; });
 }
 
@@ -192,9 +207,9 @@ Exit retry_rejected(Replica& replica, const RejectedArguments& arguments, bool j
 
 using RejectedBody = Exit (*)(Replica&, const RejectedArguments&, bool);
 
-void add_rejected_command(CLI::App& group, Run& run, const std::string& name,
-                          const std::string& what, RejectedBody body, bool with_number) {
-  CLI::App* command = add_command(group, run, name, what);
+void add_rejected_command(CLI::App& group, Run& run, const Manual& manual, RejectedBody body,
+                          bool with_number) {
+  CLI::App* command = add_command(group, run, manual);
   auto arguments = std::make_shared<RejectedArguments>();
   if (with_number) {
     command->add_option("number", arguments->number, "Its number, as tally rejected list has it")
@@ -211,15 +226,78 @@ void add_rejected_command(CLI::App& group, Run& run, const std::string& name,
   });
 }
 
+constexpr std::string_view none_of_that_number = "No rejected operation of that number is kept.";
+
+constexpr Manual rejected_manual{
+    .name = "rejected",
+    .what = "What canonical did not apply: list, show, settle",
+    .section = Section::sync,
+    .does =
+        "An operation that canonical rejects is undone on the mirror and kept, with its code, "
+        "until somebody has seen to it: dismiss it or retry it. While one is kept the mirror "
+        "is not in sync.",
+    .related = "sync, status, codes"};
+
+constexpr Manual rejected_list_manual{
+    .name = "list",
+    .what = "List the rejected operations",
+    .does =
+        "A line each: its number, what it was, the code that canonical answered, when it was "
+        "made and when it was rejected.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"What a mirror keeps", "tally rejected list --db mirror.db"}}},
+    .fine = "They are listed, also where there are none.",
+    .related = "rejected show, status"};
+
+constexpr Manual rejected_show_manual{
+    .name = "show",
+    .what = "Show one, and why",
+    .does =
+        "Its code with the sentence that explains it, and the whole operation as a line of a "
+        "trace.",
+    .on_disk = reads_mirror_only,
+    .examples = {{{"The first that is kept",
+                   "N=$(tally rejected list --db mirror.db | awk 'NR == 2 {print $1}')\n"
+                   "tally rejected show \"$N\" --db mirror.db"}}},
+    .fine = "It is shown.",
+    .refused = none_of_that_number,
+    .related = "rejected list, codes"};
+
+constexpr Manual rejected_dismiss_manual{
+    .name = "dismiss",
+    .what = "Keep it no longer",
+    .does = "The operation is forgotten; neither half's balances change, since it had no effect.",
+    .on_disk = "That it is dismissed.",
+    .examples = {{{"The first that is kept",
+                   "N=$(tally rejected list --db mirror.db | awk 'NR == 2 {print $1}')\n"
+                   "tally rejected dismiss \"$N\" --db mirror.db"}}},
+    .fine = "It is dismissed.",
+    .refused = none_of_that_number,
+    .related = "rejected retry, rejected list"};
+
+constexpr Manual rejected_retry_manual{
+    .name = "retry",
+    .what = "Apply it anew on the mirror as it is, to be pushed",
+    .does =
+        "The operation is judged by the mirror as it is now. Where it is ok it is pending "
+        "again, under a new number, and the next sync pushes it; where it is refused here too "
+        "it stays rejected.",
+    .on_disk = "The operation's effects on the mirror, and its place in the outbox.",
+    .examples = {{{"The first that is kept, after the reason is gone",
+                   "N=$(tally rejected list --db mirror.db | awk 'NR == 2 {print $1}')\n"
+                   "tally rejected retry \"$N\" --db mirror.db"}}},
+    .fine = "It is applied here, and pending.",
+    .refused = "It is refused here too and stays rejected, or no such number is kept.",
+    .related = "rejected dismiss, sync"};
+
 }  // namespace
 
 void add_rejected_commands(CLI::App& app, Run& run) {
-  CLI::App& group = *add_group(app, "rejected", "What canonical did not apply: list, show, settle");
-  add_rejected_command(group, run, "list", "List the rejected operations", list_rejected, false);
-  add_rejected_command(group, run, "show", "Show one, and why", show_rejected, true);
-  add_rejected_command(group, run, "dismiss", "Keep it no longer", dismiss_rejected, true);
-  add_rejected_command(group, run, "retry", "Apply it anew on the mirror as it is, to be pushed",
-                       retry_rejected, true);
+  CLI::App& group = *add_group(app, run, rejected_manual);
+  add_rejected_command(group, run, rejected_list_manual, list_rejected, false);
+  add_rejected_command(group, run, rejected_show_manual, show_rejected, true);
+  add_rejected_command(group, run, rejected_dismiss_manual, dismiss_rejected, true);
+  add_rejected_command(group, run, rejected_retry_manual, retry_rejected, true);
 }
 
 }  // namespace tally::cli

@@ -401,13 +401,42 @@ Exit run_sync(const SyncArguments& arguments, bool json) {
                          : sync_once(engine, arguments, std::move(options), json);
 }
 
+constexpr Manual sync_manual{
+    .name = "sync",
+    .what = "Push what a mirror has pending, and pull",
+    .section = Section::sync,
+    .does =
+        "It pushes the operations that wait, in order and each once, takes canonical's verdicts "
+        "and whatever changed there, and ends when nothing is left to do. What canonical rejects "
+        "is undone on the mirror and kept for tally rejected. The mirror can be used all the "
+        "while, and a server that is away costs nothing but time.\n\n"
+        "A mirror becomes the token's device at its first sync, which makes the file where there "
+        "is none; what it did before is pushed too. One process syncs a mirror at a time: another "
+        "one with --watch stands by and takes over, others wait up to --timeout.\n\n"
+        "With --watch it goes on and prints what changes. One signal ends it in good order, a "
+        "second one at once, and neither loses anything. After the token was refused, another one "
+        "in the token file is taken up.",
+    .on_disk =
+        "Every answer of canonical's that was taken, each whole, and no answer half; what "
+        "was not answered is pushed again, and counts once.",
+    .examples = {{{"Once: push, pull, in sync",
+                   "tally sync --db mirror.db --pg tally --token-file token"},
+                  {"For as long as it runs, here two seconds",
+                   "tally sync --db mirror.db --pg tally --token-file token --watch --timeout 2"},
+                  {"Keep the leases that the device has at 50 credits",
+                   "tally sync --db mirror.db --pg tally --token-file token --lease 50"}}},
+    .fine = "In sync; with --watch, ended by a signal or by --timeout.",
+    .refused = "Something is rejected or blocked.",
+    .related = "status, rejected, device add, lease"};
+
 void add_sync(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, "sync", "Push what a mirror has pending, and pull");
+  CLI::App* command = add_command(app, run, sync_manual);
   auto arguments = std::make_shared<SyncArguments>();
   add_sync_options(command, *arguments);
   command->get_option("--timeout")
       ->description(
-          "Give up after so long without an answer (30); with --watch, end after so long");
+          "Give up after so long without an answer, 30 if not given; with --watch, end after "
+          "so long");
   command->add_flag("--enrol-anew", arguments->enrol_anew,
                     "A mirror that is a copy, or was restored, becomes the token's device; what it "
                     "has not pushed is kept as rejected, to be retried");
@@ -425,20 +454,15 @@ void add_sync(CLI::App& app, Run& run) {
       ->check(CLI::Range(std::int64_t{1}, Credits::max));
   command
       ->add_option("--lease-low-water", arguments->lease_low_water,
-                   "Ask for more below so many (half of --lease)")
+                   "Ask for more below so many, half of --lease if not given")
       ->type_name("CREDITS")
       ->check(CLI::Range(std::int64_t{0}, Credits::max))
       ->needs("--lease");
-  command->add_option("--lease-ttl", arguments->lease_ttl_s, "How long they last (604800, a week)")
+  command
+      ->add_option("--lease-ttl", arguments->lease_ttl_s, "How long they last; a week if not given")
       ->type_name("SECONDS")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{2'592'000}))
       ->needs("--lease");
-  command->footer(
-      "A mirror becomes the token's device at its first sync, which makes the file where there is "
-      "none; what it did before is pushed too. "
-      "Exit status: 0 in sync, 1 something is rejected or blocked, 3 a failure. One process syncs "
-      "a mirror at a time; another with --watch stands by. With --watch, after the token was "
-      "refused, another one in the token file is taken up.");
   command->callback(
       [=, &run] { run.command = [=, &run] { return run_sync(*arguments, run.json); }; });
 }
@@ -476,17 +500,32 @@ Exit run_claim_next(const SyncArguments& arguments, bool json) {
   return Exit::refused;
 }
 
+constexpr Manual claim_next_manual{
+    .name = "claim-next",
+    .what = "Sync, and claim the next job that waits for a worker",
+    .section = Section::sync,
+    .does =
+        "It syncs, and claims on canonical the next job that is queued or that nobody works on "
+        "any more, so that no other device takes it. It prints the job's id. While the claim "
+        "lives only this device moves the job on; renew it with renew_claim, and give it up "
+        "with drop_claim.",
+    .on_disk = "The claim, on canonical and in the mirror.",
+    .examples = {{{"A job for five minutes",
+                   "tally claim-next --db mirror.db --pg tally --token-file token --ttl 300"}}},
+    .fine = "A job is claimed.",
+    .refused = "No job waits, or the device is no worker.",
+    .related = "job, sync, device add"};
+
 void add_claim_next(CLI::App& app, Run& run) {
-  CLI::App* command =
-      add_command(app, run, "claim-next", "Sync, and claim the next job that waits for a worker");
+  CLI::App* command = add_command(app, run, claim_next_manual);
   auto arguments = std::make_shared<SyncArguments>();
   add_sync_options(command, *arguments);
-  command->get_option("--timeout")->description("Give up after so long without an answer (30)");
+  command->get_option("--timeout")
+      ->description("Give up after so long without an answer, 30 if not given");
   command->add_option("--ttl", arguments->ttl_s, "How long the claim lives")
       ->type_name("SECONDS")
       ->check(CLI::Range(std::int64_t{1}, ttl_max_s))
       ->required();
-  command->footer("Prints the job's id; exit status 1 where no job waits.");
   command->callback(
       [=, &run] { run.command = [=, &run] { return run_claim_next(*arguments, run.json); }; });
 }

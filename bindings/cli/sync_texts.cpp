@@ -12,12 +12,6 @@ void add_pg(CLI::App* command, CanonicalArguments& arguments) {
   add_schema(command, arguments.schema);
 }
 
-CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& what) {
-  CLI::App* group = app.add_subcommand(name, what);
-  group->require_subcommand(1);
-  return group;
-}
-
 Timestamp now() {
   return {std::chrono::duration_cast<std::chrono::microseconds>(
               std::chrono::system_clock::now().time_since_epoch())
@@ -43,12 +37,6 @@ std::string on_one_line(std::string_view text) {
     }
   }
   if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
   return out;
 }
 

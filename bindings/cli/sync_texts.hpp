@@ -18,8 +18,6 @@ struct CanonicalArguments {
   sync::Canonical connect() const { return cli::connect(pg, schema); }
 };
 void add_pg(CLI::App* command, CanonicalArguments& arguments);
-/// The group that a command's subcommands are in.
-CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& what);
 
 /// The value; an id that canonical does not know is a refusal, with a sentence of its own.
 template <class T>
@@ -35,8 +33,6 @@ Timestamp now();
 std::string ago(Timestamp time);
 /// libpq breaks and indents the lines of its messages.
 std::string on_one_line(std::string_view text);
-/// With commas between.
-std::string joined(const std::vector<std::string>& words);
 std::vector<std::string> names_of(const std::vector<Capability>& capabilities);
 std::string scope_text(const std::optional<Uuid>& scope);
 

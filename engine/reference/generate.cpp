@@ -17,7 +17,6 @@ namespace {
 std::string code_word(std::string_view name) { return "`" + std::string(name) + "`"; }
 
 std::string codes_page() {
-  constexpr const char* classes[] = {"ok", "refusal", "failure"};
   std::string page =
       "# Codes\n\nGenerated from `include/tally/code.hpp`. A refusal changed nothing and is "
       "decided; a "
@@ -25,7 +24,7 @@ std::string codes_page() {
       "| --- | --- | --- | --- |\n";
   for (const CodeRow& row : codes) {
     page += "| " + std::to_string(static_cast<int>(row.code)) + " | " + code_word(row.name) +
-            " | " + classes[static_cast<int>(row.code_class)] + " | " + std::string(row.sentence) +
+            " | " + std::string(name_of(row.code_class)) + " | " + std::string(row.sentence) +
             " |\n";
   }
   return page;

@@ -18,7 +18,7 @@ class Postgres:
             pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
         return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
 
-    def __init__(self):
+    def __init__(self, fsync="off"):
         self.folder = tempfile.mkdtemp(prefix="tally-cli-pg-", dir="/tmp")
         self.as_user = {}
         if os.geteuid() == 0:
@@ -32,7 +32,7 @@ class Postgres:
             self.as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         self._run("pg_ctl", "-w", "-l", f"{self.folder}/log", "-o",
-                  f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off", "start")
+                  f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync={fsync}", "start")
         self.count = 0
 
     def _run(self, program, *arguments):

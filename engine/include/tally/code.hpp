@@ -3,6 +3,7 @@
 // binding, canonical's rows and the reference pages are made. A number is never reused.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -15,6 +16,7 @@ enum class CodeClass : std::uint8_t {
   refusal,  ///< An everyday answer: deterministic, nothing changed; a retry as it is will not help.
   failure,  ///< The world (disk, lock, server): nothing was decided about the operation.
 };
+inline constexpr std::array<std::string_view, 3> code_class_names{"ok", "refusal", "failure"};
 
 enum class Code : std::uint16_t {
   ok = 0,
@@ -172,6 +174,9 @@ constexpr const CodeRow& row_of(Code code) noexcept {
   return codes.back();
 }
 constexpr std::string_view name_of(Code code) noexcept { return row_of(code).name; }
+constexpr std::string_view name_of(CodeClass code_class) noexcept {
+  return code_class_names[static_cast<std::size_t>(code_class)];
+}
 constexpr bool is_failure(Code code) noexcept {
   return row_of(code).code_class == CodeClass::failure;
 }

@@ -30,6 +30,7 @@ enum class Durability : std::uint8_t {
   full,    ///< It is on disk when the call returns.
   normal,  ///< It survives the end of the process, not a power cut.
 };
+inline constexpr std::array<std::string_view, 2> durability_names{"full", "normal"};
 
 /// From what a mirror that is enrolled as a device lets its operations spend.
 enum class SpendPolicy : std::uint8_t {
