@@ -15,6 +15,17 @@ std::vector<std::string> corpus() {
   std::vector<std::string> lines;
   std::ifstream trace(std::string(TALLY_SOURCE_DIR) + "/tests/traces/demo.jsonl");
   for (std::string line; std::getline(trace, line);) lines.push_back(line);
+  // Without what makes a repeat of it, each is an operation of its own.
+  for (std::size_t i = 0, count = lines.size(); i < count; ++i) {
+    std::string line = lines[i];
+    for (const std::string_view key : {"\"op_id\":", "\"at\":"}) {
+      const std::size_t at = line.find(key);
+      line.erase(at, line.find(',', at) + 1 - at);
+    }
+    lines.push_back(std::move(line));
+  }
+  lines.push_back(R"({"op":"update_profile","user_id":"ada00000-0000-4000-8000-000000000001",)"
+                  R"("display_name":"Ada","notification_prefs":{"low_credits":true}})");
   lines.push_back(
       R"({"op":"batch","ops":[{"op":"add_credits","user_id":"ada00000-0000-4000-8000-000000000001",)"
       R"("amount":1,"type":"grant"}]})");
@@ -115,7 +126,7 @@ TEST_CASE("mutations of the corpus: the rules hold, and both kinds of answers co
   Mutator mutator(seed == nullptr ? 1 : std::stoull(seed), corpus());
   int applied = 0;
   int fields = 0;
-  for (int i = 0; i < 4'000; ++i) {
+  for (int i = 0; i < 2'500; ++i) {
     const std::string json = mutator.next();
     CAPTURE(i);
     const tally_code code = target.run(json);
@@ -123,7 +134,7 @@ TEST_CASE("mutations of the corpus: the rules hold, and both kinds of answers co
     if (code == TALLY_INVALID_ARGUMENT) ++fields;
   }
   CHECK(applied > 20);
-  CHECK(fields > 1'000);
+  CHECK(fields > 500);
 }
 
 }  // namespace

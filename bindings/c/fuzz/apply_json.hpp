@@ -37,6 +37,7 @@ class ApplyJson {
   std::filesystem::path path_;
   std::unique_ptr<tally_engine, Close> engine_{};
   std::size_t applied_ = 0;
+  std::string state_{};  ///< After the latest.
 };
 
 }  // namespace tally::fuzz
