@@ -136,6 +136,7 @@ class Syncer::Impl {
     stop();
     stopping_ = false;
     thread_ = std::thread([this] {
+      own_thread_ = std::this_thread::get_id();
       while (!stopping_) {
         const std::uint64_t queued = replica_.queued();
         const Wait wait = step();
@@ -153,10 +154,12 @@ class Syncer::Impl {
     stopping_ = true;
     stop_asked_ = true;
   }
+  bool is_own_thread() const noexcept { return own_thread_.load() == std::this_thread::get_id(); }
 
   void stop() noexcept {
     stopping_ = true;
     if (thread_.joinable()) thread_.join();
+    own_thread_ = std::thread::id();  // The system gives it to another.
   }
 
   void resume(std::string token) {
@@ -618,6 +621,7 @@ class Syncer::Impl {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_asked_{false};  ///< Of the call that is under way.
   std::thread thread_;
+  std::atomic<std::thread::id> own_thread_{};
 };
 
 Syncer::Syncer(Engine& engine, SyncOptions options)
@@ -638,6 +642,7 @@ Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
 void Syncer::start() { impl_->start(); }
 void Syncer::stop() noexcept { impl_->stop(); }
 void Syncer::request_stop() noexcept { impl_->request_stop(); }
+bool Syncer::is_own_thread() const noexcept { return impl_->is_own_thread(); }
 void Syncer::resume(std::string token) { impl_->resume(std::move(token)); }
 
 Result<bool> Syncer::enrol_anew(milliseconds timeout) noexcept {

@@ -11,7 +11,9 @@ endfunction()
 
 function(run_example program)
   file(GLOB old "${program}.db*")
-  file(REMOVE ${old})
+  if(old)
+    file(REMOVE ${old})
+  endif()
   run("${program}" "${program}.db")
   set(expected "reserved 8, balance 22
 refused: already_reserved

@@ -217,6 +217,37 @@ TEST_CASE("a callback may stop the syncer, which then ends; nothing else of it")
   CHECK(world.balance() == 10);
 }
 
+TEST_CASE("an engine's callback that a step brings may not call the syncer, but stop it") {
+  World world;
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=8") == "ok");
+  struct Heard {
+    tally_syncer* syncer = nullptr;
+    std::vector<tally_code> answers{};
+  } heard;
+  tally_callbacks callbacks = TALLY_CALLBACKS_INIT;
+  callbacks.context = &heard;
+  callbacks.job_failed = [](void* context, const tally_uuid*, const tally_uuid*) {
+    auto& of = *static_cast<Heard*>(context);
+    of.answers.push_back(tally_syncer_run(of.syncer, 10, nullptr, nullptr));
+    tally_syncer_stop(of.syncer);
+  };
+  tally_options options = fast();
+  options.callbacks = &callbacks;
+  Device device(world, options);
+  heard.syncer = device.syncer;
+  device.run();
+  CHECK(world.apply("fail_job job_id=j1 error_code=X") == "ok");
+  SUBCASE("on the caller's thread") { device.run(); }
+  SUBCASE("on its own") {
+    REQUIRE(tally_syncer_start(device.syncer, nullptr) == TALLY_OK);
+    CHECK(eventually([&] { return device.mirror.balance() == 10; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    tally_syncer_free(device.syncer);
+    device.syncer = nullptr;
+  }
+  CHECK(heard.answers == std::vector<tally_code>{TALLY_INVALID_ARGUMENT});
+}
+
 TEST_CASE("what canonical rejects is told and kept, until it is retried or dismissed") {
   World world;
   Device device(world);

@@ -21,23 +21,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// The thread that is in a callback, whoever made it.
-using CallbackThread = std::atomic<std::thread::id>;
-
-/// Marks this thread as being in a callback.
-class InCallback {
- public:
-  explicit InCallback(CallbackThread& thread) : thread_(thread) {
-    thread_ = std::this_thread::get_id();
-  }
-  ~InCallback() { thread_ = std::thread::id(); }
-  InCallback(const InCallback&) = delete;
-  InCallback& operator=(const InCallback&) = delete;
-
- private:
-  CallbackThread& thread_;
-};
-
 std::vector<tally_uuid> ids_of(const std::vector<Uuid>& ids) {
   std::vector<tally_uuid> out;
   out.reserve(ids.size());
@@ -46,49 +29,40 @@ std::vector<tally_uuid> ids_of(const std::vector<Uuid>& ids) {
 }
 
 /// The syncer's callbacks, of those that the host has.
-sync::SyncCallbacks callbacks_of(const tally_sync_callbacks& host, CallbackThread& thread) {
+sync::SyncCallbacks callbacks_of(const tally_sync_callbacks& host) {
   sync::SyncCallbacks out;
   void* const context = host.context;
   if (const auto told = host.rejected) {
-    out.rejected = [=, &thread](const RejectedOperation& rejected) {
+    out.rejected = [=](const RejectedOperation& rejected) {
       const std::string json = texts::rejected_text(rejected);
-      const InCallback in_callback(thread);
       told(context, json.c_str(), json.size());
     };
   }
   if (const auto told = host.verdict) {
-    out.verdict = [=, &thread](const SettledOperation& settled) {
+    out.verdict = [=](const SettledOperation& settled) {
       const tally_uuid op_id = id_of(settled.verdict.op_id);
-      const InCallback in_callback(thread);
       told(context, settled.number, &op_id, number_of(settled.verdict.code));
     };
   }
   if (const auto told = host.progress) {
-    out.progress = [=, &thread](std::int64_t acked, std::int64_t pending) {
-      const InCallback in_callback(thread);
-      told(context, acked, pending);
-    };
+    out.progress = [=](std::int64_t acked, std::int64_t pending) { told(context, acked, pending); };
   }
   if (const auto told = host.state) {
-    out.state = [=, &thread](sync::SyncState state, sync::ErrorClass error_class,
-                             std::string_view error) {
+    out.state = [=](sync::SyncState state, sync::ErrorClass error_class, std::string_view error) {
       const std::string text(error);
-      const InCallback in_callback(thread);
       told(context, static_cast<std::int32_t>(state), static_cast<std::int32_t>(error_class),
            text.c_str(), text.size());
     };
   }
   if (const auto told = host.changed) {
-    out.changed = [=, &thread](const std::vector<Uuid>& user_ids) {
+    out.changed = [=](const std::vector<Uuid>& user_ids) {
       const std::vector<tally_uuid> ids = ids_of(user_ids);
-      const InCallback in_callback(thread);
       told(context, ids.data(), ids.size());
     };
   }
   if (const auto told = host.diverged) {
-    out.diverged = [=, &thread](const Uuid& user_id) {
+    out.diverged = [=](const Uuid& user_id) {
       const tally_uuid id = id_of(user_id);
-      const InCallback in_callback(thread);
       told(context, &id);
     };
   }
@@ -169,18 +143,13 @@ class OptionsReader {
 // ---- the handle -------------------------------------------------------------------------------
 
 struct tally_syncer {
-  tally_syncer(tally_engine& engine, sync::SyncOptions options,
-               const tally_sync_callbacks& callbacks)
-      : syncer(engine.engine, with_callbacks(std::move(options), callbacks, callback_thread)) {}
+  tally_syncer(Engine& engine, sync::SyncOptions options) : syncer(engine, std::move(options)) {}
 
-  static sync::SyncOptions with_callbacks(sync::SyncOptions options,
-                                          const tally_sync_callbacks& callbacks,
-                                          CallbackThread& thread) {
-    options.callbacks = callbacks_of(callbacks, thread);
-    return options;
+  /// Whether this thread steps it already: then it is in a callback, of the syncer's or of the
+  /// engine's.
+  bool is_stepped_here() const {
+    return syncer.is_own_thread() || caller.load() == std::this_thread::get_id();
   }
-  bool is_in_callback() const { return callback_thread.load() == std::this_thread::get_id(); }
-
   /// Starts the thread of its own where it is wanted; a stop may be asked for meanwhile.
   void go_on() {
     if (!wants_thread) return;
@@ -188,7 +157,7 @@ struct tally_syncer {
     if (!wants_thread) syncer.request_stop();
   }
 
-  CallbackThread callback_thread{};
+  std::atomic<std::thread::id> caller{};  ///< The thread whose call has the syncer.
   std::atomic<bool> wants_thread{false};
   sync::Syncer syncer;
 };
@@ -201,10 +170,12 @@ tally_code with_syncer(tally_syncer* syncer, bool has_arguments, tally_error* er
                        Work work) noexcept {
   return guarded(error, [&]() -> tally_code {
     if (syncer == nullptr || !has_arguments) return invalid(error, "a pointer is NULL");
-    if (syncer->is_in_callback())
+    if (syncer->is_stepped_here())
       return invalid(error, "a callback may only call the engine and tally_syncer_stop()");
     syncer->syncer.stop();
+    syncer->caller = std::this_thread::get_id();
     const tally_code code = guarded(error, [&] { return work(syncer->syncer); });
+    syncer->caller = std::thread::id();
     syncer->go_on();
     return code;
   });
@@ -230,7 +201,8 @@ tally_code tally_syncer_new(tally_engine* engine, const tally_sync_options* opti
     const std::string_view wrong = OptionsReader(host, read).read();
     if (!wrong.empty())
       return invalid(error, "tally_sync_options: " + std::string(wrong) + " is out of its range");
-    *syncer = std::make_unique<tally_syncer>(*engine, std::move(read), callbacks).release();
+    read.callbacks = callbacks_of(callbacks);
+    *syncer = std::make_unique<tally_syncer>(engine->engine, std::move(read)).release();
     return TALLY_OK;
   });
 }

@@ -122,6 +122,8 @@ class TALLY_API Syncer {
   /// From any thread, callbacks included: has it end soon, without waiting. A call that is under
   /// way on another thread then answers as if its time were over.
   void request_stop() noexcept;
+  /// From any thread: whether it is that one.
+  bool is_own_thread() const noexcept;
 
   /// After authentication errors: another token, and on.
   void resume(std::string token);
