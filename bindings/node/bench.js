@@ -20,7 +20,9 @@ const tally = require('./lib/index.js');
 
 const tiny = process.argv.includes('--tiny');
 const blocks = tiny ? 3 : 41;
-const folder = fs.mkdtempSync(path.join(process.env.TALLY_BENCH_DIR ?? os.tmpdir(), 'tally-node-bench-'));
+const folder = fs.mkdtempSync(
+  path.join(process.env.TALLY_BENCH_DIR ?? os.tmpdir(), 'tally-node-bench-'),
+);
 
 function median(numbers) {
   return [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
@@ -41,7 +43,9 @@ function first_balance(file, user_id) {
       engine.balance(process.argv[3]);
       console.log(String(process.hrtime.bigint() - start));
     });`;
-  return Number(execFileSync(process.execPath, ['-e', text, __dirname, file, user_id], { encoding: 'utf8' }));
+  return Number(
+    execFileSync(process.execPath, ['-e', text, __dirname, file, user_id], { encoding: 'utf8' }),
+  );
 }
 
 async function jobs_of(engine, user_id, project_id, count) {
@@ -57,7 +61,12 @@ async function world(durability) {
   await engine.create_user({ user_id });
   await engine.add_credits({ user_id, amount: 100_000_000, type: 'grant' });
   await engine.create_project({
-    project_id, user_id, title: 't', prompt_text: 'p', niche_preset: 'facts', target_minutes: 1,
+    project_id,
+    user_id,
+    title: 't',
+    prompt_text: 'p',
+    niche_preset: 'facts',
+    target_minutes: 1,
   });
   const reserve = (job_id) => engine.reserve_credits({ user_id, job_id, amount: 1 });
   return {
@@ -135,7 +144,9 @@ function shown(ns) {
 }
 
 function show(results) {
-  console.log(`Node ${process.version}, tally ${tally.version}, medians of ${blocks} blocks, a call:`);
+  console.log(
+    `Node ${process.version}, tally ${tally.version}, medians of ${blocks} blocks, a call:`,
+  );
   for (const [name, { ns, c_ns }] of Object.entries(results)) {
     const beside = c_ns === undefined ? '' : `, C ${shown(c_ns)}, over it ${shown(ns - c_ns)}`;
     console.log(`${shown(ns).padStart(10)}  ${name}${beside}`);
@@ -144,5 +155,7 @@ function show(results) {
 }
 
 measure()
-  .then((results) => (process.argv.includes('--json') ? console.log(JSON.stringify(results)) : show(results)))
+  .then((results) =>
+    process.argv.includes('--json') ? console.log(JSON.stringify(results)) : show(results),
+  )
   .finally(() => fs.rmSync(folder, { recursive: true, force: true }));

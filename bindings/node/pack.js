@@ -32,7 +32,9 @@ function bundle(addon, into) {
   fs.mkdirSync(into, { recursive: true });
   const python = process.env.TALLY_PYTHON || 'python3';
   const tool = (name, ...args) =>
-    execFileSync(python, [path.join(top, 'bindings', 'package', name), ...args], { encoding: 'utf8' });
+    execFileSync(python, [path.join(top, 'bindings', 'package', name), ...args], {
+      encoding: 'utf8',
+    });
   const made = JSON.parse(tool('bundle.py', addon, into));
   if (!made.files.includes('tally.node')) throw new Error('bundle.py made no tally.node');
   tool('strict_versions.py', into);
@@ -43,10 +45,14 @@ function pack(addon, out) {
   try {
     stage(path.resolve(addon), into);
     fs.mkdirSync(out, { recursive: true });
-    const told = execFileSync('npm', ['pack', '--json', '--offline', '--pack-destination', path.resolve(out)], {
-      cwd: into,
-      encoding: 'utf8',
-    });
+    const told = execFileSync(
+      'npm',
+      ['pack', '--json', '--offline', '--pack-destination', path.resolve(out)],
+      {
+        cwd: into,
+        encoding: 'utf8',
+      },
+    );
     return path.join(path.resolve(out), JSON.parse(told)[0].filename);
   } finally {
     fs.rmSync(into, { recursive: true, force: true });

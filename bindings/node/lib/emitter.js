@@ -34,7 +34,12 @@ class Emitter extends EventEmitter {
 
   static {
     for (const name of [
-      'on', 'addListener', 'prependListener', 'off', 'removeListener', 'removeAllListeners',
+      'on',
+      'addListener',
+      'prependListener',
+      'off',
+      'removeListener',
+      'removeAllListeners',
     ]) {
       const plain = EventEmitter.prototype[name];
       Object.defineProperty(this.prototype, name, {

@@ -57,7 +57,10 @@ function lines_of(given) {
 }
 
 function results_of(lines) {
-  return lines.split('\n').slice(0, -1).map((line) => JSON.parse(line));
+  return lines
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
 }
 
 class Engine extends Emitter {

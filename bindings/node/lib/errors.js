@@ -50,7 +50,8 @@ function closed(what) {
 }
 
 function wrong_type(name, wanted, value) {
-  const shown = typeof value === 'bigint' ? `${value}n` : typeof value === 'number' ? value : typeof value;
+  const shown =
+    typeof value === 'bigint' ? `${value}n` : typeof value === 'number' ? value : typeof value;
   return Object.assign(new TypeError(`${name} is ${wanted}, not ${shown}`), {
     code: 'ERR_INVALID_ARG_TYPE',
   });

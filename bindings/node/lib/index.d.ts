@@ -461,4 +461,3 @@ export declare class Syncer extends EventEmitter<SyncEvents> implements AsyncDis
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
-

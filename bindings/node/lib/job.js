@@ -75,12 +75,11 @@ class RunningJob {
     });
   }
 
-  /** READY is reached from PACKAGING alone: the stages that are left are passed in the same commit. */
+  /** READY is reached from PACKAGING alone: what is left is passed in the same commit. */
   async complete({ final_cost, ...fields } = {}) {
     const { job_id } = this;
     final_cost ??= this.#cost ?? (await this.#engine.job(job_id)).job.cost_credits_reserved;
-    const next =
-      this.#status === 'QUEUED' ? this.#resumes_at : statuses.indexOf(this.#status) + 1;
+    const next = this.#status === 'QUEUED' ? this.#resumes_at : statuses.indexOf(this.#status) + 1;
     const ops = statuses
       .slice(next, last_stage + 1)
       .map((to) => ({ op: 'advance_job', job_id, to }));
@@ -102,7 +101,9 @@ class RunningJob {
 
 function code_of(error) {
   if (error?.name === 'AbortError') return 'CANCELLED';
-  return typeof error?.code === 'string' && error.code !== '' ? error.code.slice(0, 60) : 'WORKER_ERROR';
+  return typeof error?.code === 'string' && error.code !== ''
+    ? error.code.slice(0, 60)
+    : 'WORKER_ERROR';
 }
 
 /** A job as it is, or as it will be once it is made. */
@@ -124,7 +125,8 @@ async function has_hold(engine, user_id, job_id) {
 /** What is to be done before the work can begin: one commit, which makes nothing or all of it. */
 async function begin(engine, { user_id, project_id, job_id, amount }, ttl, signal) {
   const id = job_id ?? native.new_id();
-  const { status, resumes_at = first_stage } = job_id === undefined ? {} : await view_of(engine, id);
+  const { status, resumes_at = first_stage } =
+    job_id === undefined ? {} : await view_of(engine, id);
   const ops = [];
   if (status === undefined) ops.push({ op: 'create_job', job_id: id, project_id, user_id });
   const reserves =

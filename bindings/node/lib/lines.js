@@ -10,7 +10,10 @@ const integers = new Map();
 const with_json = new Set();
 for (const [op, fields] of Object.entries(operations)) {
   const names = Object.keys(fields);
-  integers.set(op, names.filter((name) => fields[name] === 'integer'));
+  integers.set(
+    op,
+    names.filter((name) => fields[name] === 'integer'),
+  );
   if (names.some((name) => fields[name] === 'json')) with_json.add(op);
 }
 

@@ -40,11 +40,11 @@ function failure(file, cause) {
   return Object.assign(new Error(text, { cause }), { code: 'ERR_TALLY_ADDON' });
 }
 
-// Node and Electron export the OpenSSL or BoringSSL inside them, and to the loader those come before
-// the one that our libpq was built with. The addon of the package, and the libraries beside it, ask
-// for theirs by version (bindings/package/strict_versions.py). An addon that was just built has the
-// system's libraries, which do not: there RTLD_DEEPBIND turns the order around. It does so for malloc,
-// too, and so is nothing for a process with an allocator of its own.
+// Node and Electron export the OpenSSL or BoringSSL inside them, and to the loader those come
+// before the one that our libpq was built with. The addon of the package, and the libraries beside
+// it, ask for theirs by version (bindings/package/strict_versions.py). An addon that was just built
+// has the system's libraries, which do not: there RTLD_DEEPBIND turns the order around. It does so
+// for malloc, too, and so is nothing for a process with an allocator of its own.
 function open(file, is_packaged) {
   const { RTLD_NOW = 0, RTLD_DEEPBIND = 0 } = os.constants.dlopen;
   const module = { exports: {} };

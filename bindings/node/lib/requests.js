@@ -81,8 +81,8 @@ class Calls {
 }
 
 /**
- * A promise of what `start(id)` asks for. `convert` makes the value of what comes; `dispose` gets it
- * where nobody waits any more.
+ * A promise of what `start(id)` asks for. `convert` makes the value of what comes; `dispose` gets
+ * it where nobody waits any more.
  */
 function ask(calls, start, { convert, dispose, signal, op_id } = {}) {
   return new Promise((resolve, reject) => {

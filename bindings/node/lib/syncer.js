@@ -27,8 +27,16 @@ const shapes = {
 
 const texts = ['conninfo', 'token', 'schema', 'device_id'];
 const numbers = [
-  'operations_max', 'bytes_max', 'rows_max', 'poll_interval_ms', 'call_timeout_ms',
-  'backoff_base_ms', 'backoff_cap_ms', 'digest_every', 'lease_size', 'lease_low_water',
+  'operations_max',
+  'bytes_max',
+  'rows_max',
+  'poll_interval_ms',
+  'call_timeout_ms',
+  'backoff_base_ms',
+  'backoff_cap_ms',
+  'digest_every',
+  'lease_size',
+  'lease_low_water',
   'lease_ttl_s',
 ];
 

@@ -26,7 +26,10 @@ test('a signal that is aborted already sends nothing', async (t) => {
   const reason = new Error('enough');
   const call = { op_id, signal: AbortSignal.abort(reason) };
   await assert.rejects(engine.add_credits({ user_id, amount: 1, type: 'grant' }, call), {
-    name: 'AbortError', code: 'ABORT_ERR', op_id, cause: reason,
+    name: 'AbortError',
+    code: 'ABORT_ERR',
+    op_id,
+    cause: reason,
   });
   const aborted = { name: 'AbortError' };
   await assert.rejects(engine.history(user_id, { signal: AbortSignal.abort() }), aborted);
@@ -87,7 +90,9 @@ test('signals keep no listeners of calls that are over', async (t) => {
   let listeners = 0;
   const { addEventListener, removeEventListener } = signal;
   signal.addEventListener = (...given) => (listeners++, addEventListener.apply(signal, given));
-  signal.removeEventListener = (...given) => (listeners--, removeEventListener.apply(signal, given));
+  signal.removeEventListener = (...given) => (
+    listeners--, removeEventListener.apply(signal, given)
+  );
   await engine.users({ signal });
   await engine.create_user({ user_id: tally.uuid() }, { signal });
   assert.equal(listeners, 0);

@@ -13,7 +13,10 @@ try {
   fs.mkdirSync(path.join(folder, 'node_modules'));
   fs.symlinkSync(root, path.join(folder, 'node_modules', 'tally'));
   fs.copyFileSync(path.join(root, 'example.mjs'), path.join(folder, 'example.mjs'));
-  const out = child_process.execFileSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8' });
+  const out = child_process.execFileSync(process.execPath, ['example.mjs'], {
+    cwd: folder,
+    encoding: 'utf8',
+  });
   assert.equal(
     out,
     [

@@ -30,9 +30,14 @@ test('a job that comes to its end is READY and settled', async (t) => {
 
 test('complete() settles at another cost', async (t) => {
   const { engine, user_id, project_id } = await world(t);
-  await engine.job({ user_id, project_id, amount: 8 }, (job) => job.complete({ final_cost: 5, output_url: 'u' }));
+  await engine.job({ user_id, project_id, amount: 8 }, (job) =>
+    job.complete({ final_cost: 5, output_url: 'u' }),
+  );
   assert.equal(engine.balance(user_id), 5);
-  assert.deepEqual((await engine.jobs(user_id)).map((row) => row.output_url), ['u']);
+  assert.deepEqual(
+    (await engine.jobs(user_id)).map((row) => row.output_url),
+    ['u'],
+  );
 });
 
 test('a job whose work throws is FAILED, and its credits are back', async (t) => {
@@ -42,16 +47,28 @@ test('a job whose work throws is FAILED, and its credits are back', async (t) =>
     await job.advance('SCRIPTING');
     throw trouble;
   };
-  await assert.rejects(engine.job({ user_id, project_id, amount: 8 }, work), (error) => error === trouble);
+  await assert.rejects(
+    engine.job({ user_id, project_id, amount: 8 }, work),
+    (error) => error === trouble,
+  );
   const [row] = await engine.jobs(user_id);
-  assert.deepEqual([row.status, row.error_code, row.error_message, row.failed_step], ['FAILED', 'E_PAINT', 'out of paint', 'SCRIPTING']);
+  assert.deepEqual(
+    [row.status, row.error_code, row.error_message, row.failed_step],
+    ['FAILED', 'E_PAINT', 'out of paint', 'SCRIPTING'],
+  );
   assert.equal(engine.balance(user_id), 10);
 });
 
 test('where the credits are too few no job is made', async (t) => {
   const { engine, user_id, project_id } = await world(t);
-  await rejects(engine.job({ user_id, project_id, amount: 11 }, () => assert.fail()), 'insufficient_credits');
-  await assert.rejects(engine.job({ user_id, project_id, amount: 1n }, () => {}), TypeError);
+  await rejects(
+    engine.job({ user_id, project_id, amount: 11 }, () => assert.fail()),
+    'insufficient_credits',
+  );
+  await assert.rejects(
+    engine.job({ user_id, project_id, amount: 1n }, () => {}),
+    TypeError,
+  );
   await assert.rejects(engine.job({ user_id, project_id, amount: 1 }), TypeError);
   assert.deepEqual(await engine.jobs(user_id), []);
 });
@@ -60,9 +77,14 @@ test('a job that exists is taken where it is', async (t) => {
   const { engine, user_id, project_id } = await world(t);
   const job_id = await job(engine, user_id, project_id);
   await engine.reserve_credits({ user_id, job_id, amount: 4 });
-  await engine.job({ user_id, project_id, job_id }, (running) => assert.equal(running.job_id, job_id));
+  await engine.job({ user_id, project_id, job_id }, (running) =>
+    assert.equal(running.job_id, job_id),
+  );
   assert.equal(engine.balance(user_id), 6);
-  await rejects(engine.job({ user_id, project_id, job_id }, () => assert.fail()), 'illegal_transition');
+  await rejects(
+    engine.job({ user_id, project_id, job_id }, () => assert.fail()),
+    'illegal_transition',
+  );
 });
 
 test('a job that was retried goes on at the step that failed', async (t) => {
@@ -84,7 +106,11 @@ test('a job that was retried goes on at the step that failed', async (t) => {
 test('another worker cannot take a job that is claimed', async (t) => {
   const { engine, user_id, project_id } = await world(t);
   await engine.job({ user_id, project_id, amount: 4 }, (running) =>
-    rejects(engine.job({ user_id, project_id, job_id: running.job_id }, () => assert.fail()), 'already_claimed'));
+    rejects(
+      engine.job({ user_id, project_id, job_id: running.job_id }, () => assert.fail()),
+      'already_claimed',
+    ),
+  );
 });
 
 test('an aborted job fails as CANCELLED', async (t) => {
@@ -95,7 +121,9 @@ test('an aborted job fails as CANCELLED', async (t) => {
       running.signal.addEventListener('abort', () => reject(running.signal.reason));
       stop.abort();
     });
-  await assert.rejects(engine.job({ user_id, project_id, amount: 4, signal: stop.signal }, work), { name: 'AbortError' });
+  await assert.rejects(engine.job({ user_id, project_id, amount: 4, signal: stop.signal }, work), {
+    name: 'AbortError',
+  });
   const [row] = await engine.jobs(user_id);
   assert.deepEqual([row.status, row.error_code], ['FAILED', 'CANCELLED']);
 });

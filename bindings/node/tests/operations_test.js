@@ -14,9 +14,16 @@ test('every operation of the table is a method, and does what it says', async (t
     called.add(op);
     return engine[op](fields);
   };
-  const [user_id, draft_id, project_id, voice_profile_id, job_id, other] = Array.from({ length: 6 }, tally.uuid);
+  const [user_id, draft_id, project_id, voice_profile_id, job_id, other] = Array.from(
+    { length: 6 },
+    tally.uuid,
+  );
   assert.equal((await does('create_user', { user_id, email: 'ada@example.com' })).balance, 10);
-  await does('update_profile', { user_id, display_name: 'Ada', notification_prefs: { job_complete: true } });
+  await does('update_profile', {
+    user_id,
+    display_name: 'Ada',
+    notification_prefs: { job_complete: true },
+  });
   assert.equal((await does('add_credits', { user_id, amount: 20, type: 'grant' })).balance, 30);
   assert.equal((await does('expire_credits', { user_id, amount: 5 })).balance, 25);
   await does('create_draft', { draft_id, session_token: 's', prompt_text: 'p' });
@@ -25,7 +32,13 @@ test('every operation of the table is a method, and does what it says', async (t
   await does('purge_expired_drafts');
   await does('create_voice_profile', { voice_profile_id, user_id, name: 'n', audio_path: 'a' });
   await does('create_project', {
-    project_id, user_id, title: 't', prompt_text: 'p', niche_preset: 'facts', target_minutes: 1, voice_profile_id,
+    project_id,
+    user_id,
+    title: 't',
+    prompt_text: 'p',
+    niche_preset: 'facts',
+    target_minutes: 1,
+    voice_profile_id,
   });
   await does('update_project', { project_id, user_id, title: 'u' });
   await does('delete_voice_profile', { voice_profile_id, user_id });
@@ -39,10 +52,26 @@ test('every operation of the table is a method, and does what it says', async (t
   await does('drop_claim', { job_id });
   await engine.advance_job({ job_id, to: 'SCRIPTING' });
   await does('report_progress', { job_id, step_name: 'SCRIPTING', progress_pct: 50 });
-  await does('add_asset', { asset_id: other, job_id, type: 'video', url: 'u', storage_path: 's', size_bytes: 7 });
+  await does('add_asset', {
+    asset_id: other,
+    job_id,
+    type: 'video',
+    url: 'u',
+    storage_path: 's',
+    size_bytes: 7,
+  });
   await does('fail_job', { job_id, error_code: 'E' });
   await does('retry_job', { job_id, amount: 6 });
-  for (const to of ['SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING']) {
+  for (const to of [
+    'SCRIPTING',
+    'VOICE_GEN',
+    'ALIGNMENT',
+    'VISUAL_PLAN',
+    'IMAGE_GEN',
+    'TIMELINE',
+    'RENDERING',
+    'PACKAGING',
+  ]) {
     await engine.advance_job({ job_id, to });
   }
   assert.equal((await does('complete_job', { job_id, final_cost: 5 })).balance, 20);
@@ -51,7 +80,10 @@ test('every operation of the table is a method, and does what it says', async (t
   assert.equal((await does('finalize_job_credits', { job_id: second, final_cost: 4 })).balance, 16);
   await does('sweep', { grace: 60 });
   await does('delete_project', { project_id, user_id });
-  await rejects(does('lease_credits', { lease_id: other, user_id, amount: 1, ttl: 60 }), 'not_permitted');
+  await rejects(
+    does('lease_credits', { lease_id: other, user_id, amount: 1, ttl: 60 }),
+    'not_permitted',
+  );
   await rejects(does('return_lease', { lease_id: other }), 'not_permitted');
   assert.deepEqual([...called].sort(), Object.keys(operations).sort());
   assert.deepEqual((await engine.audit()).findings, []);
@@ -66,11 +98,19 @@ test('what is read is what was written', async (t) => {
   assert.equal(engine.balance(user_id), 92);
   const check = { balance: 92, held: 8, entries: 3, pending_operations: 5 };
   assert.deepEqual(engine.check(user_id), check);
-  assert.deepEqual(await engine.account(user_id), { ...check, holds: [{ job_id, reservation: op_id, amount: 8 }] });
+  assert.deepEqual(await engine.account(user_id), {
+    ...check,
+    holds: [{ job_id, reservation: op_id, amount: 8 }],
+  });
   const entries = await engine.history(user_id);
-  assert.deepEqual(entries.map(({ seq, type, amount }) => [seq, type, amount]), [
-    [3, 'reserve', -8], [2, 'grant', 90], [1, 'grant', 10],
-  ]);
+  assert.deepEqual(
+    entries.map(({ seq, type, amount }) => [seq, type, amount]),
+    [
+      [3, 'reserve', -8],
+      [2, 'grant', 90],
+      [1, 'grant', 10],
+    ],
+  );
   assert.deepEqual(await engine.history(user_id, { limit: 1, before_seq: 3 }), [entries[1]]);
   for (const page of [1, 2, 3, 1000]) {
     const all = [];
@@ -83,13 +123,22 @@ test('what is read is what was written', async (t) => {
   assert.deepEqual(await engine.jobs(user_id), [view.job]);
   assert.deepEqual(await engine.drafts(user_id), []);
   assert.deepEqual(await engine.users(), [user_id]);
-  assert.deepEqual((await engine.rows('jobs')).map((row) => row.id), [job_id]);
+  assert.deepEqual(
+    (await engine.rows('jobs')).map((row) => row.id),
+    [job_id],
+  );
   assert.deepEqual(await engine.rows('jobs', { user_id: job_id }), []);
   await rejects(engine.rows('no_table'), 'not_found');
-  assert.equal(await engine.rows('jobs', { text: true }), JSON.stringify(await engine.rows('jobs')));
+  assert.equal(
+    await engine.rows('jobs', { text: true }),
+    JSON.stringify(await engine.rows('jobs')),
+  );
   assert.equal((await engine.digest(user_id)).length, 8);
   assert.equal(await engine.pending_operations(), 5);
-  assert.deepEqual([await engine.sync_status(), await engine.leases(), await engine.rejected()], [null, [], []]);
+  assert.deepEqual(
+    [await engine.sync_status(), await engine.leases(), await engine.rejected()],
+    [null, [], []],
+  );
 });
 
 test('a refusal is a TallyError with its code, and changes nothing', async (t) => {
@@ -97,9 +146,17 @@ test('a refusal is a TallyError with its code, and changes nothing', async (t) =
   const user_id = await user(engine);
   const job_id = await job(engine, user_id);
   const op_id = tally.uuid();
-  await rejects(engine.reserve_credits({ user_id, job_id, amount: 11 }, { op_id }), 'insufficient_credits', {
-    number: 41, class: 'refusal', index: undefined, op_id, name: 'TallyError',
-  });
+  await rejects(
+    engine.reserve_credits({ user_id, job_id, amount: 11 }, { op_id }),
+    'insufficient_credits',
+    {
+      number: 41,
+      class: 'refusal',
+      index: undefined,
+      op_id,
+      name: 'TallyError',
+    },
+  );
   await rejects(engine.reserve_credits({ user_id, job_id, amount: 0 }), 'invalid_amount');
   await rejects(engine.add_credits({ user_id, amount: 1, type: 'gift' }), 'invalid_type');
   await rejects(engine.create_user({}), 'invalid_argument');
@@ -119,7 +176,9 @@ test('a refusal is a TallyError with its code, and changes nothing', async (t) =
 
 test('a failure of the world is told apart', async (t) => {
   await rejects(tally.open('/nowhere/at/all.db'), 'not_found', { class: 'failure' });
-  await rejects(tally.open('/tmp/no such mirror.db', { must_exist: true }), 'not_found', { class: 'failure' });
+  await rejects(tally.open('/tmp/no such mirror.db', { must_exist: true }), 'not_found', {
+    class: 'failure',
+  });
   await rejects(tally.open(__filename), 'corrupt', { class: 'failure' });
 });
 
@@ -129,14 +188,23 @@ test('an amount is a safe integer, or nothing is sent', async (t) => {
   for (const amount of [1.5, NaN, Infinity, 2 ** 53, '5', 5n, {}, true]) {
     const wrong = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
     await assert.rejects(engine.add_credits({ user_id, amount, type: 'grant' }), wrong);
-    await assert.rejects(engine.batch([{ op: 'add_credits', user_id, amount, type: 'grant' }]), wrong);
-    await assert.rejects(engine.submit([{ op: 'add_credits', user_id, amount, type: 'grant' }]), wrong);
+    await assert.rejects(
+      engine.batch([{ op: 'add_credits', user_id, amount, type: 'grant' }]),
+      wrong,
+    );
+    await assert.rejects(
+      engine.submit([{ op: 'add_credits', user_id, amount, type: 'grant' }]),
+      wrong,
+    );
   }
   await assert.rejects(tally.open('x.db', { cache_kib: 1n }), TypeError);
   await assert.rejects(tally.open('x.db', { durability: 'some' }), TypeError);
   await assert.rejects(tally.open(7), TypeError);
   assert.ok(!fs.existsSync('x.db'));
-  await rejects(engine.add_credits({ user_id, amount: 2 ** 53 - 1, type: 'grant' }), 'invalid_amount');
+  await rejects(
+    engine.add_credits({ user_id, amount: 2 ** 53 - 1, type: 'grant' }),
+    'invalid_amount',
+  );
   assert.equal(engine.check(user_id).entries, 1);
 });
 
@@ -144,14 +212,24 @@ test('JSON columns lose no digit of a whole number, there and back', async (t) =
   const engine = await opened(t);
   const user_id = await user(engine);
   const settings = {
-    long: 12345678901234567890n, negative: -9007199254740993n, safe: 9007199254740991, text: '12345678901234567890',
-    quoted: '"12345678901234567890": 1 \\', list: [1, 98765432109876543210n, null, 1.5],
+    long: 12345678901234567890n,
+    negative: -9007199254740993n,
+    safe: 9007199254740991,
+    text: '12345678901234567890',
+    quoted: '"12345678901234567890": 1 \\',
+    list: [1, 98765432109876543210n, null, 1.5],
   };
   const project_id = await project(engine, user_id);
   await engine.update_project({ project_id, user_id, settings });
   assert.deepEqual((await engine.project(project_id)).settings, settings);
-  assert.match(await engine.project(project_id, { text: true }), /"long": ?12345678901234567890[,}]/);
-  await assert.rejects(engine.update_project({ project_id, user_id, settings: { a: '\u00001', b: 1n } }), TypeError);
+  assert.match(
+    await engine.project(project_id, { text: true }),
+    /"long": ?12345678901234567890[,}]/,
+  );
+  await assert.rejects(
+    engine.update_project({ project_id, user_id, settings: { a: '\u00001', b: 1n } }),
+    TypeError,
+  );
   assert.deepEqual((await engine.rows('projects'))[0].settings, settings);
 });
 
@@ -164,7 +242,9 @@ test('an op_id counts once, however often it is sent', async (t) => {
   assert.deepEqual(once, { op_id, balance: 15, id: null });
   assert.deepEqual(await engine.add_credits({ ...fields, op_id }), once);
   assert.deepEqual(await engine.apply({ op: 'add_credits', ...fields }, { op_id }), once);
-  await rejects(engine.add_credits({ ...fields, amount: 6 }, { op_id }), 'operation_conflict', { op_id });
+  await rejects(engine.add_credits({ ...fields, amount: 6 }, { op_id }), 'operation_conflict', {
+    op_id,
+  });
   await rejects(engine.add_credits(fields, { op_id: 'mine' }), 'invalid_argument');
   assert.equal(engine.balance(user_id), 15);
 });
@@ -179,7 +259,10 @@ test('at is a Date or a text, and now by default', async (t) => {
   await engine.add_credits(amount);
   const [now, text, date] = (await engine.history(user_id)).map((entry) => entry.created_at);
   assert.deepEqual([text, date], ['2026-01-18T00:00:00.123456Z', '2026-01-18T00:00:00.123000Z']);
-  assert.ok(now >= before.slice(0, -1) && now <= `${new Date().toISOString().slice(0, -1)}999Z`, now);
+  assert.ok(
+    now >= before.slice(0, -1) && now <= `${new Date().toISOString().slice(0, -1)}999Z`,
+    now,
+  );
   await assert.rejects(engine.add_credits(amount, { at: new Date(NaN) }), RangeError);
 });
 
@@ -210,10 +293,21 @@ test('submit takes a trace as a text, as bytes, or its operations', async (t) =>
     'no operation',
     { op: 'batch', ops: [{ op: 'add_credits', user_id: one, amount: 3, type: 'grant' }] },
   ]);
-  assert.deepEqual(results.map((r) => [r.result, r.balance, r.line]), [
-    ['ok', 10, undefined], ['user_exists', 10, undefined], ['invalid_argument', null, 3], ['ok', 13, undefined],
-  ]);
-  const line = JSON.stringify({ op: 'create_user', op_id: two, at: '2026-01-18T00:00:00.000000Z', user_id: two });
+  assert.deepEqual(
+    results.map((r) => [r.result, r.balance, r.line]),
+    [
+      ['ok', 10, undefined],
+      ['user_exists', 10, undefined],
+      ['invalid_argument', null, 3],
+      ['ok', 13, undefined],
+    ],
+  );
+  const line = JSON.stringify({
+    op: 'create_user',
+    op_id: two,
+    at: '2026-01-18T00:00:00.000000Z',
+    user_id: two,
+  });
   const expected = `{"op_id":"${two}","result":"ok","balance":10}\n`;
   assert.equal(await engine.submit(line, { text: true }), expected);
   assert.equal(await engine.submit(Buffer.from(`${line}\n`), { text: true }), expected);
@@ -236,9 +330,14 @@ test('calls that wait together share a commit, and apply in the order they were 
   const engine = await opened(t);
   const user_id = await user(engine);
   const before = commits(engine.path);
-  const calls = Array.from({ length: 64 }, (_, i) => engine.add_credits({ user_id, amount: 1, type: 'grant', note: `${i}` }));
+  const calls = Array.from({ length: 64 }, (_, i) =>
+    engine.add_credits({ user_id, amount: 1, type: 'grant', note: `${i}` }),
+  );
   const balances = (await Promise.all(calls)).map((receipt) => receipt.balance);
-  assert.deepEqual(balances, Array.from({ length: 64 }, (_, i) => 11 + i));
+  assert.deepEqual(
+    balances,
+    Array.from({ length: 64 }, (_, i) => 11 + i),
+  );
   assert.ok(commits(engine.path) - before <= 4, `${commits(engine.path) - before} commits`);
   const [entry] = await engine.history(user_id);
   assert.equal(entry.note, '63');
@@ -254,7 +353,10 @@ test('a refusal among those that share a commit is its own', async (t) => {
     engine.reserve_credits({ user_id, job_id, amount: 11 }),
     engine.reserve_credits({ user_id, job_id, amount: 11 }),
   ]);
-  assert.deepEqual(settled.map((s) => s.reason?.code ?? s.value.balance), ['insufficient_credits', 11, 0, 'already_reserved']);
+  assert.deepEqual(
+    settled.map((s) => s.reason?.code ?? s.value.balance),
+    ['insufficient_credits', 11, 0, 'already_reserved'],
+  );
 });
 
 test('events are told to who listens', async (t) => {
@@ -267,7 +369,10 @@ test('events are told to who listens', async (t) => {
   const job_id = await job(engine, user_id);
   await engine.reserve_credits({ user_id, job_id, amount: 6 });
   await engine.fail_job({ job_id, error_code: 'E' });
-  assert.deepEqual(heard, [{ user_id, balance: 4 }, { user_id, job_id }]);
+  assert.deepEqual(heard, [
+    { user_id, balance: 4 },
+    { user_id, job_id },
+  ]);
   engine.off('job_failed', job_failed);
   const other = await job(engine, user_id);
   await engine.fail_job({ job_id: other, error_code: 'E' });

@@ -5,10 +5,21 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { run, folder, no_postgres, Postgres, enrol, exports_openssl, uses_openssl, binds_to_its_own } = require('./support.js');
+const {
+  run,
+  folder,
+  no_postgres,
+  Postgres,
+  enrol,
+  exports_openssl,
+  uses_openssl,
+  binds_to_its_own,
+} = require('./support.js');
 
 const root = path.join(__dirname, '..');
-const has_patchelf = (process.env.PATH ?? '').split(path.delimiter).some((at) => fs.existsSync(path.join(at, 'patchelf')));
+const has_patchelf = (process.env.PATH ?? '')
+  .split(path.delimiter)
+  .some((at) => fs.existsSync(path.join(at, 'patchelf')));
 const skip = has_patchelf ? false : 'tally-skip: patchelf is not installed';
 
 let installed;
@@ -17,7 +28,11 @@ let installed;
 function application(t) {
   if (installed) return installed;
   const at = folder({ after: (remove) => process.on('exit', remove) });
-  const made = run(process.execPath, [path.join(root, 'pack.js'), process.env.TALLY_NODE_ADDON, at]);
+  const made = run(process.execPath, [
+    path.join(root, 'pack.js'),
+    process.env.TALLY_NODE_ADDON,
+    at,
+  ]);
   assert.equal(made.status, 0, made.stderr);
   const archive = made.stdout.trim();
   const modules = path.join(at, 'node_modules');
@@ -33,16 +48,36 @@ function uses(t, text, args = [], env = {}) {
   const { at } = application(t);
   fs.writeFileSync(path.join(at, 'main.mjs'), text);
   const bare = { PATH: process.env.PATH, HOME: at, LD_LIBRARY_PATH: '', TALLY_NODE_ADDON: '' };
-  return run('env', ['-i', ...Object.entries({ ...bare, ...env }).map(([k, v]) => `${k}=${v}`), process.execPath, 'main.mjs', ...args], { cwd: at });
+  return run(
+    'env',
+    [
+      '-i',
+      ...Object.entries({ ...bare, ...env }).map(([k, v]) => `${k}=${v}`),
+      process.execPath,
+      'main.mjs',
+      ...args,
+    ],
+    { cwd: at },
+  );
 }
 
 test('it has what it needs and nothing else', { skip }, (t) => {
   const { tally } = application(t);
   const manifest = JSON.parse(fs.readFileSync(path.join(tally, 'package.json')));
-  assert.equal(manifest.version, fs.readFileSync(path.join(root, '..', '..', 'VERSION'), 'utf8').trim());
+  assert.equal(
+    manifest.version,
+    fs.readFileSync(path.join(root, '..', '..', 'VERSION'), 'utf8').trim(),
+  );
   assert.equal(manifest.dependencies, undefined);
-  assert.deepEqual(fs.readdirSync(tally).filter((name) => name !== 'LICENSE').sort(), ['README.md', 'example.mjs', 'lib', 'package.json', 'prebuilds']);
-  for (const name of Object.values(manifest.exports['.']).flatMap(Object.values)) assert.ok(fs.existsSync(path.join(tally, name)), name);
+  assert.deepEqual(
+    fs
+      .readdirSync(tally)
+      .filter((name) => name !== 'LICENSE')
+      .sort(),
+    ['README.md', 'example.mjs', 'lib', 'package.json', 'prebuilds'],
+  );
+  for (const name of Object.values(manifest.exports['.']).flatMap(Object.values))
+    assert.ok(fs.existsSync(path.join(tally, name)), name);
 });
 
 test('it runs with the libraries that it brought', { skip }, (t) => {
@@ -62,7 +97,11 @@ test('it runs with the libraries that it brought', { skip }, (t) => {
   assert.equal(done.status, 0, done.stderr);
   const { balance, libraries } = JSON.parse(done.stdout);
   assert.equal(balance, 10);
-  assert.ok(libraries.some((file) => /libpq/.test(file)) && libraries.some((file) => /libcrypto/.test(file)), libraries.join());
+  assert.ok(
+    libraries.some((file) => /libpq/.test(file)) &&
+      libraries.some((file) => /libcrypto/.test(file)),
+    libraries.join(),
+  );
   for (const file of libraries) assert.ok(file.startsWith(application(t).tally), file);
 });
 
@@ -84,17 +123,21 @@ const syncs = `
   console.log(await syncer.run(), await syncer.verify(user_id), (await engine.digest(user_id)).length);
   await engine.close();`;
 
-test('it syncs, also where another malloc is in the process, as in Electron', { skip: skip || no_postgres }, (t) => {
-  const postgres = new Postgres();
-  t.after(() => postgres.close());
-  const canonical = postgres.canonical();
-  const run_in = (env) => {
-    const { conninfo, token } = enrol(canonical);
-    const done = uses(t, syncs, [`${token.slice(-8)}.db`, conninfo, token], env);
-    assert.equal(done.stdout, 'synced true 8\n', `${done.signal} ${done.stderr}`);
-  };
-  run_in({});
-  const found = run('sh', ['-c', 'ls /usr/lib/*/libjemalloc.so.2']).stdout.trim();
-  if (found) run_in({ LD_PRELOAD: found });
-  else t.skip('tally-skip: libjemalloc2 is not installed');
-});
+test(
+  'it syncs, also where another malloc is in the process, as in Electron',
+  { skip: skip || no_postgres },
+  (t) => {
+    const postgres = new Postgres();
+    t.after(() => postgres.close());
+    const canonical = postgres.canonical();
+    const run_in = (env) => {
+      const { conninfo, token } = enrol(canonical);
+      const done = uses(t, syncs, [`${token.slice(-8)}.db`, conninfo, token], env);
+      assert.equal(done.stdout, 'synced true 8\n', `${done.signal} ${done.stderr}`);
+    };
+    run_in({});
+    const found = run('sh', ['-c', 'ls /usr/lib/*/libjemalloc.so.2']).stdout.trim();
+    if (found) run_in({ LD_PRELOAD: found });
+    else t.skip('tally-skip: libjemalloc2 is not installed');
+  },
+);

@@ -47,7 +47,11 @@ async function project(engine, user_id) {
 
 async function job(engine, user_id, project_id) {
   const job_id = tally.uuid();
-  await engine.create_job({ job_id, project_id: project_id ?? (await project(engine, user_id)), user_id });
+  await engine.create_job({
+    job_id,
+    project_id: project_id ?? (await project(engine, user_id)),
+    user_id,
+  });
   return job_id;
 }
 
@@ -94,7 +98,10 @@ function postgres_binaries() {
   const folders = process.env.TALLY_PG_BINDIR
     ? [process.env.TALLY_PG_BINDIR]
     : fs.existsSync(root)
-      ? fs.readdirSync(root).sort((a, b) => b - a).map((version) => path.join(root, version, 'bin'))
+      ? fs
+          .readdirSync(root)
+          .sort((a, b) => b - a)
+          .map((version) => path.join(root, version, 'bin'))
       : [];
   return folders.find((bin) => fs.existsSync(path.join(bin, 'initdb')));
 }
@@ -129,8 +136,21 @@ class Postgres {
   }
 
   start(...settings) {
-    const all = ["listen_addresses=''", `unix_socket_directories=${this.folder}`, 'fsync=off', ...settings];
-    this.#do('pg_ctl', '-w', '-l', path.join(this.folder, 'log'), '-o', all.map((s) => `-c ${s}`).join(' '), 'start');
+    const all = [
+      "listen_addresses=''",
+      `unix_socket_directories=${this.folder}`,
+      'fsync=off',
+      ...settings,
+    ];
+    this.#do(
+      'pg_ctl',
+      '-w',
+      '-l',
+      path.join(this.folder, 'log'),
+      '-o',
+      all.map((s) => `-c ${s}`).join(' '),
+      'start',
+    );
   }
 
   stop() {
@@ -147,7 +167,15 @@ class Postgres {
   }
 
   sql(text, database) {
-    const done = run(path.join(this.bin, 'psql'), ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', this.conninfo(database), '-c', text]);
+    const done = run(path.join(this.bin, 'psql'), [
+      '-XqAt',
+      '-v',
+      'ON_ERROR_STOP=1',
+      '-d',
+      this.conninfo(database),
+      '-c',
+      text,
+    ]);
     assert.equal(done.status, 0, done.stderr);
     return done.stdout.trim();
   }
@@ -166,7 +194,18 @@ class Postgres {
 
 /** A device of that canonical: what a syncer needs. */
 function enrol(conninfo, capabilities = 'author,worker,service', ...more) {
-  const made = run_tally('device', 'add', '--pg', conninfo, '--name', 'node', '--capabilities', capabilities, ...more, '--json');
+  const made = run_tally(
+    'device',
+    'add',
+    '--pg',
+    conninfo,
+    '--name',
+    'node',
+    '--capabilities',
+    capabilities,
+    ...more,
+    '--json',
+  );
   return { conninfo, ...JSON.parse(made) };
 }
 
@@ -183,20 +222,47 @@ const uses_openssl = `
 
 /** A node that exports none could not mix them up, and a test would show nothing. */
 function exports_openssl() {
-  assert.match(run('nm', ['-D', '--defined-only', process.execPath]).stdout, / T EVP_DigestInit_ex$/m);
+  assert.match(
+    run('nm', ['-D', '--defined-only', process.execPath]).stdout,
+    / T EVP_DigestInit_ex$/m,
+  );
 }
 
 /** What LD_DEBUG=bindings wrote: our libraries' OpenSSL is nobody else's. */
 function binds_to_its_own(text, addon) {
-  const line = /binding file (\S+) \[0\] to (\S+) \[0\]: normal symbol .((?:EVP|SHA|SSL|OPENSSL|CRYPTO|BIO|X509)_?\w*)'/g;
-  const ours = [...text.matchAll(line)].filter(([, from]) => /tally|libpq|libssl|libcrypto/.test(from));
-  assert.ok(ours.some(([, from]) => addon.test(from)) && ours.length > 100, `${ours.length} bindings`);
+  const line =
+    /binding file (\S+) \[0\] to (\S+) \[0\]: normal symbol .((?:EVP|SHA|SSL|OPENSSL|CRYPTO|BIO|X509)_?\w*)'/g;
+  const ours = [...text.matchAll(line)].filter(([, from]) =>
+    /tally|libpq|libssl|libcrypto/.test(from),
+  );
+  assert.ok(
+    ours.some(([, from]) => addon.test(from)) && ours.length > 100,
+    `${ours.length} bindings`,
+  );
   const wrong = ours.filter(([, , to]) => !/lib(crypto|ssl)[^/]*$/.test(to));
-  assert.deepEqual(wrong.map(([one]) => one), []);
+  assert.deepEqual(
+    wrong.map(([one]) => one),
+    [],
+  );
 }
 
 module.exports = {
-  uses_openssl, exports_openssl, binds_to_its_own,
-  tally, traces, program, folder, opened, user, project, job, rejects, run, script, run_tally,
-  no_postgres, Postgres, enrol,
+  uses_openssl,
+  exports_openssl,
+  binds_to_its_own,
+  tally,
+  traces,
+  program,
+  folder,
+  opened,
+  user,
+  project,
+  job,
+  rejects,
+  run,
+  script,
+  run_tally,
+  no_postgres,
+  Postgres,
+  enrol,
 };

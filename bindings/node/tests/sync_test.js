@@ -5,7 +5,19 @@ const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const { test, before, after } = require('node:test');
-const { tally, opened, user, project, job, rejects, run, run_tally, no_postgres, Postgres, enrol } = require('./support.js');
+const {
+  tally,
+  opened,
+  user,
+  project,
+  job,
+  rejects,
+  run,
+  run_tally,
+  no_postgres,
+  Postgres,
+  enrol,
+} = require('./support.js');
 
 let postgres;
 before(() => {
@@ -29,10 +41,16 @@ test('what one device does another gets, and both halves are equal', needs, asyn
   one.syncer.on('progress', (progress) => heard.push(progress));
   const user_id = await user(one.engine, 5);
   assert.equal(await one.syncer.run(), 'synced');
-  assert.ok(heard.includes('synced') && heard.some((event) => event.acked === 2), JSON.stringify(heard));
+  assert.ok(
+    heard.includes('synced') && heard.some((event) => event.acked === 2),
+    JSON.stringify(heard),
+  );
   assert.equal(await one.syncer.verify(user_id), true);
   const status = await one.engine.sync_status();
-  assert.deepEqual([status.pending, status.acked, status.capabilities], [0, 2, ['author', 'worker', 'service']]);
+  assert.deepEqual(
+    [status.pending, status.acked, status.capabilities],
+    [0, 2, ['author', 'worker', 'service']],
+  );
 
   const two = await device(t, conninfo);
   const changed = once(two.syncer, 'changed');
@@ -71,7 +89,10 @@ test('what canonical rejects is told, kept, retried and dismissed', needs, async
   const told = once(one.syncer, 'rejected');
   assert.equal(await one.syncer.run(), 'idle');
   const [event] = await told;
-  assert.deepEqual([event.result, event.operation.op, event.operation.amount], ['insufficient_credits', 'reserve_credits', 8]);
+  assert.deepEqual(
+    [event.result, event.operation.op, event.operation.amount],
+    ['insufficient_credits', 'reserve_credits', 8],
+  );
   assert.deepEqual(await one.engine.rejected(), [event]);
   await rejects(one.engine.retry(event.number), 'insufficient_credits');
   await two.engine.add_credits({ user_id, amount: 5, type: 'grant' });
@@ -190,15 +211,36 @@ test('over TLS, beside the OpenSSL inside node', needs, async (t) => {
   const crypto = require('node:crypto');
   const folder = `${postgres.folder}/tls`;
   fs.mkdirSync(folder);
-  const made = run('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '2',
-    '-addext', 'subjectAltName=DNS:localhost', '-keyout', `${folder}/key.pem`, '-out', `${folder}/cert.pem`]);
+  const made = run('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-subj',
+    '/CN=localhost',
+    '-days',
+    '2',
+    '-addext',
+    'subjectAltName=DNS:localhost',
+    '-keyout',
+    `${folder}/key.pem`,
+    '-out',
+    `${folder}/cert.pem`,
+  ]);
   assert.equal(made.status, 0, made.stderr);
   const { uid } = fs.statSync(`${postgres.folder}/data`);
   fs.chmodSync(`${folder}/key.pem`, 0o600);
   for (const name of ['key.pem', 'cert.pem']) fs.chownSync(`${folder}/${name}`, uid, -1);
   const port = 20_000 + (process.pid % 30_000);
   postgres.stop();
-  postgres.start("listen_addresses='localhost'", `port=${port}`, 'ssl=on', `ssl_cert_file=${folder}/cert.pem`, `ssl_key_file=${folder}/key.pem`);
+  postgres.start(
+    "listen_addresses='localhost'",
+    `port=${port}`,
+    'ssl=on',
+    `ssl_cert_file=${folder}/cert.pem`,
+    `ssl_key_file=${folder}/key.pem`,
+  );
   t.after(() => {
     postgres.stop();
     postgres.start();
@@ -207,7 +249,9 @@ test('over TLS, beside the OpenSSL inside node', needs, async (t) => {
   postgres.conninfo = (database) => local(database).replace('port=5432', `port=${port}`);
   t.after(() => delete postgres.conninfo);
   const conninfo = postgres.canonical();
-  const tls = conninfo.replace(/host=\S+/, 'host=localhost') + ` sslmode=verify-full sslrootcert=${folder}/cert.pem`;
+  const tls =
+    conninfo.replace(/host=\S+/, 'host=localhost') +
+    ` sslmode=verify-full sslrootcert=${folder}/cert.pem`;
   const engine = await opened(t);
   const user_id = await user(engine);
   const syncer = engine.syncer({ ...enrol(conninfo), conninfo: tls });
@@ -215,6 +259,9 @@ test('over TLS, beside the OpenSSL inside node', needs, async (t) => {
   assert.equal(await syncer.run(), 'synced');
   assert.equal(await syncer.verify(user_id), true);
   assert.equal(crypto.createHash('sha256').update('tally').digest('hex'), digest);
-  const plain = engine.syncer({ ...enrol(conninfo), conninfo: tls.replace(/sslrootcert=\S+/, 'sslrootcert=/etc/hostname') });
+  const plain = engine.syncer({
+    ...enrol(conninfo),
+    conninfo: tls.replace(/sslrootcert=\S+/, 'sslrootcert=/etc/hostname'),
+  });
   await assert.rejects(plain.run(500));
 });

@@ -1,19 +1,65 @@
 // Everything that the package exports, used as its types say; tsc checks this file and runs nothing.
 
 import tallyDefault, {
-  open, uuid, version, sqlite_version, Engine, Syncer, TallyError, AbortError,
-  Code, JobStatus, EntryType, NichePreset, TranscriptMode, AssetType, Capability, SyncState, SyncErrorClass,
-  Durability, SpendPolicy, LogLevel, CodeClass,
-  type Account, type Audit, type Batch, type BatchOperation, type Call, type Check, type CodeName, type DraftRow,
-  type Entry, type Id, type JobRow, type JobView, type Json, type Lease, type OpenOptions, type Operation,
-  type ProjectRow, type Receipt, type Rejected, type Result, type Row, type RunningJob, type Stage, type SyncOptions,
-  type SyncStatus, type TableDigest,
+  open,
+  uuid,
+  version,
+  sqlite_version,
+  Engine,
+  Syncer,
+  TallyError,
+  AbortError,
+  Code,
+  JobStatus,
+  EntryType,
+  NichePreset,
+  TranscriptMode,
+  AssetType,
+  Capability,
+  SyncState,
+  SyncErrorClass,
+  Durability,
+  SpendPolicy,
+  LogLevel,
+  CodeClass,
+  type Account,
+  type Audit,
+  type Batch,
+  type BatchOperation,
+  type Call,
+  type Check,
+  type CodeName,
+  type DraftRow,
+  type Entry,
+  type Id,
+  type JobRow,
+  type JobView,
+  type Json,
+  type Lease,
+  type OpenOptions,
+  type Operation,
+  type ProjectRow,
+  type Receipt,
+  type Rejected,
+  type Result,
+  type Row,
+  type RunningJob,
+  type Stage,
+  type SyncOptions,
+  type SyncStatus,
+  type TableDigest,
 } from 'tally';
 import tally = require('tally');
 
 const options: OpenOptions = {
-  durability: 'full', spend_policy: SpendPolicy.leased, must_exist: true, busy_timeout_ms: 1, verdict_timeout_ms: 1,
-  low_credits: 5, cache_kib: 1, signal: new AbortController().signal,
+  durability: 'full',
+  spend_policy: SpendPolicy.leased,
+  must_exist: true,
+  busy_timeout_ms: 1,
+  verdict_timeout_ms: 1,
+  low_credits: 5,
+  cache_kib: 1,
+  signal: new AbortController().signal,
 };
 
 async function operations(engine: Engine, user_id: Id, job_id: Id): Promise<void> {
@@ -25,13 +71,27 @@ async function operations(engine: Engine, user_id: Id, job_id: Id): Promise<void
   await engine.add_credits({ user_id, amount: 1, type: EntryType.grant, note: undefined });
   await engine.purge_expired_drafts();
   await engine.create_project({
-    project_id: uuid(), user_id, title: 't', prompt_text: 'p', niche_preset: 'finance', target_minutes: 1,
-    transcript_mode: TranscriptMode.auto, settings: { a: [1, null, 2n] },
+    project_id: uuid(),
+    user_id,
+    title: 't',
+    prompt_text: 'p',
+    niche_preset: 'finance',
+    target_minutes: 1,
+    transcript_mode: TranscriptMode.auto,
+    settings: { a: [1, null, 2n] },
   });
   await engine.advance_job({ job_id, to: JobStatus.QUEUED });
   await engine.report_progress({ job_id, step_name: 'RENDERING', progress_pct: 5 });
-  await engine.add_asset({ asset_id: uuid(), job_id, type: AssetType.zip, url: 'u', storage_path: 's' });
-  const ops: BatchOperation[] = [{ op: 'reserve_credits', user_id, job_id, amount: 1, op_id: uuid() }];
+  await engine.add_asset({
+    asset_id: uuid(),
+    job_id,
+    type: AssetType.zip,
+    url: 'u',
+    storage_path: 's',
+  });
+  const ops: BatchOperation[] = [
+    { op: 'reserve_credits', user_id, job_id, amount: 1, op_id: uuid() },
+  ];
   await engine.batch(ops);
   const batch: Batch = { op: 'batch', ops };
   await engine.apply(batch);
@@ -68,7 +128,8 @@ async function reads(engine: Engine, user_id: Id): Promise<void> {
   const check: Check = engine.check(user_id);
   const account: Account = await engine.account(user_id);
   const entries: Entry[] = await engine.history(user_id, { limit: 5, before_seq: 9 });
-  for await (const entry of engine.entries(user_id, { page: 5 })) void (entry satisfies Entry).seq.toFixed();
+  for await (const entry of engine.entries(user_id, { page: 5 }))
+    void (entry satisfies Entry).seq.toFixed();
   const project: ProjectRow = await engine.project(user_id);
   const text: string = await engine.project(user_id, { text: true });
   const { job, steps, assets }: JobView = await engine.job(user_id);
@@ -81,8 +142,24 @@ async function reads(engine: Engine, user_id: Id): Promise<void> {
   const pending: number = await engine.pending_operations();
   const settings: Json = project.settings;
   const stage: Stage | undefined = steps[0]?.step_name;
-  void [balance, check.held, account.holds[0]?.amount, entries, text, job.status, assets, jobs, drafts, users, rows,
-    digest, audit.findings, pending, settings, stage];
+  void [
+    balance,
+    check.held,
+    account.holds[0]?.amount,
+    entries,
+    text,
+    job.status,
+    assets,
+    jobs,
+    drafts,
+    users,
+    rows,
+    digest,
+    audit.findings,
+    pending,
+    settings,
+    stage,
+  ];
 
   // @ts-expect-error: the balance is there at once
   engine.balance(user_id).then();
@@ -93,14 +170,17 @@ async function reads(engine: Engine, user_id: Id): Promise<void> {
 }
 
 async function jobs(engine: Engine, user_id: Id): Promise<void> {
-  const value: number = await engine.job({ user_id, project_id: uuid(), amount: 5, ttl: 60 }, async (job: RunningJob) => {
-    await job.advance('SCRIPTING', 'on it');
-    await job.progress(50, { status_message: 'half' });
-    await job.complete({ final_cost: 3, output_url: 'u' });
-    // @ts-expect-error: that is complete()'s
-    await job.advance('READY');
-    return job.signal.aborted ? 1 : 2;
-  });
+  const value: number = await engine.job(
+    { user_id, project_id: uuid(), amount: 5, ttl: 60 },
+    async (job: RunningJob) => {
+      await job.advance('SCRIPTING', 'on it');
+      await job.progress(50, { status_message: 'half' });
+      await job.complete({ final_cost: 3, output_url: 'u' });
+      // @ts-expect-error: that is complete()'s
+      await job.advance('READY');
+      return job.signal.aborted ? 1 : 2;
+    },
+  );
   void value;
 }
 
@@ -121,7 +201,15 @@ async function sync(engine: Engine): Promise<void> {
   const retried: Receipt = await engine.retry(1);
   await engine.subscribe([uuid()]);
   await engine.subscribe(null);
-  void [state === 'synced', job_id, equal, status?.error_class === SyncErrorClass.local, leases, rejected, retried];
+  void [
+    state === 'synced',
+    job_id,
+    equal,
+    status?.error_class === SyncErrorClass.local,
+    leases,
+    rejected,
+    retried,
+  ];
   syncer.on('rejected', ({ number, operation }) => void [number.toFixed(), operation.op_id]);
   syncer.on('verdict', ({ op_id, code }) => void [op_id, code === 'ok']);
   syncer.on('progress', ({ acked, pending }) => void (acked + pending));
@@ -162,7 +250,15 @@ export async function all(): Promise<void> {
   await using engine = await open('mirror.db', options);
   const other: Engine = await tally.open(new URL('file:///mirror.db'));
   await (await tallyDefault.open('x')).close();
-  void [version.length, sqlite_version, NichePreset.facts, Capability.author, Durability.normal, other.path, other.is_closed];
+  void [
+    version.length,
+    sqlite_version,
+    NichePreset.facts,
+    Capability.author,
+    Durability.normal,
+    other.path,
+    other.is_closed,
+  ];
   await operations(engine, uuid(), uuid()).catch(errors);
   await reads(engine, uuid());
   await jobs(engine, uuid());

@@ -12,7 +12,8 @@ const build = process.env.TALLY_NODE_BUILD ?? path.join(__dirname, 'node_modules
 
 function installed(name) {
   try {
-    return JSON.parse(fs.readFileSync(path.join(build, 'node_modules', name, 'package.json'))).version;
+    return JSON.parse(fs.readFileSync(path.join(build, 'node_modules', name, 'package.json')))
+      .version;
   } catch {
     return undefined;
   }
@@ -22,13 +23,29 @@ function installed(name) {
 function no_typescript() {
   const missing = Object.entries(packages).filter(([name, version]) => installed(name) !== version);
   if (missing.length === 0) return false;
-  if (process.env.TALLY_NO_INSTALL) return 'tally-skip: TALLY_NO_INSTALL is set, and TypeScript is missing';
+  if (process.env.TALLY_NO_INSTALL)
+    return 'tally-skip: TALLY_NO_INSTALL is set, and TypeScript is missing';
   fs.mkdirSync(build, { recursive: true });
   fs.writeFileSync(path.join(build, 'package.json'), '{ "private": true }\n');
   const wanted = Object.entries(packages).map(([name, version]) => `${name}@${version}`);
-  const done = run('npm', ['install', '--prefix', build, '--no-save', '--no-package-lock', '--no-audit', '--no-fund',
-    '--ignore-scripts', ...wanted], { timeout: 120_000 });
-  return done.status === 0 ? false : `tally-skip: npm could not install TypeScript: ${done.stderr.split('\n')[0]}`;
+  const done = run(
+    'npm',
+    [
+      'install',
+      '--prefix',
+      build,
+      '--no-save',
+      '--no-package-lock',
+      '--no-audit',
+      '--no-fund',
+      '--ignore-scripts',
+      ...wanted,
+    ],
+    { timeout: 120_000 },
+  );
+  return done.status === 0
+    ? false
+    : `tally-skip: npm could not install TypeScript: ${done.stderr.split('\n')[0]}`;
 }
 
 const skip = no_typescript();
@@ -44,9 +61,17 @@ test('types as both kinds of module have them', { skip }, (t) => {
   const files = ['types.cts', 'types.mts'];
   for (const name of files) fs.copyFileSync(path.join(__dirname, 'types.ts'), path.join(at, name));
   const compilerOptions = {
-    module: 'nodenext', moduleResolution: 'nodenext', target: 'es2022', lib: ['es2022', 'esnext.disposable'],
-    types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true,
-    skipLibCheck: false, preserveSymlinks: true,
+    module: 'nodenext',
+    moduleResolution: 'nodenext',
+    target: 'es2022',
+    lib: ['es2022', 'esnext.disposable'],
+    types: ['node'],
+    strict: true,
+    noEmit: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: false,
+    preserveSymlinks: true,
   };
   fs.writeFileSync(path.join(at, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
   const tsc = path.join(build, 'node_modules', 'typescript', 'bin', 'tsc');

@@ -29,7 +29,8 @@ test('workers on one file share the ledger', async (t) => {
        await Promise.all(Array.from({ length: 20 }, () => engine.add_credits({ user_id, amount: 1, type: 'grant' })));
        parentPort.postMessage(engine.balance(user_id));`,
       { file: engine.path, user_id },
-    ));
+    ),
+  );
   const exits = await Promise.all(workers.map((one) => once(one, 'exit')));
   assert.deepEqual(exits, [[0], [0], [0], [0]]);
   assert.equal(engine.balance(user_id), 10 + 4 * 40);
@@ -69,7 +70,10 @@ test('workers that are terminated at work lose nothing that was ok, and harm nob
 });
 
 test('a worker may load and leave the addon before the main thread knows it', async () => {
-  const fresh = worker('await (await tally.open(":memory:".replace(/:/g, "") + process.pid + ".none", { must_exist: true }).catch((e) => e)).code;', {});
+  const fresh = worker(
+    'await (await tally.open(":memory:".replace(/:/g, "") + process.pid + ".none", { must_exist: true }).catch((e) => e)).code;',
+    {},
+  );
   assert.deepEqual(await once(fresh, 'exit'), [0]);
   const loaded = require('./support.js').script(
     `const { Worker } = require('node:worker_threads');
