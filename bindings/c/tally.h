@@ -330,8 +330,9 @@ TALLY_C_API tally_code tally_engine_account(const tally_engine* engine, const ta
 /* The others answer JSON. Rows are objects whose keys are the columns of the PRD's tables, in their
  * order: ids and times as texts, numbers as numbers, JSON columns as JSON, NULL as null. */
 
-/* An array of entries, newest first: at most `limit` (1 to 10,000), with a seq below `before_seq`
- * where that is not 0. Refusals: user_not_found, invalid_argument. */
+/* [{"id","seq","type","amount","balance_after","note","created_at","job_id","stripe_payment_id"},
+ * ...]: the user's entries, newest first: at most `limit` (1 to 10,000), with a seq below
+ * `before_seq` where that is not 0. Refusals: user_not_found, invalid_argument. */
 TALLY_C_API tally_code tally_engine_history(const tally_engine* engine, const tally_uuid* user_id,
                                             size_t limit, int64_t before_seq, tally_text** json,
                                             tally_error* error);
