@@ -26,23 +26,6 @@ tally_hold hold_of(const OpenHold& hold) {
 
 }  // namespace
 
-// Without guarded(): an answer from memory takes a few nanoseconds.
-tally_code tally_engine_balance(const tally_engine* engine, const tally_uuid* user_id,
-                                int64_t* balance, tally_error* error) {
-  if (engine == nullptr || user_id == nullptr || balance == nullptr)
-    return invalid(error, "engine, user_id or balance is NULL");
-  const auto read = engine->engine.balance(id_of(*user_id));
-  if (!read) return fail(error, read.error());
-  *balance = read->value;
-  return TALLY_OK;
-}
-
-int64_t tally_engine_balance_value(const tally_engine* engine, const tally_uuid* user_id) {
-  if (engine == nullptr || user_id == nullptr) return INT64_MIN + TALLY_INVALID_ARGUMENT;
-  const auto read = engine->engine.balance(id_of(*user_id));
-  return read ? read->value : INT64_MIN + number_of(read.error().code);
-}
-
 tally_code tally_engine_check(const tally_engine* engine, const tally_uuid* user_id,
                               tally_check* check, tally_error* error) {
   return guarded(error, [&]() -> tally_code {

@@ -148,12 +148,15 @@ struct AuditReport {
 };
 
 /// Thread-safe. Any number of engines, in any number of processes, may be open on one file; each
-/// sees what the others commit. Closing is the destructor's; it waits for nothing.
+/// sees what the others commit. Closing is the destructor's; it waits for nothing. An engine is of
+/// the process that opened it: a child that fork() made has none, and cannot open a mirror that its
+/// parent had open then.
 class TALLY_API Engine {
  public:
   /// Opens, and by default creates, the mirror at `path`. A new file is readable by its owner
-  /// alone. An older schema is migrated in one transaction. Reads no history. Failures: not_found,
-  /// corrupt, schema_too_new, sqlite_unsafe, read_only, busy, io, full.
+  /// alone. An older schema is migrated in one transaction. Reads no history. Refusals:
+  /// invalid_argument (after a fork, see above). Failures: not_found, corrupt, schema_too_new,
+  /// sqlite_unsafe, read_only, busy, io, full.
   static Result<Engine> open(const std::filesystem::path& path, Options options = {}) noexcept;
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -226,6 +229,7 @@ class TALLY_API Engine {
  private:
   class Impl;
   friend class Replica;
+  friend struct BalanceInMemory;
   Result<Receipt> apply_operation(Operation operation, CallId call) noexcept;
   explicit Engine(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
