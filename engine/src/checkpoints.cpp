@@ -19,7 +19,7 @@ constexpr int passes_max = 4;
 
 Checkpoints::Checkpoints(SQLite::Database& writer, const std::filesystem::path& path,
                          const Options& options)
-    : writer_(writer), db_(connect(path, options, false)) {
+    : writer_(writer), path_(path), options_(options) {
   sqlite3_wal_hook(
       writer_.getHandle(),
       [](void* self, sqlite3*, const char*, int frames) {
@@ -72,11 +72,12 @@ std::optional<Error> Checkpoints::before_commit() noexcept {
 }
 
 Checkpoints::Pass Checkpoints::pass() {
+  if (!db_) db_.emplace(connect(path_, options_, false));
   Pass done;
-  const int rc = sqlite3_wal_checkpoint_v2(db_.getHandle(), "main", SQLITE_CHECKPOINT_PASSIVE,
+  const int rc = sqlite3_wal_checkpoint_v2(db_->getHandle(), "main", SQLITE_CHECKPOINT_PASSIVE,
                                            &done.frames, &done.moved);
   if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED) return {1, 0};  // Another process moves it.
-  if (rc != SQLITE_OK) throw SQLite::Exception(db_.getHandle(), rc);
+  if (rc != SQLITE_OK) throw SQLite::Exception(db_->getHandle(), rc);
   return done;
 }
 

@@ -15,7 +15,7 @@ namespace tally {
 
 class Checkpoints {
  public:
-  /// `writer` tells after each of its commits how long the WAL is.
+  /// `writer` tells after each of its commits how long the WAL is. All three outlive it.
   Checkpoints(SQLite::Database& writer, const std::filesystem::path& path, const Options& options);
   ~Checkpoints();
   Checkpoints(const Checkpoints&) = delete;
@@ -39,8 +39,10 @@ class Checkpoints {
   void committed(int frames) noexcept;
 
   SQLite::Database& writer_;
+  const std::filesystem::path& path_;
+  const Options& options_;
   std::mutex mutex_;                      ///< Of those who move.
-  SQLite::Database db_;                   ///< Under mutex_.
+  std::optional<SQLite::Database> db_;    ///< Under mutex_.
   std::atomic<int> frames_{0};            ///< How many pages the WAL had after the last commit.
   std::atomic<bool> due_{false};          ///< A commit found it long.
   std::atomic<bool> nearly_done_{false};  ///< The next commit is to move the rest.

@@ -219,9 +219,9 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   });
   tell_host(happenings);
   if (trouble) log(LogLevel::error, trouble->detail);
-  for (const auto& left : {unmoved, checkpoints_.after_commit()}) {
-    if (left) log(LogLevel::warning, "the WAL grows: " + left->detail);
-  }
+  if (unmoved) log(LogLevel::warning, "the WAL grows: " + unmoved->detail);
+  if (const auto still = checkpoints_.after_commit())
+    log(LogLevel::warning, "the WAL grows: " + still->detail);
 }
 
 Engine::Impl::Group Engine::Impl::take_group() noexcept {

@@ -191,9 +191,12 @@ class Syncer::Impl {
   Wait rest(SyncState state, milliseconds timeout) const {
     return {state, -1, false, false, timeout};
   }
-  Wait on_socket(SyncState state, bool readable, bool writable) const {
+  /// What the phase waits for.
+  Wait on_socket(SyncState state) const {
     const auto left = std::chrono::duration_cast<milliseconds>(call_deadline_ - Clock::now());
-    return {state, PQsocket(connection_.get()), readable, writable,
+    Readiness wanted{.readable = true, .writable = phase_ == Phase::sending};
+    if (phase_ == Phase::connecting) wanted = connect_waits_for_;
+    return {state, PQsocket(connection_.get()), wanted.readable, wanted.writable,
             std::max(left, milliseconds{1})};
   }
 
@@ -222,11 +225,15 @@ class Syncer::Impl {
           break;
         }
         case Phase::connecting:
+          // Too early it would take a connection that is still being made for one that is.
+          if (!is_ready(connect_waits_for_)) return on_socket(SyncState::connecting);
           switch (PQconnectPoll(connection_.get())) {
             case PGRES_POLLING_READING:
-              return on_socket(SyncState::connecting, true, false);
+              connect_waits_for_ = {.readable = true};
+              return on_socket(SyncState::connecting);
             case PGRES_POLLING_WRITING:
-              return on_socket(SyncState::connecting, false, true);
+              connect_waits_for_ = {.writable = true};
+              return on_socket(SyncState::connecting);
             case PGRES_POLLING_OK:
               PQsetnonblocking(connection_.get(), 1);
               if (auto wait = send()) return *wait;
@@ -236,7 +243,10 @@ class Syncer::Impl {
           }
           break;
         case Phase::sending: {
-          if (is_ready({.writable = true})) extend();
+          // Written to before it is ready it takes a little all the same, and then is never seen to
+          // be ready: what moves would look like a call that stands still.
+          if (!is_ready({.readable = true, .writable = true})) return on_socket(SyncState::syncing);
+          extend();
           const int flushed = PQflush(connection_.get());
           if (flushed < 0) return fail(connection_trouble());
           if (flushed == 0) {
@@ -244,7 +254,7 @@ class Syncer::Impl {
             break;
           }
           if (PQconsumeInput(connection_.get()) == 0) return fail(connection_trouble());
-          return on_socket(SyncState::syncing, true, true);
+          return on_socket(SyncState::syncing);
         }
         case Phase::receiving:
           if (is_ready({.readable = true})) extend();
@@ -302,7 +312,8 @@ class Syncer::Impl {
     PQsetNoticeProcessor(
         connection_.get(), [](void*, const char*) {}, nullptr);
     phase_ = Phase::connecting;
-    return on_socket(SyncState::connecting, false, true);
+    connect_waits_for_ = {.writable = true};
+    return on_socket(SyncState::connecting);
   }
 
   /// The digest that is compared next, if any: of the one user of a device once it was fed from the
@@ -383,7 +394,7 @@ class Syncer::Impl {
   std::optional<Wait> receive() {
     // PQgetResult waits where it is busy: between the rows and the end of the answer, too.
     for (;;) {
-      if (PQisBusy(connection_.get()) != 0) return on_socket(SyncState::syncing, true, false);
+      if (PQisBusy(connection_.get()) != 0) return on_socket(SyncState::syncing);
       PGresult* result = PQgetResult(connection_.get());
       if (result == nullptr) break;
       receive_result(result);
@@ -583,6 +594,7 @@ class Syncer::Impl {
   std::mt19937_64 random_;
   std::unique_ptr<PGconn, Finish> connection_;
   Phase phase_ = Phase::away;
+  Readiness connect_waits_for_{};
   Push push_{};
   bool enrolled_ = false;
   bool anew_ = false;  ///< The next contact makes the mirror another device.
