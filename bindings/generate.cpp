@@ -6,14 +6,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "fields.hpp"
+#include "generated.hpp"
 #include "tally/engine.hpp"
 #include "tally/syncer.hpp"
 
@@ -455,23 +454,6 @@ std::string ts_module() {
          calls + "}\n";
 }
 
-// ---- files ------------------------------------------------------------------------------------
-
-bool write_or_check(const std::string& path, const std::string& text, bool check) {
-  if (!check) {
-    std::ofstream out(path, std::ios::binary);
-    out << text;
-    if (!out.flush()) std::cerr << "cannot write " << path << '\n';
-    return out.good();
-  }
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream found;
-  found << in.rdbuf();
-  if (found.str() == text) return true;
-  std::cerr << path << " is not what the tables say; run tally_constants on bindings/\n";
-  return false;
-}
-
 }  // namespace
 }  // namespace tally
 
@@ -485,7 +467,7 @@ int main(int argc, char** argv) {
   const std::string folder = argv[argc - 1];
   bool fine = true;
   const auto page = [&](const char* name, const std::string& text) {
-    fine = write_or_check(folder + name, text, check) && fine;
+    fine = write_or_check(folder + name, text, check, "run tally_constants on bindings/") && fine;
   };
   page("/c/tally_constants.h", c_header());
   page("/python/tally/_tables.py", python_module());

@@ -3,13 +3,11 @@
 //   tally_reference FOLDER          writes them
 //   tally_reference --check FOLDER  fails where one is not what the tables say
 
-#include <cstdio>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 #include <string>
 
 #include "fields.hpp"
+#include "generated.hpp"
 
 namespace tally {
 namespace {
@@ -77,20 +75,6 @@ std::string job_machine_page() {
   return page;
 }
 
-bool write_or_check(const std::string& path, const std::string& page, bool check) {
-  if (!check) {
-    std::ofstream out(path, std::ios::binary);
-    out << page;
-    return out.good();
-  }
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream found;
-  found << in.rdbuf();
-  if (found.str() == page) return true;
-  std::cerr << path << " is not what the tables say; run tally_reference on its folder\n";
-  return false;
-}
-
 }  // namespace
 }  // namespace tally
 
@@ -102,10 +86,12 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string folder = argv[argc - 1];
-  bool fine = write_or_check(folder + "/codes.md", codes_page(), check);
-  fine = write_or_check(folder + "/operations.md", operations_page(std::type_identity<Operation>{}),
-                        check) &&
-         fine;
-  fine = write_or_check(folder + "/job_machine.md", job_machine_page(), check) && fine;
+  bool fine = true;
+  const auto page = [&](const char* name, const std::string& text) {
+    fine = write_or_check(folder + name, text, check, "run tally_reference on its folder") && fine;
+  };
+  page("/codes.md", codes_page());
+  page("/operations.md", operations_page(std::type_identity<Operation>{}));
+  page("/job_machine.md", job_machine_page());
   return fine ? 0 : 1;
 }
