@@ -89,17 +89,24 @@ class Elf:
         return strict
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+def make_strict(folder: pathlib.Path) -> dict[str, list[str]]:
+    """The versions that each library in the folder now insists on."""
+    strict = {}
+    for path in sorted(folder.iterdir()):
         if path.is_file():
             data = bytearray(path.read_bytes())
             elf = Elf(data)
             elf.make_symbolic()
-            strict = elf.make_strict()
+            strict[path.name] = elf.make_strict()
             path.write_bytes(data)
-            print(f"{path.name}: {' '.join(strict) or '-'}")
+    return strict
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    for name, versions in make_strict(pathlib.Path(sys.argv[1])).items():
+        print(f"{name}: {' '.join(versions) or '-'}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "package"))
 
 import bundle  # noqa: E402
+import strict_versions  # noqa: E402
 
 METADATA = """\
 Metadata-Version: 2.1
@@ -66,6 +67,7 @@ def library_files(libraries: list[pathlib.Path], info: str) -> tuple[dict[str, b
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
         made = bundle.bundle(libraries[0].resolve(), out)
+        strict_versions.make_strict(out)  # Whatever Blender or another host exports.
         names = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
         files = {
             (f"{info}/{name}" if name.startswith("licenses/") else f"tally/_lib/{name}"): (
