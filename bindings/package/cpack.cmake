@@ -43,6 +43,7 @@ set(version "${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}")
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${abi_package})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_PRE_BUILD_SCRIPTS "${CMAKE_CURRENT_SOURCE_DIR}/compress_pages.cmake")
 set(CPACK_DEBIAN_LIBRARY_DESCRIPTION "credit ledger with Postgres sync - shared libraries
 Tallystick is ${what} the library for C and the two for C++.")
 # One package for three libraries, of which those for C++ change their names more often; so what is

@@ -119,6 +119,10 @@ class Debian(unittest.TestCase):
         for name in self.names:
             inside("test", "-s", f"/usr/share/doc/{name}/copyright")
             inside("gzip", "-t", f"/usr/share/doc/{name}/changelog.Debian.gz")
+        inside("gzip", "-t", "/usr/share/man/man1/tally.1.gz")
+        for completion in ("bash-completion/completions/tally", "zsh/site-functions/_tally",
+                           "fish/vendor_completions.d/tally.fish"):
+            inside("test", "-s", f"/usr/share/{completion}")
 
     def test_9_purged_without_a_trace(self):
         files = {path for name in self.names for path in inside("dpkg", "-L", name).split("\n")
