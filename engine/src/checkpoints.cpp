@@ -2,6 +2,8 @@
 
 #include <sqlite3.h>
 
+#include <utility>
+
 namespace tally {
 namespace {
 
@@ -36,39 +38,47 @@ void Checkpoints::committed(int frames) noexcept {
   if (frames >= frames_long) due_.store(true, std::memory_order_relaxed);
 }
 
-std::optional<Error> Checkpoints::after_commit() noexcept {
-  if (!due_.load(std::memory_order_relaxed)) return std::nullopt;
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock || nearly_done_.load(std::memory_order_relaxed)) return std::nullopt;
-  due_.store(false, std::memory_order_relaxed);
+template <class Body>
+void Checkpoints::note_trouble(Body&& body) noexcept {
   try {
-    for (int i = 0; i < passes_max; ++i) {
-      const Pass done = pass();
-      // A reader or another process is in its way: behind the next commit it is tried again.
-      if (done.moved < done.frames) return std::nullopt;
-      const int left = frames_.load(std::memory_order_relaxed) - done.moved;
-      if (left <= 0) return std::nullopt;
-      if (left > frames_few && i + 1 < passes_max) continue;
-      nearly_done_.store(true, std::memory_order_relaxed);
-      break;
-    }
+    body();
   } catch (...) {
-    return error_in_flight();
+    trouble_ = error_in_flight();
+    has_trouble_.store(true, std::memory_order_relaxed);
   }
-  return std::nullopt;
 }
 
-std::optional<Error> Checkpoints::before_commit() noexcept {
+void Checkpoints::before_transaction() noexcept {
   const bool too_long = frames_.load(std::memory_order_relaxed) >= frames_most;
-  if (!nearly_done_.load(std::memory_order_relaxed) && !too_long) return std::nullopt;
-  try {
-    const std::lock_guard lock(mutex_);
-    nearly_done_.store(false, std::memory_order_relaxed);
-    pass();
-  } catch (...) {
-    return error_in_flight();
-  }
-  return std::nullopt;
+  if (!nearly_done_.load(std::memory_order_relaxed) && !too_long) return;
+  const std::lock_guard lock(mutex_);
+  nearly_done_.store(false, std::memory_order_relaxed);
+  note_trouble([this] { pass(); });
+}
+
+void Checkpoints::after_commit() noexcept {
+  if (!due_.load(std::memory_order_relaxed)) return;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || nearly_done_.load(std::memory_order_relaxed)) return;
+  due_.store(false, std::memory_order_relaxed);
+  note_trouble([this] {
+    for (int i = 1; i <= passes_max; ++i) {
+      const Pass done = pass();
+      // A reader or another process is in its way: behind the next commit it is tried again.
+      if (done.moved < done.frames) return;
+      const int left = frames_.load(std::memory_order_relaxed) - done.moved;
+      if (left <= 0) return;
+      if (left <= frames_few) break;
+    }
+    nearly_done_.store(true, std::memory_order_relaxed);
+  });
+}
+
+std::optional<Error> Checkpoints::take_trouble() noexcept {
+  if (!has_trouble_.load(std::memory_order_relaxed)) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  has_trouble_.store(false, std::memory_order_relaxed);
+  return std::exchange(trouble_, std::nullopt);
 }
 
 Checkpoints::Pass Checkpoints::pass() {

@@ -21,13 +21,14 @@ class Checkpoints {
   Checkpoints(const Checkpoints&) = delete;
   Checkpoints& operator=(const Checkpoints&) = delete;
 
+  /// By the thread that writes, before it begins a transaction: moves what is left, so that the
+  /// transaction starts the WAL anew. Where the WAL has outgrown those who move it, waits for them.
+  void before_transaction() noexcept;
   /// Behind a commit, by any thread, which others need not wait for: where the WAL is long and
-  /// nobody else is at it, moves all but what commits keep adding. Answers what went wrong, for the
-  /// log: nothing is lost by it.
-  std::optional<Error> after_commit() noexcept;
-  /// By the thread that commits next, before it begins: moves the rest, so that its transaction
-  /// starts the WAL anew. Where the WAL has outgrown those who move it, waits for them.
-  std::optional<Error> before_commit() noexcept;
+  /// nobody else is at it, moves all but what commits keep adding.
+  void after_commit() noexcept;
+  /// What went wrong with moving it, for the log, once: nothing is lost by it.
+  std::optional<Error> take_trouble() noexcept;
 
  private:
   /// How long the WAL was after the last commit, and how much of it is in the file.
@@ -35,14 +36,19 @@ class Checkpoints {
     int frames = 0;
     int moved = 0;
   };
+  /// Under mutex_.
   Pass pass();
+  template <class Body>
+  void note_trouble(Body&& body) noexcept;
   void committed(int frames) noexcept;
 
   SQLite::Database& writer_;
   const std::filesystem::path& path_;
   const Options& options_;
-  std::mutex mutex_;                      ///< Of those who move.
-  std::optional<SQLite::Database> db_;    ///< Under mutex_.
+  std::mutex mutex_;                    ///< Of those who move.
+  std::optional<SQLite::Database> db_;  ///< Under mutex_.
+  std::optional<Error> trouble_;        ///< Under mutex_.
+  std::atomic<bool> has_trouble_{false};
   std::atomic<int> frames_{0};            ///< How many pages the WAL had after the last commit.
   std::atomic<bool> due_{false};          ///< A commit found it long.
   std::atomic<bool> nearly_done_{false};  ///< The next commit is to move the rest.

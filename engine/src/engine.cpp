@@ -63,8 +63,8 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       change_word_(opened(writer_)),
       seen_word_(change_word_.load()),
       own_counter_(no_counter),
-      transaction_(writer_, change_word_),
       checkpoints_(writer_, path_, options_),
+      transaction_(writer_, change_word_, checkpoints_),
       store_({writer_, &transaction_}),
       loader_(connect(path_, options_, false)),
       loader_begin_(loader_, "begin"),
@@ -200,7 +200,6 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   }
   const Group group = take_group();
   lock.unlock();
-  const std::optional<Error> unmoved = checkpoints_.before_commit();
   const std::optional<Error> trouble = commit_for(group);
   const std::vector<Happening> happenings = work_.take_happenings();
 
@@ -219,9 +218,9 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   });
   tell_host(happenings);
   if (trouble) log(LogLevel::error, trouble->detail);
-  if (unmoved) log(LogLevel::warning, "the WAL grows: " + unmoved->detail);
-  if (const auto still = checkpoints_.after_commit())
-    log(LogLevel::warning, "the WAL grows: " + still->detail);
+  checkpoints_.after_commit();
+  if (const auto unmoved = checkpoints_.take_trouble())
+    log(LogLevel::warning, "the WAL grows: " + unmoved->detail);
 }
 
 Engine::Impl::Group Engine::Impl::take_group() noexcept {

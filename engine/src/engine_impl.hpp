@@ -190,8 +190,8 @@ class Engine::Impl final : private AccountMemory {
   std::atomic<std::uint64_t> seen_word_;    ///< Memory shows all that is committed up to it.
   std::atomic<std::uint64_t> own_counter_;  ///< Of the commit under way; 2^32 without one.
 
-  alignas(64) Transaction transaction_;
-  Checkpoints checkpoints_;
+  alignas(64) Checkpoints checkpoints_;
+  Transaction transaction_;
   Store store_;
 
   SQLite::Database loader_;  ///< Under memory_mutex_.

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "json.hpp"
-#include "value_faults.hpp"
 
 namespace tally {
 namespace {
@@ -176,6 +175,36 @@ std::optional<Uuid> named_id(const Operation& operation, std::string_view name) 
   return found;
 }
 
+/// Calls visit(field, value, code) for each field that is wrong by itself.
+template <class Visit>
+void for_each_fault(Operation& operation, Visit&& visit) {
+  std::visit(
+      [&](auto& fields) {
+        for_each_field(fields, [&](const auto& field, auto& member) {
+          with_value(member, [&](auto& value) {
+            const Code code = check(field, value);
+            if (code != Code::ok) visit(field, value, code);
+          });
+        });
+      },
+      operation);
+}
+
+/// What is wrong with an operation as a whole; empty where nothing is.
+std::string_view fault_of_whole(const Operation& operation) {
+  if (const auto* create = std::get_if<CreateJob>(&operation)) {
+    if (!is_rfc_version(create->job_id)) return "job_id is expected to be a UUID of version 1 to 7";
+  }
+  if (const auto* update = std::get_if<UpdateDraft>(&operation)) {
+    if (!update->session_token && !update->user_id) return "session_token or user_id is missing";
+  }
+  return {};
+}
+
+/// Whether this fault's code comes before the one that was found; the field codes are numbered in
+/// their precedence.
+bool comes_before(Code code, Code found) noexcept { return found == Code::ok || code < found; }
+
 }  // namespace
 
 Code check_fields(Command& command) {
@@ -184,23 +213,11 @@ Code check_fields(Command& command) {
       command.at.us > Timestamp::us_max) {
     return Code::invalid_argument;
   }
-  Code worst = Code::ok;  // The field codes are numbered in their precedence.
-  std::visit(
-      [&](auto& fields) {
-        for_each_field(fields, [&](const auto& field, auto& member) {
-          with_value(member, [&](auto& value) {
-            const Code code = check(field, value);
-            if (code != Code::ok && (worst == Code::ok || code < worst)) worst = code;
-          });
-        });
-      },
-      command.operation);
-  if (const auto* create = std::get_if<CreateJob>(&command.operation)) {
-    if (!is_rfc_version(create->job_id)) return Code::invalid_argument;
-  }
-  if (const auto* update = std::get_if<UpdateDraft>(&command.operation)) {
-    if (!update->session_token && !update->user_id) return Code::invalid_argument;
-  }
+  Code worst = Code::ok;
+  for_each_fault(command.operation, [&](const auto&, const auto&, Code code) {
+    if (comes_before(code, worst)) worst = code;
+  });
+  if (!fault_of_whole(command.operation).empty()) return Code::invalid_argument;
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
     if (batch->operations.empty() || batch->operations.size() > batch_operations_max) {
       return Code::invalid_argument;
@@ -219,24 +236,14 @@ Code check_fields(Command& command) {
 std::string fault_of(Command command) {
   if (!is_rfc_version(command.op_id)) return "op_id is expected to be a UUID of version 1 to 7";
   std::string fault;
-  std::visit(
-      [&](auto& fields) {
-        for_each_field(fields, [&](const auto& field, auto& member) {
-          with_value(member, [&](auto& value) {
-            if (check(field, value) == Code::ok || !fault.empty()) return;
-            fault = std::string(field.name) + " is expected to be " + expected(field, value);
-          });
-        });
-      },
-      command.operation);
-  if (!fault.empty()) return fault;
-  if (const auto* create = std::get_if<CreateJob>(&command.operation)) {
-    if (!is_rfc_version(create->job_id)) return "job_id is expected to be a UUID of version 1 to 7";
-  }
-  if (const auto* update = std::get_if<UpdateDraft>(&command.operation)) {
-    if (!update->session_token && !update->user_id) return "session_token or user_id is missing";
-  }
-  return {};
+  Code worst = Code::ok;
+  for_each_fault(command.operation, [&](const auto& field, const auto& value, Code code) {
+    if (!comes_before(code, worst)) return;
+    worst = code;
+    fault = std::string(field.name) + " is expected to be " + expected(field, value);
+  });
+  const std::string_view whole = fault_of_whole(command.operation);
+  return worst == Code::invalid_argument || whole.empty() ? fault : std::string(whole);
 }
 
 std::uint64_t fingerprint(const Operation& operation) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -65,6 +66,9 @@ void with_value(M& member, Visit&& visit) {
 /// The fields by themselves: invalid_argument, then invalid_amount, then invalid_type, else ok.
 /// JSON comes out in jsonb's text form. A batch's operations are not looked into.
 Code check_fields(Command& command);
+
+/// Which field check_fields() found wrong, and what is expected of it; empty where none is.
+std::string fault_of(Command command);
 
 /// Whether two operations with the same op_id are the same one: a hash of the operation and of its
 /// fields after defaults. `at` and the reservation are not in it. The fields were checked before.

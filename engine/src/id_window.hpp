@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "flat_index.hpp"
+#include "ids.hpp"
 #include "tally/values.hpp"
 
 namespace tally {
@@ -70,10 +71,7 @@ class IdWindow {
  private:
   using Generation = FlatIndex<Uuid>;
   static constexpr std::size_t ids_max = 16'384;  ///< In each of two generations.
-  static Uuid prefix(Uuid folded_id) noexcept {
-    folded_id.bytes[15] = 0;
-    return folded_id;
-  }
+  static Uuid prefix(const Uuid& folded_id) noexcept { return masked(folded_id, 0); }
 
   Uuid last_{};
   Uuid end_{};  ///< Nil: nothing is certain.

@@ -28,7 +28,7 @@ Uses& uses() {
 }  // namespace
 
 OpenMirror::OpenMirror(const std::filesystem::path& path)
-    : name_(std::filesystem::weakly_canonical(path).string()) {
+    : name_(utf8(std::filesystem::weakly_canonical(path))) {
   const std::lock_guard lock(uses().mutex);
   Use& use = uses().by_name[name_];
   if (use.engines > 0 && use.forks != platform::forks()) {

@@ -5,12 +5,6 @@
 namespace tally {
 namespace {
 
-/// The first 15 bytes of a folded id, under which clashing ids meet.
-Uuid masked(Uuid folded_id, std::uint8_t last) noexcept {
-  folded_id.bytes[15] = last;
-  return folded_id;
-}
-
 Connection with_row_sources(Connection connection) {
   add_row_sources(connection.db.getHandle());
   return connection;

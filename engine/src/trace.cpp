@@ -7,7 +7,6 @@
 #include "tally/engine.hpp"
 #include "tally/faults.hpp"
 #include "trace_reading.hpp"
-#include "value_faults.hpp"
 
 namespace tally {
 namespace {

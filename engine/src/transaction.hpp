@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "checkpoints.hpp"
 #include "mirror.hpp"
 #include "sqlite.hpp"
 #include "wal_file.hpp"
@@ -16,15 +17,17 @@ class Transaction final : public Gate {
   /// now does not hold. The transaction has begun all the same.
   struct Overtaken {};
 
-  Transaction(SQLite::Database& db, const ChangeWord& change_word)
+  Transaction(SQLite::Database& db, const ChangeWord& change_word, Checkpoints& checkpoints)
       : db_(db),
         change_word_(change_word),
+        checkpoints_(checkpoints),
         begin_(db, "begin immediate"),
         commit_(db, "commit"),
         rollback_(db, "rollback") {}
 
   /// Takes the file's write lock, for which it waits as long as the host allows.
   void begin() {
+    checkpoints_.before_transaction();
     begin_.run();
     is_open_ = true;
     word_ = change_word_.load();
@@ -61,6 +64,7 @@ class Transaction final : public Gate {
 
   SQLite::Database& db_;
   const ChangeWord& change_word_;
+  Checkpoints& checkpoints_;
   Query begin_;
   Query commit_;
   Query rollback_;

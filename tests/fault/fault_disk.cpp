@@ -18,6 +18,7 @@ constexpr int sector_bytes = 512;
 struct DiskFile : sqlite3_file {
   sqlite3_file* base;
   std::string name;
+  bool is_database;
   bool is_kept;  ///< A power cut is to be survived by it.
 };
 DiskFile& as_disk(sqlite3_file* file) { return static_cast<DiskFile&>(*file); }
@@ -45,7 +46,8 @@ int close_file(sqlite3_file* file) {
 
 int write_file(sqlite3_file* file, const void* data, int amount, sqlite3_int64 at) {
   const DiskFile& disk = as_disk(file);
-  const int error = FaultDisk::get().answer(Call::write);
+  int error = FaultDisk::get().answer(Call::write);
+  if (error == SQLITE_OK && disk.is_database) error = FaultDisk::get().answer_database_write();
   if (error != SQLITE_OK) return error;
   if (disk.is_kept) FaultDisk::get().wrote(disk.name, data, amount, at);
   return disk.base->pMethods->xWrite(disk.base, data, amount, at);
@@ -109,7 +111,8 @@ struct DiskVfs : sqlite3_vfs {
       disk->base =
           reinterpret_cast<sqlite3_file*>(reinterpret_cast<char*>(file) + sizeof(DiskFile));
       disk->name = name == nullptr ? "" : name;
-      disk->is_kept = (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) != 0;
+      disk->is_database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
+      disk->is_kept = disk->is_database || (flags & SQLITE_OPEN_WAL) != 0;
       const int rc = real->xOpen(real, name, disk->base, flags, flags_out);
       if (disk->base->pMethods == nullptr) {
         disk->~DiskFile();
@@ -174,7 +177,20 @@ void FaultDisk::fail(Call call, int nth, int error, bool stays) {
 void FaultDisk::heal() {
   const std::lock_guard lock(mutex_);
   failing_.reset();
+  database_error_ = SQLITE_OK;
   counts_ = {};
+}
+
+void FaultDisk::fail_database_writes(int error) {
+  const std::lock_guard lock(mutex_);
+  database_error_ = error;
+  has_failed_ = false;
+}
+
+int FaultDisk::answer_database_write() {
+  const std::lock_guard lock(mutex_);
+  has_failed_ = has_failed_ || database_error_ != SQLITE_OK;
+  return database_error_;
 }
 
 bool FaultDisk::has_failed() const {

@@ -34,6 +34,8 @@ class FaultDisk {
   /// The n-th such call from now on (from 1) answers with that error; where it `stays`, those
   /// behind it, too.
   void fail(Call call, int nth, int error, bool stays);
+  /// Every write to the database itself, which is what moving the WAL does, answers with that.
+  void fail_database_writes(int error);
   /// Whether one did since then.
   bool has_failed() const;
   /// How many such calls there were since fail() or heal().
@@ -54,6 +56,7 @@ class FaultDisk {
 
   // For the VFS.
   int answer(Call call);
+  int answer_database_write();
   void opened(const std::string& name);
   void wrote(const std::string& name, const void* data, int amount, std::int64_t at);
   void truncated(const std::string& name, std::int64_t size);
@@ -82,6 +85,7 @@ class FaultDisk {
   int error_ = 0;
   bool stays_ = false;
   bool has_failed_ = false;
+  int database_error_ = 0;
 
   bool remembers_ = false;
   std::map<std::string, File> files_;

@@ -187,6 +187,46 @@ TEST_CASE("io errors: whatever else a single operation may ask for") {
     sweep(call, FaultDisk::error_of(call));
 }
 
+TEST_CASE(
+    "io errors: moving the WAL fails: no operation is blamed, the log tells it, nothing is lost") {
+  FaultDisk& disk = FaultDisk::get();
+  std::vector<std::string> log;
+  Options options = TemporaryMirror::fast();
+  options.callbacks.log = [&](LogLevel, std::string_view line) { log.emplace_back(line); };
+  TemporaryMirror mirror(options);
+  mirror.make_users(1'000);
+  std::int64_t added = 0;
+  const auto add = [&](int commits) {
+    for (int i = 0; i < commits; ++i, added += 200) {
+      std::vector<Command> commands;
+      for (std::uint64_t n = 1; n <= 1'000; n += 5)
+        commands.push_back(mirror->make_command(AddCredits{user_id(n), Credits{1}, "grant"}));
+      for (const Verdict& verdict : mirror.submit(std::move(commands)))
+        REQUIRE(verdict.code == Code::ok);
+    }
+  };
+  for (const int error : {SQLITE_FULL, SQLITE_IOERR_WRITE}) {
+    CAPTURE(error);
+    log.clear();
+    disk.fail_database_writes(error);
+    add(120);
+    CHECK(disk.has_failed());
+    disk.heal();
+    REQUIRE_FALSE(log.empty());
+    CHECK(log.front().starts_with("the WAL grows: "));
+    // What it could not move stays in the WAL, and is moved now.
+    add(1);
+    log.clear();
+    add(1);
+    CHECK(log.empty());
+  }
+  CHECK(mirror.findings().empty());
+  CHECK(query(mirror.path(), "select sum(balance) from tally_account") ==
+        std::vector<std::string>{std::to_string(10'000 + added)});
+  mirror.reopen();
+  CHECK(mirror.findings().empty());
+}
+
 TEST_CASE("io errors: opening fails at every call, then opens, and nothing has changed") {
   const Steps steps;
   const std::size_t last = steps.lines.size() - 1;
