@@ -43,6 +43,13 @@ std::vector<std::string> names_up_to(Enum last) {
   return names;
 }
 
+/// All but `each`, which only a batch's row says.
+std::vector<std::string> capabilities_of_devices() {
+  std::vector<std::string> names = texts(capability_names);
+  names.resize(static_cast<std::size_t>(Capability::each));
+  return names;
+}
+
 const std::vector<WordList>& word_lists() {
   static const std::vector<WordList> lists{
       {"JOB", "JobStatus", "A job's status; a stage is one from SCRIPTING to PACKAGING.",
@@ -52,20 +59,15 @@ const std::vector<WordList>& word_lists() {
       {"TRANSCRIPT", "TranscriptMode", "Where a project's transcript comes from.",
        texts(transcript_modes)},
       {"ASSET", "AssetType", "What an asset is.", texts(asset_types)},
-      {"CAPABILITY", "Capability", "What a device may do.", {"author", "worker", "service"}},
+      {"CAPABILITY", "Capability", "What a device may do.", capabilities_of_devices()},
       {"SYNC", "SyncState", "What a syncer is at.", names_up_to(sync::SyncState::stopped)},
       {"SYNC_ERROR", "SyncErrorClass", "Why an attempt to sync failed, by what follows from it.",
        names_up_to(sync::ErrorClass::local)},
       {"DURABILITY", "Durability", "What an `ok` survives: a power cut, or the process' end.",
        texts(durability_names)},
-      {"SPEND",
-       "SpendPolicy",
-       "From what a mirror that is a device lets its operations spend.",
-       {"optimistic", "leased", "online"}},
-      {"LOG",
-       "LogLevel",
-       "How much a line of the log matters.",
-       {"debug", "info", "warning", "error"}},
+      {"SPEND", "SpendPolicy", "From what a mirror that is a device lets its operations spend.",
+       texts(spend_policy_names)},
+      {"LOG", "LogLevel", "How much a line of the log matters.", texts(log_level_names)},
       {"CLASS", "CodeClass", "What an answer means for the caller.", texts(code_class_names)},
   };
   return lists;

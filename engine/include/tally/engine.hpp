@@ -39,8 +39,12 @@ enum class SpendPolicy : std::uint8_t {
   online,      ///< Canonical's balance: an operation is queued without effect here, and the call
                ///< waits for canonical's verdict.
 };
+inline constexpr std::array<std::string_view, 3> spend_policy_names{"optimistic", "leased",
+                                                                    "online"};
 
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
+inline constexpr std::array<std::string_view, 4> log_level_names{"debug", "info", "warning",
+                                                                 "error"};
 
 /// The host's ears. Called from the thread whose call made the commit, after it, with no lock of
 /// the engine's held; they may call the engine. They must not throw.
