@@ -18,6 +18,7 @@ import pathlib
 import sys
 import tempfile
 import zipfile
+from typing import Iterable
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -84,10 +85,15 @@ def hashed(content: bytes) -> str:
 
 
 def write(wheel: pathlib.Path, files: dict[str, bytes], info: str) -> None:
-    """The zip, with RECORD last, as installers like it."""
+    """The wheel, with RECORD last, as installers like it."""
     record = "".join(f"{name},{hashed(content)}\n" for name, content in sorted(files.items()))
-    entries = [*sorted(files.items()), (f"{info}/RECORD", f"{record}{info}/RECORD,,\n".encode())]
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    last = (f"{info}/RECORD", f"{record}{info}/RECORD,,\n".encode())
+    write_zip(wheel, [*sorted(files.items()), last])
+
+
+def write_zip(target: pathlib.Path, entries: Iterable[tuple[str, bytes]]) -> None:
+    """A zip of these files, in their order; the same ones make the same bytes."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, content in entries:
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED

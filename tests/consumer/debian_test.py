@@ -18,6 +18,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = None  # The view, once it is mounted.
+WORK = "/srv/tally-consumer"  # In it: the outsider's folder.
 PACKAGES = []
 
 
@@ -31,8 +32,8 @@ def run(*command, **options):
 
 def inside(*command):
     """What a command, run by root in the view, prints."""
-    return run("chroot", ROOT, "/usr/bin/env", "-i", "-C", "/root/work", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-               "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", *command)
+    return run("chroot", ROOT, "/usr/bin/env", "-i", "-C", WORK,
+               "PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"HOME={WORK}", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", *command)
 
 
 def make_view(mounts):
@@ -50,7 +51,7 @@ def fill_view():
     for folder in "dev", "proc":
         run("mount", "--rbind", f"/{folder}", ROOT / folder)
     run("mount", "-t", "tmpfs", "tally", ROOT / "tmp")
-    work = ROOT / "root/work"
+    work = pathlib.Path(f"{ROOT}{WORK}")
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(HERE, work)
     shutil.copy(HERE.parent / "traces/demo.jsonl", work)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import build_wheel  # noqa: E402
 
 
 def addon_files(version: str) -> dict[str, bytes]:
@@ -40,12 +44,7 @@ def build(wheel: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"tallystick-blender-{version}-{platform}.zip"
     files = {**addon_files(version), **vendored_files(wheel)}
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in sorted(files.items()):
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, content)
+    build_wheel.write_zip(target, sorted(files.items()))
     return target
 
 

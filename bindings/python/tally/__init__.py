@@ -19,7 +19,7 @@ texts are taken, too). A call that is not ok raises its code's exception: a Refu
 a Failure is the world's. `tally.aio` has the awaitable forms.
 """
 
-from . import _tables
+from . import _tables, _types
 from ._account import Account
 from ._batch import Batch
 from ._engine import Engine
@@ -28,27 +28,7 @@ from ._job import Job
 from ._library import library_version, new_uuid, sqlite_version
 from ._syncer import Syncer
 from ._tables import *  # noqa: F403
-from ._types import (
-    AccountState,
-    Asset,
-    Audit,
-    Check,
-    Draft,
-    Entry,
-    Finding,
-    Hold,
-    JobRow,
-    JobState,
-    Lease,
-    Project,
-    Receipt,
-    Rejected,
-    Result,
-    Step,
-    SyncStatus,
-    TableDigest,
-    Wait,
-)
+from ._types import *  # noqa: F403
 from ._values import UNCHANGED, Id, Json, Unchanged
 
 #: Opens, and by default makes, a mirror: Engine by another name.
@@ -56,39 +36,20 @@ open = Engine
 
 __all__ = [
     "Account",
-    "AccountState",
-    "Asset",
-    "Audit",
     "Batch",
-    "Check",
-    "Draft",
     "Engine",
-    "Entry",
     "Failure",
-    "Finding",
-    "Hold",
     "Id",
     "Job",
-    "JobRow",
-    "JobState",
     "Json",
-    "Lease",
     "library_version",
     "new_uuid",
     "open",
-    "Project",
-    "Receipt",
     "Refusal",
-    "Rejected",
-    "Result",
     "sqlite_version",
-    "Step",
     "Syncer",
-    "SyncStatus",
-    "TableDigest",
     "TallyError",
     "UNCHANGED",
     "Unchanged",
-    "Wait",
 ]
-__all__ += _tables.__all__
+__all__ += _tables.__all__ + _types.__all__

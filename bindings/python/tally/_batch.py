@@ -38,13 +38,15 @@ class Batch(Operations[None]):
     ) -> None:
         if at is not None:
             raise TypeError("a batch's operations take its `at`: give it to batch()")
+        self._refuse_if_applied()
         self._texts.append(operation_text(operation, FIELDS[operation], fields, op_id, None))
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def apply(self) -> Receipt:
-        """Applies what was collected; the block's end does so by itself."""
+        """Applies what was collected, once; the block's end does so by itself."""
+        self._refuse_if_applied()
         head = '{"op":"batch"'
         if self._op_id is not None:
             head += f',"op_id":"{as_uuid(self._op_id)}"'
@@ -53,6 +55,11 @@ class Batch(Operations[None]):
         text = head + ',"ops":[' + ",".join(self._texts) + "]}"
         self.receipt = self._engine._apply_text(text, self._op_id)
         return self.receipt
+
+    def _refuse_if_applied(self) -> None:
+        """Else what came later would be lost, or what came before would count again."""
+        if self.receipt is not None:
+            raise RuntimeError("the batch was applied; make another one")
 
     def __enter__(self) -> Batch:
         return self

@@ -52,7 +52,7 @@ from ._types import (
     row_of,
     rows_of,
 )
-from ._values import Id, Json, as_uuid, id_bytes, operation_text, parse_json, whole
+from ._values import Id, Json, as_uuid, id_bytes, int64, operation_text, parse_json
 
 if TYPE_CHECKING:
     from ._syncer import Syncer
@@ -67,7 +67,7 @@ _byref = ctypes.byref
 _LOG_LEVELS = list(LogLevel)
 
 #: Entries that history() reads at a time.
-_PAGE = 1_000
+PAGE = 1_000
 
 
 class Engine(Operations[Receipt]):
@@ -325,22 +325,27 @@ class Engine(Operations[Receipt]):
 
     def account_state(self, user_id: Id) -> AccountState:
         """Balance and open holds in one consistent read, and the leases. Raises UserNotFound."""
-        user, check, count = id_bytes(user_id), _abi.Check(), ctypes.c_size_t(8)
+        user = id_bytes(user_id)
+        check, holds = self._check_and_holds(user)
+        return AccountState(
+            check.balance,
+            check.held,
+            check.entries,
+            check.pending_operations,
+            holds,
+            tuple(lease for lease in self.leases() if lease.user_id.bytes == user),
+        )
+
+    def _check_and_holds(self, user: bytes) -> tuple[_abi.Check, tuple[Hold, ...]]:
+        """The account in numbers and its open holds, in one consistent read."""
+        check, count = _abi.Check(), ctypes.c_size_t(8)
         while True:
             capacity = count.value
             holds = (_abi.Hold * capacity)()
             out = (_byref(check), holds, capacity, _byref(count))
             self._call(lib.tally_engine_account, user, *out)
             if count.value <= capacity:
-                break
-        return AccountState(
-            check.balance,
-            check.held,
-            check.entries,
-            check.pending_operations,
-            tuple(_hold_of(hold) for hold in holds[: count.value]),
-            tuple(lease for lease in self.leases() if lease.user_id.bytes == user),
-        )
+                return check, tuple(_hold_of(hold) for hold in holds[: count.value])
 
     def history(
         self, user_id: Id, *, limit: int | None = None, before_seq: int = 0
@@ -353,7 +358,7 @@ class Engine(Operations[Receipt]):
     def _pages(self, user: bytes, left: int | None, before: int) -> Iterator[Entry]:
         user_id = str(uuid.UUID(bytes=user))  # Whose they are need not be said in each.
         while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
+            size = PAGE if left is None else min(left, PAGE)
             rows = self._json(lib.tally_engine_history, user, size, before)
             page = [row_of(Entry, {"user_id": user_id, **row}) for row in rows]
             yield from page
@@ -472,14 +477,6 @@ class Engine(Operations[Receipt]):
         users = None if user_ids is None else [id_bytes(user) for user in user_ids]
         raw = b"".join(users) if users else None
         self._call(lib.tally_engine_subscribe, raw, len(users or ()))
-
-
-def int64(value: object, what: str) -> int:
-    """A number that crosses whole; ctypes would cut it silently."""
-    number = whole(value, what)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{what} is beyond 64 bits")
-    return number
 
 
 def _number_of(words: type[enum.Enum], word: str) -> int:

@@ -21,31 +21,30 @@ from ._library import lib
 _EXIT_WAIT_S = 15.0
 
 
-class EngineHandle(ctypes.c_void_p):
-    """An open engine. `kept` are the callbacks, which must live as long as C may call them."""
+class _Handle(ctypes.c_void_p):
+    """What C made. `kept` are the callbacks, which must live as long as C may call them."""
 
     kept: Any = None
+    _free: Any
+
+    def __del__(self) -> None:
+        if self.value:
+            self._free(self.value)
+            self.value = None
+
+
+class EngineHandle(_Handle):
+    """An open engine."""
+
     _free = staticmethod(lib.tally_engine_free)
 
-    def __del__(self) -> None:
-        if self.value:
-            self._free(self.value)
-            self.value = None
 
+class SyncerHandle(_Handle):
+    """A syncer, and the engine that has to outlive it. Freeing stops it and waits for its thread,
+    which may be waiting for the GIL; ctypes lets go of that meanwhile."""
 
-class SyncerHandle(ctypes.c_void_p):
-    """A syncer, and the engine that has to outlive it."""
-
-    kept: Any = None
     engine: EngineHandle | None = None
     _free = staticmethod(lib.tally_syncer_free)
-
-    def __del__(self) -> None:
-        if self.value:
-            # Stops it and waits for its thread, which may be waiting for the GIL; ctypes lets go
-            # of it meanwhile.
-            self._free(self.value)
-            self.value = None
 
 
 class Owner(Protocol):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ._errors import TallyError
+from ._library import new_uuid
 from ._tables import JobNotFound, JobStatus
 from ._types import Asset, JobRow, JobState, Receipt, Step
 from ._values import Id, Json, as_uuid
@@ -57,8 +58,6 @@ class Job:
         final_cost: int | None = None,
         claim_ttl_s: int | None = None,
     ) -> None:
-        from ._library import new_uuid
-
         self._engine = engine
         self._user_id = user_id
         self._project_id = project_id
@@ -178,8 +177,10 @@ class Job:
 
     def __enter__(self) -> Job:
         self._ended = False
+        batch = self._opening()
         try:
-            self.begin()
+            if len(batch):
+                batch.apply()
         except TallyError:
             raise
         except BaseException as error:  # Ctrl-C behind the commit: the block's end will not come.
@@ -201,6 +202,12 @@ class Job:
     def begin(self) -> None:
         """What entering the block does, for a host whose work is no block: call complete() or fail()
         when it ends."""
+        batch = self._opening()
+        if len(batch):
+            batch.apply()
+
+    def _opening(self) -> Batch:
+        """What entering has to apply, empty where that is nothing. Changes nothing itself."""
         try:
             row = self.row
         except JobNotFound:
@@ -210,7 +217,7 @@ class Job:
         else:
             user_id, status = row.user_id, row.status
             holds = any(
-                hold.job_id == self.job_id for hold in self._engine.account_state(user_id).holds
+                hold.job_id == self.job_id for hold in self._engine.account(user_id).holds
             )
         batch = self._engine.batch()
         if status is None and self._project_id is not None:
@@ -224,8 +231,7 @@ class Job:
             batch.advance_job(job_id=self.job_id, to=JobStatus.QUEUED)
         if self._claim_ttl_s is not None:
             batch.claim_job(job_id=self.job_id, ttl=self._claim_ttl_s)
-        if len(batch):
-            batch.apply()
+        return batch
 
     def _credits(self) -> int:
         if self._amount is None:

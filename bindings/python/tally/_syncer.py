@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Callable
 from . import _abi, _handles
 from ._callbacks import fields_of, inside_callback, text_at, uuid_at
 from ._calls import text_arguments
-from ._engine import int64
 from ._library import exception_of, give_back, lend, lib
 from ._tables import EXCEPTIONS, Code, SyncErrorClass, SyncState
 from ._types import Rejected, Wait, row_of
-from ._values import Id, id_bytes, parse_json
+from ._values import Id, id_bytes, int64, parse_json
 
 if TYPE_CHECKING:
     from ._engine import Engine
@@ -107,8 +106,12 @@ class Syncer:
         options.callbacks = ctypes.pointer(callbacks)
         handle = _handles.SyncerHandle()
         handle.kept = callbacks
-        engine._call(lib.tally_syncer_new, _byref(options), _byref(handle))
-        handle.engine = engine._handle
+        handle.engine = engine._handle  # Before: another thread may close the engine meanwhile.
+        try:
+            engine._call(lib.tally_syncer_new, _byref(options), _byref(handle))
+        except BaseException:
+            handle.engine = None  # The traceback has this frame.
+            raise
         self._handle = handle
         engine._syncers.add(self)
         _handles.register(self)

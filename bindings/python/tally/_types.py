@@ -11,6 +11,29 @@ from typing import Any, TypeVar
 from ._tables import JobStatus, SyncErrorClass, SyncState
 from ._values import Json, parse_time
 
+#: What the package shows of this.
+__all__ = [
+    "AccountState",
+    "Asset",
+    "Audit",
+    "Check",
+    "Draft",
+    "Entry",
+    "Finding",
+    "Hold",
+    "JobRow",
+    "JobState",
+    "Lease",
+    "Project",
+    "Receipt",
+    "Rejected",
+    "Result",
+    "Step",
+    "SyncStatus",
+    "TableDigest",
+    "Wait",
+]
+
 Row = TypeVar("Row")
 
 

@@ -67,6 +67,14 @@ def whole(value: object, what: str = "credits") -> int:
     return int(value)
 
 
+def int64(value: object, what: str) -> int:
+    """A number that crosses whole; ctypes would cut it silently."""
+    number = whole(value, what)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{what} is beyond 64 bits")
+    return number
+
+
 def utc(value: datetime) -> datetime:
     """An aware datetime, in UTC."""
     if not isinstance(value, datetime):

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Callable, Coroutine, TypeVar
 
 from ._batch import Batch
-from ._engine import Engine
+from ._engine import PAGE, Engine
 from ._job import Job
 from ._syncer import Syncer
 from ._tables import JobStatus, Operations, SyncState
@@ -50,7 +51,6 @@ T = TypeVar("T")
 
 #: As many calls wait for a commit together; more would only wait in the engine's queue.
 _THREADS = 8
-_PAGE = 1_000
 
 
 class AsyncEngine(Operations[Coroutine[Any, Any, Receipt]]):
@@ -68,8 +68,11 @@ class AsyncEngine(Operations[Coroutine[Any, Any, Receipt]]):
 
     async def close(self) -> None:
         """Waits for the calls that are under way, and closes the engine."""
-        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
-        self.engine.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._pool.shutdown()
+        self.engine.close()  # Here, for it may wait for a syncer's thread.
 
     def _run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> asyncio.Future[T]:
         call = functools.partial(function, *arguments, **named)
@@ -104,19 +107,10 @@ class AsyncEngine(Operations[Coroutine[Any, Any, Receipt]]):
         self, user_id: Id, *, limit: int | None = None, before_seq: int = 0
     ) -> AsyncIterator[Entry]:
         """As Engine.history(), for `async for`."""
-        left = limit
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
-            page = await self._run(self._page, user_id, size, before_seq)
+        entries = self.engine.history(user_id, limit=limit, before_seq=before_seq)
+        while page := await self._run(_next_page, entries):
             for entry in page:
                 yield entry
-            if len(page) < size:
-                return
-            before_seq = page[-1].seq
-            left = None if left is None else left - size
-
-    def _page(self, user_id: Id, size: int, before_seq: int) -> list[Entry]:
-        return list(self.engine.history(user_id, limit=size, before_seq=before_seq))
 
     async def project(self, project_id: Id) -> Project:
         """As Engine.project()."""
@@ -219,6 +213,10 @@ class AsyncJob:
         self._run = engine._run
         self.job = job
         self.job_id = job.job_id
+
+    async def begin(self) -> None:
+        """As Job.begin()."""
+        await self._run(self.job.begin)
 
     async def state(self) -> JobState:
         """As Job.state()."""
@@ -325,6 +323,10 @@ class AsyncSyncer:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def _next_page(entries: Iterator[Entry]) -> list[Entry]:
+    return list(itertools.islice(entries, PAGE))
 
 
 def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], **options: Any) -> AsyncEngine:

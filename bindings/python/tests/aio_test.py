@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import unittest
 from typing import Any
 
@@ -80,6 +81,60 @@ class Aio(MirrorTest, unittest.IsolatedAsyncioTestCase):
                 batch.add_credits(user_id=self.user, amount=1, type="grant")
                 raise KeyError
         self.assertEqual(await self.aio.balance(self.user), 13)
+
+    async def test_history_in_pages(self) -> None:
+        for count in (1_000, 600):
+            async with self.aio.batch() as batch:
+                for _ in range(count):
+                    batch.add_credits(user_id=self.user, amount=1, type="grant")
+        for limit in (None, 1_500, 1_000):
+            expected = [entry.seq for entry in self.engine.history(self.user, limit=limit)]
+            found = [entry.seq async for entry in self.aio.history(self.user, limit=limit)]
+            self.assertEqual(found, expected)
+        found = [e.seq async for e in self.aio.history(self.user, limit=2, before_seq=1_200)]
+        self.assertEqual(found, [1_199, 1_198])
+        with self.assertRaises(tally.UserNotFound):
+            async for _ in self.aio.history(tally.new_uuid()):
+                self.fail("an entry of nobody")  # pragma: no cover
+
+    async def test_what_can_be_called_can_be_awaited(self) -> None:
+        pairs: list[tuple[type, type, set[str]]] = [
+            # An account is the engine's own reads; a trace's text is submit()'s; and steps are for
+            # a loop of one's own.
+            (tally.Engine, tally.aio.AsyncEngine, {"account", "submit_text", "closed"}),
+            (tally.Job, tally.aio.AsyncJob, {"row", "status", "steps", "assets"}),
+            (tally.Syncer, tally.aio.AsyncSyncer, {"step"}),
+            (tally.Batch, tally.aio.AsyncBatch, {"apply"}),
+        ]
+        for kind, awaited, known in pairs:
+            public = {name for name in dir(kind) if not name.startswith("_")}
+            self.assertEqual(public - set(dir(awaited)), known, kind)
+
+    async def test_a_job_that_is_no_block(self) -> None:
+        job = self.aio.job(user_id=self.user, project_id=self.project, amount=8)
+        await job.begin()
+        self.assertEqual(await self.aio.balance(self.user), 2)
+        await job.complete(5)
+        self.assertEqual(await self.aio.balance(self.user), 5)
+
+    async def test_closing_keeps_the_loop_going(self) -> None:
+        # A syncer's thread is in a callback, for which closing has to wait.
+        aio, inside, go_on = tally.aio.open(self.path), threading.Event(), threading.Event()
+
+        def slow(*told: object) -> None:
+            inside.set()
+            go_on.wait(30)
+
+        syncer = aio.engine.syncer("host=/nonexistent", token="t", on_state=slow)
+        syncer.start()
+        self.assertTrue(inside.wait(30))
+        del syncer
+        closing = asyncio.create_task(aio.close())
+        await asyncio.sleep(0.05)
+        self.assertFalse(closing.done())
+        go_on.set()
+        await closing
+        self.assertTrue(aio.engine.closed)
 
     async def test_the_block_of_a_job(self) -> None:
         options: dict[str, Any] = dict(user_id=self.user, project_id=self.project, amount=8)

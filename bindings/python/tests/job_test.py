@@ -8,6 +8,7 @@ import unittest
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from unittest import mock
 
 from support import MirrorTest, python
 
@@ -164,12 +165,29 @@ class Block(MirrorTest):
     def test_a_job_must_be_named(self) -> None:
         with self.assertRaises(TypeError):
             self.engine.job(user_id=self.user)
-        with self.assertRaises(TypeError):
-            with self.engine.job(self.new_job()):
-                self.fail("the block ran")  # pragma: no cover
         with self.assertRaises(tally.JobNotFound):
             with self.engine.job(tally.new_uuid(), amount=1):
                 self.fail("the block ran")  # pragma: no cover
+
+    def test_entering_that_is_a_mistake_leaves_the_job_as_it_was(self) -> None:
+        waiting = self.new_job()
+        with self.assertRaises(TypeError):
+            with self.engine.job(waiting):  # No amount to reserve.
+                self.fail("the block ran")  # pragma: no cover
+        self.assertIs(self.engine.job(waiting).status, tally.JobStatus.PENDING)
+
+    def test_interrupted_behind_its_commit_it_holds_nothing(self) -> None:
+        class Interrupted(tally.Batch):
+            def apply(self) -> tally.Receipt:
+                super().apply()
+                raise KeyboardInterrupt
+
+        job = self.run_of()
+        with mock.patch("tally._engine.Batch", Interrupted), self.assertRaises(KeyboardInterrupt):
+            with job:
+                self.fail("the block ran")  # pragma: no cover
+        self.assertEqual(job.row.error_code, "KeyboardInterrupt")
+        self.assertEqual(self.engine.balance(self.user), 10)
 
     def test_a_mirror_that_cannot_be_written_to_does_not_hide_the_exception(self) -> None:
         with self.assertLogs("tally", "ERROR") as logged:

@@ -10,10 +10,12 @@ import unittest
 import uuid
 import weakref
 from typing import Any, Callable
+from unittest import mock
 
 from support import MirrorTest, python
 
 import tally
+from tally._library import lib
 
 
 class Callbacks(MirrorTest):
@@ -137,6 +139,20 @@ class Closing(MirrorTest):
         with self.assertWarns(ResourceWarning):
             del engine
             gc.collect()
+        self.assertIsNone(handle())
+
+    def test_an_engine_that_is_closed_meanwhile_outlives_its_syncer(self) -> None:
+        def closed_by_another(*arguments: Any) -> int:
+            code: int = new(*arguments)
+            self.engine.close()
+            return code
+
+        new = lib.tally_syncer_new
+        handle = weakref.ref(self.engine._handle)
+        with mock.patch.object(lib, "tally_syncer_new", closed_by_another):
+            syncer = self.engine.syncer("host=/nonexistent", token="t")
+        self.assertIsNotNone(handle())
+        syncer.close()
         self.assertIsNone(handle())
 
     def test_many_engines_of_one_file(self) -> None:

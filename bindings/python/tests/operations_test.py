@@ -222,6 +222,16 @@ class Batches(MirrorTest):
         with self.assertRaises(TypeError), self.engine.batch() as batch:
             batch.sweep(grace=1, at=datetime.now(timezone.utc))
 
+    def test_it_is_applied_once(self) -> None:
+        with self.engine.batch() as batch:
+            batch.add_credits(user_id=self.user, amount=1, type="grant")
+            self.assertEqual(batch.apply().balance, 11)
+            with self.assertRaises(RuntimeError):
+                batch.apply()
+            with self.assertRaises(RuntimeError):
+                batch.add_credits(user_id=self.user, amount=1, type="grant")
+        self.assertEqual(self.engine.balance(self.user), 11)
+
     def test_an_empty_one_and_one_of_two_users_are_refused(self) -> None:
         with self.assertRaises(tally.InvalidArgument), self.engine.batch():
             pass

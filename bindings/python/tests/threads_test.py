@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import multiprocessing
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -178,6 +179,11 @@ class Threads(MirrorTest):
         self.on_threads(work)
         self.assertEqual(engine.balance(user), 10 + THREADS * 20)
         engine.close()
+        mirror = sqlite3.connect(self.folder / "full.db")
+        self.addCleanup(mirror.close)
+        # Each commit has one row in the outbox; the first is that of create_user.
+        ((commits,),) = mirror.execute("select count(*) from tally_outbox").fetchall()
+        self.assertLess(commits - 1, THREADS * 20)
 
 
 def reserve_in_child(path: str, user: uuid.UUID, project: uuid.UUID) -> int:
