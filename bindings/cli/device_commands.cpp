@@ -9,6 +9,17 @@ namespace {
 
 using std::chrono::seconds;
 
+/// A subcommand that runs `body` with arguments of its own, which the caller gives options.
+template <class Arguments>
+std::pair<CLI::App*, std::shared_ptr<Arguments>> add_body(CLI::App& group, Run& run,
+                                                          const Manual& manual,
+                                                          Exit (*body)(const Arguments&, bool)) {
+  CLI::App* command = add_command(group, run, manual);
+  auto arguments = std::make_shared<Arguments>();
+  command->callback([=, &run] { run.command = [=, &run] { return body(*arguments, run.json); }; });
+  return {command, arguments};
+}
+
 // ---- device -----------------------------------------------------------------------------------
 
 struct DeviceArguments : CanonicalArguments {
@@ -113,18 +124,15 @@ Exit rotate_token(const DeviceArguments& arguments, bool json) {
   return Exit::fine;
 }
 
-using DeviceBody = Exit (*)(const DeviceArguments&, bool);
-
-CLI::App* add_device_command(CLI::App& group, Run& run, const Manual& manual, DeviceBody body,
-                             bool with_device, std::shared_ptr<DeviceArguments> arguments) {
-  CLI::App* command = add_command(group, run, manual);
+/// Over all devices, or one of them.
+void add_device_command(CLI::App& group, Run& run, const Manual& manual,
+                        Exit (*body)(const DeviceArguments&, bool), bool with_device) {
+  const auto [command, arguments] = add_body(group, run, manual, body);
   if (with_device)
     command->add_option("device", arguments->device, "Its id, a UUID")
         ->type_name("DEVICE")
         ->required();
   add_pg(command, *arguments);
-  command->callback([=, &run] { run.command = [=, &run] { return body(*arguments, run.json); }; });
-  return command;
 }
 
 constexpr std::string_view one_row = "The change, in one transaction of canonical's.";
@@ -204,9 +212,8 @@ constexpr Manual device_rotate_manual{
 
 void add_device_commands(CLI::App& app, Run& run) {
   CLI::App& group = *add_group(app, run, device_manual);
-  const auto arguments = [] { return std::make_shared<DeviceArguments>(); };
-  const auto added = arguments();
-  CLI::App* add = add_device_command(group, run, device_add_manual, add_device, false, added);
+  const auto [add, added] = add_body(group, run, device_add_manual, add_device);
+  add_pg(add, *added);
   add->add_option("--name", added->name, "What people call it")->type_name("NAME")->required();
   std::vector<std::string> capabilities = words_of(capability_names);
   std::erase(capabilities, capability_names[static_cast<std::size_t>(Capability::each)]);
@@ -223,9 +230,9 @@ void add_device_commands(CLI::App& app, Run& run) {
                   "only an operator does")
       ->type_name("SECONDS")
       ->check(CLI::Range(std::int64_t{1}, timeout_max_s));
-  add_device_command(group, run, device_list_manual, list_devices, false, arguments());
-  add_device_command(group, run, device_revoke_manual, revoke_device, true, arguments());
-  add_device_command(group, run, device_rotate_manual, rotate_token, true, arguments());
+  add_device_command(group, run, device_list_manual, list_devices, false);
+  add_device_command(group, run, device_revoke_manual, revoke_device, true);
+  add_device_command(group, run, device_rotate_manual, rotate_token, true);
 }
 
 namespace {
@@ -323,16 +330,16 @@ Exit write_off_lease(const LeaseArguments& arguments, bool json) {
   return Exit::fine;
 }
 
-using LeaseBody = Exit (*)(const LeaseArguments&, bool);
-
+/// `id_name` is empty where it is about no single one.
 std::pair<CLI::App*, std::shared_ptr<LeaseArguments>> add_lease_command(
-    CLI::App& group, Run& run, const Manual& manual, LeaseBody body, const std::string& id_name) {
-  CLI::App* command = add_command(group, run, manual);
-  auto arguments = std::make_shared<LeaseArguments>();
+    CLI::App& group, Run& run, const Manual& manual, Exit (*body)(const LeaseArguments&, bool),
+    const std::string& id_name) {
+  auto added = add_body(group, run, manual, body);
   if (!id_name.empty())
-    command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
-  command->callback([=, &run] { run.command = [=, &run] { return body(*arguments, run.json); }; });
-  return {command, arguments};
+    added.first->add_option("id", added.second->id, "Its id, a UUID")
+        ->type_name(id_name)
+        ->required();
+  return added;
 }
 
 constexpr std::string_view in_the_outbox =

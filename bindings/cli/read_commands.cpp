@@ -15,26 +15,23 @@ struct Arguments {
   std::int64_t before = 0;
 };
 
-/// A subcommand over one mirror that runs `body(engine, arguments, json)`.
+/// A subcommand over what an id names in one mirror, which runs `body(engine, id, arguments,
+/// json)`.
 template <class Body>
-std::shared_ptr<Arguments> add_reader(CLI::App& app, Run& run, const Manual& manual,
-                                      const std::string& id_name, Body body,
-                                      CLI::App** out = nullptr) {
+std::pair<CLI::App*, std::shared_ptr<Arguments>> add_reader(CLI::App& app, Run& run,
+                                                            const Manual& manual,
+                                                            const std::string& id_name, Body body) {
   CLI::App* command = add_command(app, run, manual);
   auto arguments = std::make_shared<Arguments>();
-  if (!id_name.empty())
-    command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
+  command->add_option("id", arguments->id, "Its id, a UUID")->type_name(id_name)->required();
   add_db(command, arguments->db);
   command->callback([=, &run] {
     run.command = [=, &run] {
-      std::optional<Uuid> id;
-      if (!id_name.empty()) id = uuid_argument(arguments->id, id_name);
-      const Engine engine = open_mirror(arguments->db);
-      return body(engine, id.value_or(Uuid{}), *arguments, run.json);
+      const Uuid id = uuid_argument(arguments->id, id_name);
+      return body(open_mirror(arguments->db), id, *arguments, run.json);
     };
   });
-  if (out != nullptr) *out = command;
-  return arguments;
+  return {command, arguments};
 }
 
 Exit balance(const Engine& engine, const Uuid& user_id, const Arguments&, bool json) {
@@ -120,7 +117,7 @@ Exit job(const Engine& engine, const Uuid& job_id, const Arguments&, bool json) 
   return Exit::fine;
 }
 
-Exit audit(const Engine& engine, const Uuid&, const Arguments&, bool json) {
+Exit audit(const Engine& engine, bool json) {
   const AuditReport report = take(engine.audit());
   const Exit exit = report.findings.empty() ? Exit::fine : Exit::refused;
   JsonValue findings = JsonValue::array();
@@ -192,14 +189,10 @@ void add_audit(CLI::App& app, Run& run) {
       halves.check("audit");
       if (halves.pg->count() > 0)
         return audit_canonical(arguments->pg, arguments->schema, arguments->repair, run.json);
-      return audit(open_mirror(arguments->db), Uuid{}, Arguments{}, run.json);
+      return audit(open_mirror(arguments->db), run.json);
     };
   });
 }
-
-}  // namespace
-
-namespace {
 
 constexpr Manual balance_manual{
     .name = "balance",
@@ -271,8 +264,7 @@ constexpr Manual job_manual{
 void add_read_commands(CLI::App& app, Run& run) {
   add_reader(app, run, balance_manual, "USER", balance);
   add_reader(app, run, account_manual, "USER", account);
-  CLI::App* command = nullptr;
-  const auto arguments = add_reader(app, run, history_manual, "USER", history, &command);
+  const auto [command, arguments] = add_reader(app, run, history_manual, "USER", history);
   command->add_option("--limit", arguments->limit, "How many at the most")
       ->type_name("N")
       ->check(CLI::Range(1, 10'000))

@@ -4,12 +4,14 @@
 #   cmake -D ARCHIVE=… -D ARCHIVES=… -D AR=… -D NM=… -D OBJCOPY=… -D RENAME=ON -P merge_archive.cmake
 string(REPLACE "|" ";" archives "${ARCHIVES}")
 if(archives)
-  set(script "OPEN ${ARCHIVE}\n")
-  foreach(archive ${archives})
+  # Not OPEN, which LLVM's ar does not know.
+  set(script "CREATE ${ARCHIVE}.merged\n")
+  foreach(archive "${ARCHIVE}" ${archives})
     string(APPEND script "ADDLIB ${archive}\n")
   endforeach()
   file(WRITE "${ARCHIVE}.mri" "${script}SAVE\nEND\n")
   execute_process(COMMAND "${AR}" -M INPUT_FILE "${ARCHIVE}.mri" COMMAND_ERROR_IS_FATAL ANY)
+  file(RENAME "${ARCHIVE}.merged" "${ARCHIVE}")
 endif()
 if(NOT RENAME)
   return()

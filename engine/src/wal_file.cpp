@@ -115,7 +115,7 @@ struct GatheringVfs : sqlite3_vfs {
 };
 
 /// Makes the WAL and, of the name that SQLite will give it, the WAL-index, their owner's alone.
-void make_companions(const char* wal_name) noexcept {
+[[maybe_unused]] void make_companions(const char* wal_name) noexcept {
   try {
     std::string name(wal_name);
     platform::create_private_file(from_utf8(name));

@@ -1,10 +1,12 @@
 // Opening, reading, callbacks, and many threads on one engine.
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <fstream>
 #include <mutex>
 #include <set>
@@ -286,6 +288,10 @@ struct Heard {
       CHECK(tally_engine_balance_value(of(context).engine, user) == balance);
       of(context).events.push_back("low " + text_of(*user) + " " + std::to_string(balance));
     };
+    made.log = [](void* context, std::int32_t level, const char* line, std::size_t length) {
+      of(context).events.push_back("log " + std::to_string(level) + " " +
+                                   std::string(line, length));
+    };
     return made;
   }
 };
@@ -313,6 +319,76 @@ TEST_CASE("callbacks tell what happened, from a struct that is gone") {
   CHECK(heard.events == std::vector<std::string>{"failed " + text_of(u1) + " " + text_of(j1),
                                                  "low " + text_of(u1) + " 3",
                                                  "complete " + text_of(u1) + " " + text_of(j1)});
+}
+
+// ---- failures of the world ----------------------------------------------------------------------
+
+/// As long as it lives no write to a file succeeds, as on a disk that is gone.
+class NoWrites {
+ public:
+  NoWrites() : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~NoWrites() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  NoWrites(const NoWrites&) = delete;
+  NoWrites& operator=(const NoWrites&) = delete;
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+TEST_CASE("a failure of the world: the receipt has the op_id to try again with, the log a line") {
+  Heard heard;
+  Mirror mirror;
+  const tally_callbacks callbacks = heard.callbacks();
+  tally_options options = fast();
+  options.callbacks = &callbacks;
+  mirror.reopen(options);
+  heard.engine = mirror;
+  const std::string line = json{
+      {"op", "add_credits"},
+      {"op_id", text_of(id('o', 1))},
+      {"at", "2026-01-18T00:00:00.000000Z"},
+      {"user_id", text_of(u1)},
+      {"amount", 1},
+      {"type", "grant"}}.dump();
+  Told of_call;
+  Told of_json;
+  Told of_lines;
+  tally_receipt call_receipt = TALLY_RECEIPT_INIT;
+  tally_receipt json_receipt = TALLY_RECEIPT_INIT;
+  tally_text* results = nullptr;
+  {
+    const NoWrites disk;
+    tally_reserve_credits(mirror, &u1, &j1, 8, nullptr, &call_receipt, &of_call);
+    tally_apply(mirror, line.data(), line.size(), &json_receipt, &of_json);
+    tally_submit(mirror, line.data(), line.size(), &results, &of_lines);
+  }
+  for (const Told* told : {&of_call, &of_json, &of_lines}) {
+    CHECK(told->name() == "io");
+    CHECK(told->detail[0] != '\0');
+  }
+  CHECK(results == nullptr);
+  CHECK(json_receipt.op_id == id('o', 1));
+  CHECK((call_receipt.op_id.bytes[6] >> 4U) == 7);
+  CHECK((call_receipt.flags & TALLY_RECEIPT_ID) == 0);
+  REQUIRE(heard.events.size() == 3);
+  CHECK(heard.events[0] == "log " + std::to_string(TALLY_LOG_ERROR) + " " + of_call.detail);
+  // Nothing was decided: the same call is made with the op_id, and has its effect once.
+  CHECK(mirror.balance() == 10);
+  tally_call again = TALLY_CALL_INIT;
+  again.flags = TALLY_CALL_OP_ID;
+  again.op_id = call_receipt.op_id;
+  for (int i = 0; i < 2; ++i)
+    CHECK(tally_reserve_credits(mirror, &u1, &j1, 8, &again, nullptr, nullptr) == TALLY_OK);
+  CHECK(mirror.balance() == 2);
 }
 
 // ---- threads ------------------------------------------------------------------------------------

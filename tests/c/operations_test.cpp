@@ -302,6 +302,13 @@ TEST_CASE("a field that is wrong is named, however the operation came") {
        "reserve_credits: amount is expected to be a whole number from 1 to 2147483647");
   says({{"op", "add_credits"}, {"user_id", user}, {"amount", 1}, {"type", "gift"}},
        "add_credits: type is expected to be one of purchase, grant, subscription, refund");
+  // Of two wrong fields the one that the code means: invalid_argument comes before invalid_type.
+  says({{"op", "add_credits"},
+        {"user_id", user},
+        {"amount", 1},
+        {"type", "gift"},
+        {"stripe_payment_id", std::string(256, 'x')}},
+       "add_credits: stripe_payment_id is expected to be UTF-8 without U+0000, of 0 to 255 bytes");
   says({{"op", "create_user"}, {"user_id", user}, {"email", std::string(256, 'x')}},
        "create_user: email is expected to be UTF-8 without U+0000, of 0 to 255 bytes");
   says({{"op", "advance_job"}, {"job_id", job}, {"to", "DONE"}},

@@ -140,7 +140,9 @@ TEST_CASE("doctor names what is missing or drifted, one breakage at a time") {
   for (const auto& finding : *healthy) CHECK_MESSAGE(false, finding.what);
   Session session = database.session();
   std::size_t expected = 0;
-  for (const auto& [breakage, name] : breakages) {
+  for (const auto& pair : breakages) {
+    const auto& breakage = pair.first;  // Not structured bindings: clang 14's lambdas take none.
+    const auto& name = pair.second;
     CAPTURE(breakage);
     session.ask(breakage);
     const auto findings = canonical->doctor();

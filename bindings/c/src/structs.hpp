@@ -14,38 +14,20 @@ namespace tally::c {
 /// last. These never change; fields behind are optional.
 template <class T>
 inline constexpr std::size_t first_size = 0;
-template <>
-inline constexpr std::size_t first_size<tally_error> = offsetof(tally_error, detail) +
-                                                       sizeof(tally_error::detail);
-template <>
-inline constexpr std::size_t first_size<tally_callbacks> = offsetof(tally_callbacks, log) +
-                                                           sizeof(tally_callbacks::log);
-template <>
-inline constexpr std::size_t first_size<tally_options> = offsetof(tally_options, callbacks) +
-                                                         sizeof(tally_options::callbacks);
-template <>
-inline constexpr std::size_t first_size<tally_call> = offsetof(tally_call, at_us) +
-                                                      sizeof(tally_call::at_us);
-template <>
-inline constexpr std::size_t first_size<tally_receipt> = offsetof(tally_receipt, balance) +
-                                                         sizeof(tally_receipt::balance);
-template <>
-inline constexpr std::size_t first_size<tally_operation> = offsetof(tally_operation,
-                                                                    message_length) +
-                                                           sizeof(tally_operation::message_length);
-template <>
-inline constexpr std::size_t first_size<tally_check> = offsetof(tally_check, pending_operations) +
-                                                       sizeof(tally_check::pending_operations);
-template <>
-inline constexpr std::size_t first_size<tally_sync_callbacks> =
-    offsetof(tally_sync_callbacks, diverged) + sizeof(tally_sync_callbacks::diverged);
-template <>
-inline constexpr std::size_t first_size<tally_sync_options> = offsetof(tally_sync_options,
-                                                                       callbacks) +
-                                                              sizeof(tally_sync_options::callbacks);
-template <>
-inline constexpr std::size_t first_size<tally_wait> = offsetof(tally_wait, timeout_ms) +
-                                                      sizeof(tally_wait::timeout_ms);
+#define TALLY_FIRST_LAST(type, last) \
+  template <>                        \
+  inline constexpr std::size_t first_size<type> = offsetof(type, last) + sizeof(type::last)
+TALLY_FIRST_LAST(tally_error, detail);
+TALLY_FIRST_LAST(tally_callbacks, log);
+TALLY_FIRST_LAST(tally_options, callbacks);
+TALLY_FIRST_LAST(tally_call, at_us);
+TALLY_FIRST_LAST(tally_receipt, balance);
+TALLY_FIRST_LAST(tally_operation, message_length);
+TALLY_FIRST_LAST(tally_check, pending_operations);
+TALLY_FIRST_LAST(tally_sync_callbacks, diverged);
+TALLY_FIRST_LAST(tally_sync_options, callbacks);
+TALLY_FIRST_LAST(tally_wait, timeout_ms);
+#undef TALLY_FIRST_LAST
 
 /// No struct will be longer; what says so was never set.
 inline constexpr std::size_t size_max = 4'096;
