@@ -72,6 +72,12 @@ async function world(durability) {
   return {
     engine,
     user_id,
+    async here(count) {
+      const jobs = await jobs_of(engine, user_id, project_id, count);
+      return timed(count, () => {
+        for (const job_id of jobs) engine.sync.reserve_credits({ user_id, job_id, amount: 1 });
+      });
+    },
     async alone(count) {
       const jobs = await jobs_of(engine, user_id, project_id, count);
       return timed(count, async () => {
@@ -110,6 +116,8 @@ async function measure() {
       timed(often, (count) => {
         for (let i = 0; i < count; i++) engine.balance(user_id);
       }),
+    'reserve_credits, full, synchronous': () => full.here(some),
+    'reserve_credits, normal, synchronous': () => normal.here(some),
     'reserve_credits(), full, one at a time': () => full.alone(some),
     'reserve_credits(), full, 64 at once': () => full.together(64),
     'reserve_credits(), normal, one at a time': () => normal.alone(some),
@@ -117,6 +125,8 @@ async function measure() {
   };
   const in_c = {
     'balance()': () => c.time('balance', often * 10),
+    'reserve_credits, full, synchronous': () => c.time('full', some),
+    'reserve_credits, normal, synchronous': () => c.time('normal', some),
     'reserve_credits(), full, one at a time': () => c.time('full', some),
     'reserve_credits(), normal, one at a time': () => c.time('normal', some),
   };

@@ -8,8 +8,9 @@ const { Emitter } = require('./emitter.js');
 const { TallyError, wrong_type } = require('./errors.js');
 const { run_job } = require('./job.js');
 const { parse } = require('./json.js');
-const { line_of, text, whole } = require('./lines.js');
+const { line_of, add_operations, text, whole } = require('./lines.js');
 const { native, Calls, ask, attempt, register, forget, next_key } = require('./requests.js');
+const { Sync } = require('./sync.js');
 const { Syncer } = require('./syncer.js');
 
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
@@ -67,6 +68,7 @@ class Engine extends Emitter {
   #handle;
   #key;
   #calls;
+  #sync;
   #syncers = new Set();
 
   constructor(handle, key, path) {
@@ -115,9 +117,6 @@ class Engine extends Emitter {
 
   apply(operation, call) {
     return attempt(() => {
-      if (operation === null || typeof operation !== 'object') {
-        throw wrong_type('an operation', 'an object', operation);
-      }
       const { op_id, line } = line_of(operation, call);
       return ask(this.#calls, (id) => native.apply(this.#handle, id, line), {
         convert: receipt_of,
@@ -142,18 +141,12 @@ class Engine extends Emitter {
   }
 
   static {
-    for (const op of Object.keys(tables.operations)) {
-      const method = {
-        [op](fields, call) {
-          return this.apply({ ...fields, op }, call);
-        },
-      };
-      Object.defineProperty(this.prototype, op, {
-        configurable: true,
-        writable: true,
-        value: method[op],
-      });
-    }
+    add_operations(this.prototype);
+  }
+
+  get sync() {
+    this.#sync ??= new Sync(this.#calls, this.#handle);
+    return this.#sync;
   }
 
   // ---- from memory ----

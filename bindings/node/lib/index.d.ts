@@ -324,6 +324,19 @@ export interface RunningJob {
 
 export interface Engine extends Operations {}
 
+type Here<Method> = Method extends (...call: infer Arguments) => Promise<infer Answer>
+  ? (...call: Arguments) => Answer
+  : never;
+
+/**
+ * Every operation on the calling thread, which is its until the commit is done: about 0.1 ms where
+ * it has to be on disk. In its turn behind what was called before. Throws what the promise would be
+ * rejected with.
+ */
+export type SyncOperations = {
+  readonly [Name in keyof Operations | 'apply' | 'batch']: Here<Engine[Name]>;
+};
+
 /** A mirror, open. Made by open(). */
 export declare class Engine extends EventEmitter<EngineEvents> implements AsyncDisposable {
   private constructor();
@@ -336,6 +349,9 @@ export declare class Engine extends EventEmitter<EngineEvents> implements AsyncD
   /** From memory, in less than a microsecond. Throws user_not_found. */
   balance(user_id: Id): number;
   check(user_id: Id): Check;
+
+  /** The operations without promises. */
+  readonly sync: SyncOperations;
 
   /** Any operation, as in a trace; `op_id` and `at` in it or in `call`. */
   apply(

@@ -64,6 +64,9 @@ function inner(operation) {
 
 /** What goes to the engine, with the op_id that it has there. */
 function line_of(operation, call) {
+  if (operation === null || typeof operation !== 'object') {
+    throw wrong_type('an operation', 'an object', operation);
+  }
   const { op, op_id: own_id, at: own_at, ...fields } = operation;
   const op_id = text('op_id', call?.op_id ?? own_id ?? native.new_id());
   const head = { op, op_id, at: time(call?.at ?? own_at) };
@@ -75,4 +78,21 @@ function line_of(operation, call) {
   return { op_id, line: write({ ...head, ...fields }) };
 }
 
-module.exports = { line_of, whole, text };
+/** Has each operation that is no method yet be one, which is apply() of it. */
+function add_operations(prototype) {
+  for (const op of Object.keys(operations)) {
+    if (Object.hasOwn(prototype, op)) continue;
+    const method = {
+      [op](fields, call) {
+        return this.apply({ ...fields, op }, call);
+      },
+    };
+    Object.defineProperty(prototype, op, {
+      configurable: true,
+      writable: true,
+      value: method[op],
+    });
+  }
+}
+
+module.exports = { line_of, add_operations, whole, text };

@@ -18,7 +18,7 @@ native.listen(
   function tell(key, event, ...values) {
     listeners.get(key)?.deref()?.hear(event, values);
   },
-  (code, detail, index) => new TallyError(code, detail, { index }),
+  (code, detail, index, op_id) => new TallyError(code, detail, { index, op_id }),
 );
 
 function finish(id, request) {

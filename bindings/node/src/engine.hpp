@@ -35,6 +35,11 @@ class Engine final : public Ending, public std::enable_shared_from_this<Engine> 
   tally_engine* get() const { return engine_; }
   Host& host() const { return *host_; }
   Lane& writer() { return writer_; }
+  /// For a call on the JavaScript thread itself: waits for what was posted before, so that calls
+  /// apply in the order in which they were made. The writer needs nothing of that thread.
+  void await_turn() {
+    if (writer_.keeps_order()) writer_.come_to_rest();
+  }
 
   /// Which events somebody listens to, a bit each in the order of `events`.
   void listen(std::uint32_t events) { listens_ = events; }

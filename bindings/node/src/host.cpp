@@ -1,6 +1,7 @@
 #include "host.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace tally::node {
@@ -47,13 +48,14 @@ napi_value Host::function(napi_ref reference) const {
   return value;
 }
 
-napi_value Host::make_error(const tally_error& error) const {
-  napi_value arguments[] = {to_js(env_, Value(std::int64_t{error.code})), to_js(env_, error.detail),
-                            to_js(env_, Value(error.index))};
+napi_value Host::make_error(const tally_error& error, napi_value op_id) const {
   napi_value undefined = nullptr;
   must(env_, napi_get_undefined(env_, &undefined));
+  napi_value arguments[] = {to_js(env_, Value(std::int64_t{error.code})), to_js(env_, error.detail),
+                            to_js(env_, Value(error.index)), op_id != nullptr ? op_id : undefined};
   napi_value made = nullptr;
-  must(env_, napi_call_function(env_, undefined, function(make_error_), 3, arguments, &made));
+  must(env_, napi_call_function(env_, undefined, function(make_error_), std::size(arguments),
+                                arguments, &made));
   return made;
 }
 

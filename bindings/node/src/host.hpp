@@ -33,9 +33,11 @@ class Host : public std::enable_shared_from_this<Host> {
 
   // ---- the JavaScript thread's ----
 
-  /// settle(id, code, ...values), tell(key, event, ...values), make_error(code, detail, index).
+  /// settle(id, code, ...values), tell(key, event, ...values), make_error(code, detail, index,
+  /// op_id).
   void listen(napi_value settle, napi_value tell, napi_value make_error);
-  napi_value make_error(const tally_error& error) const;
+  /// `op_id` null: of no operation.
+  napi_value make_error(const tally_error& error, napi_value op_id) const;
   /// Something is waited for, which keeps the process alive; or no longer.
   void keep_alive();
   void let_go();

@@ -58,6 +58,14 @@ napi_value to_js(napi_env env, const Value& value) {
   return visitor.made;
 }
 
+napi_value to_js(napi_env env, const tally_uuid& id) {
+  char text[37];
+  tally_uuid_format(&id, text);
+  napi_value value = nullptr;
+  must(env, napi_create_string_latin1(env, text, 36, &value));
+  return value;
+}
+
 std::string text_of(const tally_uuid& id) {
   char text[37];
   tally_uuid_format(&id, text);
@@ -71,8 +79,8 @@ void throw_code(napi_env env, tally_code code, const char* detail) {
   throw_error(env, error);
 }
 
-void throw_error(napi_env env, const tally_error& error) {
-  napi_throw(env, Host::of(env).make_error(error));
+void throw_error(napi_env env, const tally_error& error, napi_value op_id) {
+  napi_throw(env, Host::of(env).make_error(error, op_id));
   throw Thrown{};
 }
 
@@ -134,21 +142,32 @@ bool Call::is_absent(std::size_t i) const {
   return type == napi_undefined || type == napi_null;
 }
 
-static tally_uuid id_of(napi_env env, napi_value value) {
+/// An id, or in which way it is none.
+static napi_status read_id(napi_env env, napi_value value, tally_uuid& id) {
   // One more than an id has, so that a longer text is seen to be none.
   char text[38];
   std::size_t length = 0;
-  if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok) {
+  if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok)
+    return napi_string_expected;
+  return tally_uuid_parse(text, length, &id) == TALLY_OK ? napi_ok : napi_invalid_arg;
+}
+
+static tally_uuid id_of(napi_env env, napi_value value) {
+  tally_uuid id;
+  const napi_status status = read_id(env, value, id);
+  if (status == napi_string_expected) {
     napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "an id is a string");
     throw Thrown{};
   }
-  tally_uuid id;
-  if (tally_uuid_parse(text, length, &id) != TALLY_OK)
-    throw_code(env, TALLY_INVALID_ARGUMENT, "an id is 8-4-4-4-12 hex digits");
+  if (status != napi_ok) throw_code(env, TALLY_INVALID_ARGUMENT, "an id is 8-4-4-4-12 hex digits");
   return id;
 }
 
 tally_uuid Call::id(std::size_t i) const { return id_of(env_, arguments_.at(i)); }
+
+bool Call::is_id(std::size_t i, tally_uuid& id) const {
+  return read_id(env_, arguments_.at(i), id) == napi_ok;
+}
 
 std::vector<tally_uuid> Call::ids(std::size_t i) const {
   std::uint32_t length = 0;

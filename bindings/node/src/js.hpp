@@ -44,11 +44,12 @@ struct Handle {
 napi_value to_js(napi_env env, const Value& value);
 napi_value to_js(napi_env env, Handle handle);
 napi_value to_js(napi_env env, const char* text);
+napi_value to_js(napi_env env, const tally_uuid& id);
 std::string text_of(const tally_uuid& id);
 
 /// Throws, in JavaScript, what the layer above makes of a code that is not ok.
 [[noreturn]] void throw_code(napi_env env, tally_code code, const char* detail);
-[[noreturn]] void throw_error(napi_env env, const tally_error& error);
+[[noreturn]] void throw_error(napi_env env, const tally_error& error, napi_value op_id = nullptr);
 
 /// One call from JavaScript.
 class Call {
@@ -67,6 +68,7 @@ class Call {
   std::string text(std::size_t i) const;
   bool is_absent(std::size_t i) const;  ///< Undefined or null.
   tally_uuid id(std::size_t i) const;   ///< Throws invalid_argument where it is none.
+  bool is_id(std::size_t i, tally_uuid& id) const;
   std::vector<tally_uuid> ids(std::size_t i) const;
 
  private:

@@ -43,9 +43,14 @@ bool Lane::cancel(double id) {
   return true;
 }
 
+void Lane::come_to_rest() {
+  std::unique_lock lock(mutex_);
+  rested_.wait(lock, [&] { return rests(); });
+}
+
 bool Lane::comes_to_rest(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  return rested_.wait_for(lock, timeout, [&] { return serving_ == 0 && queue_.empty(); });
+  return rested_.wait_for(lock, timeout, [&] { return rests(); });
 }
 
 void Lane::close(Rest rest) {

@@ -41,7 +41,11 @@ class Lane {
   void post(Request request);
   /// True where it was still waiting: then it never happens.
   bool cancel(double id);
-  /// True once nothing waits and nothing is being served; false when the time is over.
+  /// Requests are served one behind the other.
+  bool keeps_order() const { return threads_max_ == 1; }
+  /// Waits until nothing waits and nothing is being served.
+  void come_to_rest();
+  /// The same; false when the time is over.
   bool comes_to_rest(std::chrono::milliseconds timeout);
   enum class Rest : std::uint8_t { served, dropped };
   /// Waits for what is being served; no post() afterwards. Closing again is nothing.
@@ -50,6 +54,7 @@ class Lane {
  private:
   void run();
   std::vector<Request> take();
+  bool rests() const { return serving_ == 0 && queue_.empty(); }
 
   const std::size_t threads_max_;
   const Serve serve_;

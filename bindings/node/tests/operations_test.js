@@ -384,6 +384,78 @@ test('events are told to who listens', async (t) => {
   assert.equal(heard.length, 2);
 });
 
+test('sync: every operation is there, and answers without a promise', async (t) => {
+  const engine = await opened(t);
+  const user_id = await user(engine, 10);
+  const job_id = await job(engine, user_id);
+  for (const op of Object.keys(operations)) assert.equal(typeof engine.sync[op], 'function', op);
+  const { op_id, balance, id } = engine.sync.reserve_credits({ user_id, job_id, amount: 8 });
+  assert.deepEqual([balance, id], [12, null]);
+  assert.equal(engine.balance(user_id), 12);
+  const again = engine.sync.reserve_credits({ user_id, job_id, amount: 8 }, { op_id });
+  assert.deepEqual(again, { op_id, balance: 12, id: null });
+  const released = engine.sync.batch([{ op: 'release_job_credits', job_id }]);
+  assert.equal(released.balance, 20);
+  const draft_id = tally.uuid();
+  engine.sync.create_draft({ draft_id, session_token: 's', prompt_text: 'p' });
+  assert.equal(engine.sync.claim_draft({ session_token: 's', user_id }).id, draft_id);
+});
+
+test('sync: refusals are thrown, with the op_id to repeat, and change nothing', async (t) => {
+  const engine = await opened(t);
+  const user_id = await user(engine);
+  const job_id = await job(engine, user_id);
+  const throws = (call, code) =>
+    assert.throws(call, (error) => {
+      assert.ok(error instanceof tally.TallyError, error.stack);
+      assert.equal(error.code, code);
+      assert.match(error.op_id, /^[0-9a-f-]{36}$/);
+      return true;
+    });
+  throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 11 }), 'insufficient_credits');
+  throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 0 }), 'invalid_amount');
+  throws(() => engine.sync.reserve_credits({ user_id, job_id: 'x', amount: 1 }), 'invalid_argument');
+  throws(
+    () => engine.sync.reserve_credits({ user_id, job_id, amount: 1, amont: 1 }),
+    'invalid_argument',
+  );
+  const op_id = tally.uuid();
+  assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 99 }, { op_id }), {
+    op_id,
+  });
+  for (const amount of [1.5, 2 ** 53, 8n, '8', undefined]) {
+    assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount }), TypeError);
+  }
+  const signal = AbortSignal.abort();
+  assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 1 }, { signal }), {
+    name: 'AbortError',
+  });
+  assert.equal(engine.balance(user_id), 10);
+  await engine.close();
+  assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 1 }));
+});
+
+test('sync: in its turn behind the promises, and a callback in it may call again', async (t) => {
+  const engine = await opened(t, { low_credits: 5 });
+  const user_id = await user(engine);
+  const job_id = await job(engine, user_id);
+  const notes = [];
+  const low = new Promise((resolve) => engine.once('low_credits', resolve));
+  engine.once('low_credits', () => {
+    notes.push(engine.sync.add_credits({ user_id, amount: 1, type: 'grant' }).balance);
+  });
+  const promised = Array.from({ length: 50 }, () =>
+    engine.add_credits({ user_id, amount: 1, type: 'grant' }),
+  );
+  assert.equal(engine.sync.reserve_credits({ user_id, job_id, amount: 57 }).balance, 3);
+  assert.deepEqual(
+    (await Promise.all(promised)).map(({ balance }) => balance),
+    Array.from({ length: 50 }, (_, i) => 11 + i),
+  );
+  await low;
+  assert.deepEqual(notes, [4]);
+});
+
 test('close waits for what was called, and nothing can be called behind it', async (t) => {
   const engine = await opened(t);
   const user_id = await user(engine);

@@ -101,6 +101,10 @@ async function operations(engine: Engine, user_id: Id, job_id: Id): Promise<void
   const lines: string = await engine.submit('', { text: true });
   void [results, lines];
 
+  const now: Receipt = engine.sync.reserve_credits({ user_id: uuid(), job_id: uuid(), amount: 8 });
+  const applied: Receipt = engine.sync.batch([{ op: 'release_job_credits', job_id: now.op_id }]);
+  // @ts-expect-error: no promise
+  engine.sync.apply({ op: 'release_job_credits', job_id: applied.op_id }).then();
   // @ts-expect-error: no amount
   await engine.reserve_credits({ user_id, job_id });
   // @ts-expect-error: amounts are numbers
