@@ -423,7 +423,7 @@ test('sync: refusals are thrown, with the op_id to repeat, and change nothing', 
   assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount: 99 }, { op_id }), {
     op_id,
   });
-  for (const amount of [1.5, 2 ** 53, 8n, '8', undefined]) {
+  for (const amount of [1.5, 2 ** 53, 8n, '8']) {
     assert.throws(() => engine.sync.reserve_credits({ user_id, job_id, amount }), TypeError);
   }
   const signal = AbortSignal.abort();
