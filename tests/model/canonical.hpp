@@ -1,0 +1,86 @@
+// Canonical once more, as plain maps: devices, their numbers and verdicts, leases, claims and the
+// feed, around the model of a half. It answers what the sync function on PostgreSQL answers, and a
+// test holds the two equal; the simulator has a canonical for every seed of it.
+//
+// Written from the contract. Nothing here is durable or concurrent, and nothing is random but what
+// the seed gives.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "answer.hpp"
+#include "model/model.hpp"
+#include "tally/sync.hpp"
+
+namespace tally::model {
+
+/// What one call of the sync function is given.
+struct Call {
+  Push push;
+  std::string token;
+  std::optional<Uuid> device_id{};            ///< Who the mirror is, where it is anybody.
+  std::optional<std::int64_t> claim_ttl_s{};  ///< The next job is to be claimed for so long.
+  std::optional<Uuid> digest_of{};
+  std::optional<Uuid> before{};  ///< Who the mirror was, on its way to be another.
+  int users_max = 200;
+  int rows_max = 20'000;
+};
+
+/// A value: a copy is the backup that is restored later. Thread-compatible.
+class Canonical {
+ public:
+  /// The seed of the ids, tokens and eras that canonical makes.
+  explicit Canonical(std::uint64_t seed);
+  Canonical(const Canonical&);
+  Canonical& operator=(const Canonical&);
+  Canonical(Canonical&&) noexcept;
+  Canonical& operator=(Canonical&&) noexcept;
+  ~Canonical();
+
+  /// What canonical's clock shows from now on; it never goes back by itself.
+  void set_clock(Timestamp now);
+
+  /// The sync function: effects, verdicts and the feed of one call, in one transaction.
+  sync::Answer sync(const Call& call);
+
+  /// Straight on canonical, as one who may do everything: a trace's line; its result line.
+  std::string apply(std::string_view line);
+
+  sync::DeviceToken add_device(const sync::NewDevice& device);
+  /// False where there is none, or it is ended already.
+  bool revoke_device(const Uuid& device_id);
+  /// None where there is no such open lease.
+  std::optional<Credits> write_off(const Uuid& lease_id);
+
+  using Row = Model::Row;
+  std::vector<Row> rows(std::string_view table) const;  ///< As Model::rows().
+  std::vector<TableDigest> digest(const Uuid& user_id) const;
+
+  /// What the simulator checks after every step.
+  struct Lease {
+    Uuid lease_id{};
+    Uuid user_id{};
+    Uuid device_id{};
+    std::int64_t unspent = 0;
+  };
+  std::vector<Lease> open_leases() const;
+  struct Account {
+    Uuid user_id{};
+    std::int64_t balance = 0;  ///< As it is kept, beside the entries.
+    std::int64_t held = 0;     ///< Of open holds.
+    std::int64_t leased = 0;   ///< Unspent, in open leases.
+  };
+  std::vector<Account> accounts() const;
+  std::int64_t watermark(const Uuid& device_id) const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tally::model
