@@ -317,25 +317,20 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
 
 sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
   const Identity& device = identities_[identity];
-  std::vector<std::optional<sync::Parameter>> parameters =
-      sync::push_parameters(push, device.token);
-  parameters.insert(parameters.end(), {sync::text_parameter("200"), std::nullopt, std::nullopt,
-                                       sync::text_parameter(device.enrolment.device_id.text())});
-  std::array<const char*, 12> values{};
-  std::array<int, 12> lengths{};
-  std::array<int, 12> formats{};
+  const auto parameters = sync::parameters_of(
+      {.push = push, .token = device.token, .device_id = device.enrolment.device_id});
+  std::array<const char*, 15> values{};
+  std::array<int, 15> lengths{};
+  std::array<int, 15> formats{};
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (!parameters[i]) continue;
     values[i] = parameters[i]->bytes.c_str();
     lengths[i] = static_cast<int>(parameters[i]->bytes.size());
     formats[i] = parameters[i]->binary ? 1 : 0;
   }
-  PGresult* result = PQexecParams(
-      session_.handle(),
-      "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
-      "$4::bytea, $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, "
-      "$11::uuid, $12::uuid)",
-      static_cast<int>(values.size()), nullptr, values.data(), lengths.data(), formats.data(), 0);
+  PGresult* result =
+      PQexecParams(session_.handle(), sync::sync_statement, static_cast<int>(values.size()),
+                   nullptr, values.data(), lengths.data(), formats.data(), 0);
   const sync::Rows rows(result);
   if (PQresultStatus(result) != PGRES_TUPLES_OK) {
     key = PQresultErrorMessage(result);
