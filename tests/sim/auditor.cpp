@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fields.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::sim {
@@ -22,7 +23,8 @@ void Auditor::before_call(Half& canonical, const sync::Call&) {
   leases_before_ = canonical.open_leases();
 }
 
-void Auditor::after_call(Half& canonical, const sync::Call& call, const sync::Answer& answer) {
+void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& call,
+                         const sync::Answer& answer) {
   if (answer.trouble.error_class != sync::ErrorClass::none) return;
   std::int64_t next = answer.reply.acked + 1;
   for (const PulledVerdict& verdict : answer.reply.verdicts) {
@@ -39,9 +41,9 @@ void Auditor::after_call(Half& canonical, const sync::Call& call, const sync::An
            "number " + number_text(verdict.number) +
                " was judged anew: " + std::string(name_of(verdict.code)));
     if (!is_new) continue;
-    verdicts_[command->op_id] = verdict.code;
+    verdicts_[{device, command->op_id}] = verdict.code;
     if (verdict.code == Code::ok) {
-      effect(*command);
+      effect(*command, pushed.user_id);
       continue;
     }
     const bool bounced =
@@ -55,10 +57,18 @@ void Auditor::after_call(Half& canonical, const sync::Call& call, const sync::An
   check_accounts(canonical);
 }
 
-void Auditor::effect(const Command& command) {
-  if (!applied_.insert(command.op_id).second) return;
+void Auditor::applied(const Command& command) {
+  std::optional<Uuid> user = named_user(command);
+  const auto job = named_job(command);
+  if (const auto owner = job ? owners_.find(*job) : owners_.end(); !user && owner != owners_.end())
+    user = owner->second;
+  effect(command, user);
+}
+
+void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id) {
+  if (!applied_.insert({user_id, command.op_id}).second) return;
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
-    for (const Command& inner : batch->operations) effect(inner);
+    for (const Command& inner : batch->operations) effect(inner, user_id);
     return;
   }
   effect_of(command.operation);
@@ -124,14 +134,16 @@ void Auditor::check_entries(Half& canonical) {
   }
 }
 
-std::optional<Code> Auditor::verdict(const Uuid& op_id) const {
-  const auto found = verdicts_.find(op_id);
+std::optional<Code> Auditor::verdict(std::size_t device, const Uuid& op_id) const {
+  const auto found = verdicts_.find({device, op_id});
   return found == verdicts_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::set<Uuid> Auditor::judged() const {
+std::set<Uuid> Auditor::judged(std::size_t device) const {
   std::set<Uuid> op_ids;
-  for (const auto& [op_id, code] : verdicts_) op_ids.insert(op_id);
+  for (const auto& [of, code] : verdicts_) {
+    if (of.first == device) op_ids.insert(of.second);
+  }
   return op_ids;
 }
 

@@ -32,30 +32,31 @@ class Auditor {
  public:
   /// What canonical is about to be asked, and what it then answered.
   void before_call(Half& canonical, const sync::Call& call);
-  void after_call(Half& canonical, const sync::Call& call, const sync::Answer& answer);
+  void after_call(Half& canonical, std::size_t device, const sync::Call& call,
+                  const sync::Answer& answer);
   /// A line that was applied to canonical straight.
-  void applied(const Command& command) { effect(command); }
+  void applied(const Command& command);
   /// The accounts as they must be after what was applied: conservation, no overdraft.
   void check_accounts(Half& canonical) const;
   /// The entries: append-only, numbered, adding up. All of them.
   void check_entries(Half& canonical);
 
-  /// Canonical's verdict on an operation; none where it has not judged it.
-  std::optional<Code> verdict(const Uuid& op_id) const;
+  /// Canonical's latest verdict on a device's operation; none where it has not judged it.
+  std::optional<Code> verdict(std::size_t device, const Uuid& op_id) const;
   /// It is to be judged anew.
-  void forget_verdict(const Uuid& op_id) { verdicts_.erase(op_id); }
-  /// Those that are judged.
-  std::set<Uuid> judged() const;
+  void forget_verdict(std::size_t device, const Uuid& op_id) { verdicts_.erase({device, op_id}); }
+  /// Those of the device's that are judged.
+  std::set<Uuid> judged(std::size_t device) const;
 
  private:
-  void effect(const Command& command);
+  void effect(const Command& command, const std::optional<Uuid>& user_id);
   void effect_of(const Operation& operation);
 
   std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
   std::map<Uuid, Uuid> owners_;            ///< Of jobs.
-  std::set<Uuid> applied_;                 ///< By op_id.
+  std::set<std::pair<std::optional<Uuid>, Uuid>> applied_;  ///< By user and op_id.
   std::set<std::string> payments_;
-  std::map<Uuid, Code> verdicts_;  ///< The latest, by op_id.
+  std::map<std::pair<std::size_t, Uuid>, Code> verdicts_;  ///< By device and op_id.
   struct Judged {
     Code code;
     std::optional<Uuid> id;

@@ -281,7 +281,7 @@ void Device::send(std::size_t place, const sync::Call& call) {
   }
   world_.network->carry(place_, Direction::to_canonical,
                         [this, place, call, number = calls_, generation = generation_] {
-                          const sync::Answer answer = world_.call(call);
+                          const sync::Answer answer = world_.call(place_, call);
                           world_.network->carry(place_, Direction::to_device,
                                                 [this, place, answer, number, generation] {
                                                   if (generation == generation_)
@@ -355,7 +355,9 @@ void Device::apply(const Command& command) {
   if (world_.options.tells)
     world_.tell(describe() + ": " + trace_line(command) + " " + std::string(name_of(code)));
   if (code == Code::ok || code == Code::pending) {
-    if (promise->second.state == Promise::State::in_doubt)
+    if (!row_of(command.operation).pushed)
+      promises_.erase(promise);  // It ends here.
+    else if (promise->second.state == Promise::State::in_doubt)
       promise->second.state = Promise::State::given;
     return;
   }
@@ -412,7 +414,7 @@ void Device::retry_rejected(const RejectedOperation& operation) {
   auto& promise = promises_.try_emplace(op_id, Promise{operation.command}).first->second;
   promise.state = Promise::State::given;
   promise.was_sent = false;
-  world_.auditor.forget_verdict(op_id);
+  world_.auditor.forget_verdict(place_, op_id);
 }
 
 std::optional<JobStatus> Device::status_of(const Uuid& job_id) {
@@ -440,7 +442,8 @@ void Device::restore_copy() {
   may_be_forked_ = true;
   die(*copy_, false);
   for (auto& [op_id, promise] : promises_) {
-    const bool is_in_copy = promised_at_copy_.contains(op_id) && !world_.auditor.verdict(op_id);
+    const bool is_in_copy =
+        promised_at_copy_.contains(op_id) && !world_.auditor.verdict(place_, op_id);
     if (promise.state == Promise::State::given && !is_in_copy)
       promise.state = Promise::State::excused;
   }
@@ -494,7 +497,7 @@ void Device::check_promises() {
   for (const RejectedOperation& operation : *rejected) kept.insert(operation.command.op_id);
   for (const auto& [op_id, promise] : promises_) {
     if (promise.state == Promise::State::excused) continue;
-    const auto verdict = world_.auditor.verdict(op_id);
+    const auto verdict = world_.auditor.verdict(place_, op_id);
     const bool is_told = kept.contains(op_id) || dismissed_.contains(op_id);
     demand(verdict.has_value() || is_told, "I7",
            describe() + " lost an operation: " + trace_line(promise.command));

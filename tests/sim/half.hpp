@@ -25,7 +25,7 @@ class Half {
   virtual sync::DeviceToken add_device(const sync::NewDevice& device) = 0;
   virtual void revoke_device(const Uuid& device_id) = 0;
   virtual void write_off(const Uuid& lease_id) = 0;
-  /// All of them where no user is given; in no order.
+  /// In no order.
   virtual std::vector<Row> rows(const std::string& table, const Uuid& user_id) = 0;
   virtual std::vector<TableDigest> digest(const Uuid& user_id) = 0;
   virtual std::vector<Lease> open_leases() = 0;
@@ -36,5 +36,17 @@ class Half {
 };
 
 std::unique_ptr<Half> make_model_half(std::uint64_t seed);
+
+/// Canonical on a real server, made anew for every run.
+class PostgresWorlds {
+ public:
+  /// Of a server whose superuser we are, without a database's name.
+  PostgresWorlds(std::string conninfo, const std::string& clock_sql);
+  /// The one before must be gone.
+  std::unique_ptr<Half> make();
+
+ private:
+  std::string conninfo_;
+};
 
 }  // namespace tally::sim

@@ -1,6 +1,6 @@
 // tally_sim: runs of the whole loop, one for each seed.
 //
-//   tally_sim --seeds N [--from SEED] [--operations N] [--tell] [--expect INVARIANT]
+//   tally_sim --seeds N [--from SEED] [--operations N] [--postgres] [--tell] [--expect INVARIANT]
 //
 // A seed that breaks an invariant is told with the last things that happened; the same seed does
 // the same again. With --expect it is the other way round: the program was built to be wrong, and
@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <fstream>
 #include <iostream>
 
 #include "sim/world.hpp"
 #include "support/folder.hpp"
+#include "throwaway_postgres.hpp"
 
 namespace tally::sim {
 namespace {
@@ -22,6 +23,7 @@ struct Wanted {
   std::uint64_t from = 1;
   std::uint64_t seeds = 100;
   std::size_t operations = 100;
+  bool on_postgres = false;
   bool tells = false;
   std::string expect{};
 };
@@ -31,11 +33,20 @@ std::filesystem::path memory_folder() {
   return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
 }
 
+struct RealCanonical {
+  cli::ThrowawayPostgres server{};
+  PostgresWorlds worlds{"host=" + server.folder().string() + " user=postgres", read_clock()};
+  static std::string read_clock() {
+    std::ifstream in(TALLY_SOURCE_DIR "/tests/sim/clock.sql");
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+};
+
 /// The invariant that did not hold; nothing where all did.
 std::string run_seed(std::uint64_t seed, const Wanted& wanted, const std::filesystem::path& folder,
-                     Probes& probes) {
+                     std::unique_ptr<Half> canonical, Probes& probes) {
   RunOptions options{seed, wanted.operations, folder, wanted.tells};
-  World world(options, make_model_half(seed), probes);
+  World world(options, std::move(canonical), probes);
   try {
     world.run();
     return {};
@@ -50,10 +61,13 @@ std::string run_seed(std::uint64_t seed, const Wanted& wanted, const std::filesy
 
 int run(const Wanted& wanted) {
   const test::TemporaryFolder folder(memory_folder());
+  std::optional<RealCanonical> real;
+  if (wanted.on_postgres) real.emplace();
   Probes probes;
   std::size_t broken = 0;
   for (std::uint64_t seed = wanted.from; seed < wanted.from + wanted.seeds; ++seed) {
-    const std::string invariant = run_seed(seed, wanted, folder.path(), probes);
+    const std::string invariant = run_seed(
+        seed, wanted, folder.path(), real ? real->worlds.make() : make_model_half(seed), probes);
     if (invariant.empty()) continue;
     ++broken;
     if (!wanted.expect.empty()) return 0;  // It was noticed.
@@ -78,6 +92,7 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", wanted.seeds, "how many");
   app.add_option("--from", wanted.from, "the first");
   app.add_option("--operations", wanted.operations, "of each");
+  app.add_flag("--postgres", wanted.on_postgres, "canonical is a real PostgreSQL, not its model");
   app.add_flag("--tell", wanted.tells, "everything that happens");
   app.add_option("--expect", wanted.expect, "the invariant that this build breaks on purpose");
   CLI11_PARSE(app, argc, argv);

@@ -246,9 +246,11 @@ void World::an_operator_acts(Device& device) {
 void World::restore_backup() {
   tell("canonical is put back to its backup");
   probe("canonical was put back to its backup");
-  std::set<Uuid> lost = auditor.judged();
-  for (const Uuid& op_id : backup_->auditor.judged()) lost.erase(op_id);
-  for (auto& device : devices_) device->excuse(lost);
+  for (std::size_t place = 0; place < devices_.size(); ++place) {
+    std::set<Uuid> lost = auditor.judged(place);
+    for (const Uuid& op_id : backup_->auditor.judged(place)) lost.erase(op_id);
+    devices_[place]->excuse(lost);
+  }
   canonical->restore(backup_->canonical);
   auditor = backup_->auditor;
   was_restored = true;
@@ -289,11 +291,11 @@ void World::check_all() {
   }
 }
 
-sync::Answer World::call(const sync::Call& call) {
+sync::Answer World::call(std::size_t device, const sync::Call& call) {
   canonical->set_clock(time());
   auditor.before_call(*canonical, call);
   sync::Answer answer = canonical->sync(call);
-  auditor.after_call(*canonical, call, answer);
+  auditor.after_call(*canonical, device, call, answer);
   if (options.tells)
     tell("canonical is called with " + std::to_string(call.push.operations.size()) + " behind " +
          std::to_string(call.push.acked) + " and answers to " +

@@ -48,7 +48,7 @@ class World {
   void tell(const std::string& what);
   Timestamp time() const;
   /// A call arrives at canonical.
-  sync::Answer call(const sync::Call& call);
+  sync::Answer call(std::size_t device, const sync::Call& call);
   sync::DeviceToken new_token(const DeviceKind& kind);
 
   /// What hosts know of.
