@@ -210,7 +210,8 @@ CanonicalStates::CanonicalStates(Messages& messages, const Uuid& user_id,
         database_.migrate();
         return database_.session();
       }()) {
-  session_.ask(read_source("tests/sync/explore.sql"));
+  for (const char* sql : {"tests/sync/still.sql", "tests/sync/explore.sql"})
+    session_.ask(read_source(sql));
   for (const std::string& sql : setup) session_.ask(sql);
 }
 
@@ -315,42 +316,53 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
   return step;
 }
 
-sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
-  const Identity& device = identities_[identity];
-  std::vector<std::optional<sync::Parameter>> parameters =
-      sync::push_parameters(push, device.token);
-  parameters.insert(parameters.end(), {sync::text_parameter("200"), std::nullopt, std::nullopt,
-                                       sync::text_parameter(device.enrolment.device_id.text())});
-  std::array<const char*, 12> values{};
-  std::array<int, 12> lengths{};
-  std::array<int, 12> formats{};
+sync::Answer call_canonical(Session& session, const Push& push, const std::string& token,
+                            std::vector<std::optional<sync::Parameter>> options,
+                            std::string& told) {
+  constexpr std::array<const char*, 15> types{"integer", "text",   "bigint",  "bytea",   "uuid[]",
+                                              "text[]",  "text[]", "jsonb",   "integer", "integer",
+                                              "uuid",    "uuid",   "integer", "uuid[]",  "uuid"};
+  std::vector<std::optional<sync::Parameter>> parameters = sync::push_parameters(push, token);
+  parameters.insert(parameters.end(), options.begin(), options.end());
+  std::array<const char*, types.size()> values{};
+  std::array<int, types.size()> lengths{};
+  std::array<int, types.size()> formats{};
+  std::string sql = "select part, user_id, fields from tally_sync.sync(";
   for (std::size_t i = 0; i < parameters.size(); ++i) {
+    sql += (i == 0 ? "$" : ", $") + std::to_string(i + 1) + "::" + types[i];
     if (!parameters[i]) continue;
     values[i] = parameters[i]->bytes.c_str();
     lengths[i] = static_cast<int>(parameters[i]->bytes.size());
     formats[i] = parameters[i]->binary ? 1 : 0;
   }
-  PGresult* result = PQexecParams(
-      session_.handle(),
-      "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
-      "$4::bytea, $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, "
-      "$11::uuid, $12::uuid)",
-      static_cast<int>(values.size()), nullptr, values.data(), lengths.data(), formats.data(), 0);
+  PGresult* result =
+      PQexecParams(session.handle(), (sql + ")").c_str(), static_cast<int>(parameters.size()),
+                   nullptr, values.data(), lengths.data(), formats.data(), 0);
   const sync::Rows rows(result);
   if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-    key = PQresultErrorMessage(result);
+    told = PQresultErrorMessage(result);
     sync::Answer answer;
-    answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, key}};
+    answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, told}};
     return answer;
   }
-  key = std::to_string(push.acked);
+  told.clear();
   for (int row = 0; row < rows.count(); ++row) {
     for (int column = 0; column < 3; ++column) {
-      key += column == 0 ? '\n' : ' ';
-      key += rows.text(row, column);
+      told += column == 0 ? '\n' : ' ';
+      told += rows.text(row, column);
     }
   }
   return sync::read_answer(rows, push);
+}
+
+sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
+  const Identity& device = identities_[identity];
+  sync::Answer answer = call_canonical(session_, push, device.token,
+                                       {sync::text_parameter("200"), std::nullopt, std::nullopt,
+                                        sync::text_parameter(device.enrolment.device_id.text())},
+                                       key);
+  if (answer.trouble.error.code != Code::unreachable) key = std::to_string(push.acked) + key;
+  return answer;
 }
 
 int CanonicalStates::observe() {
