@@ -31,23 +31,41 @@ ErrorClass class_of(Code code) {
 
 }  // namespace
 
-std::vector<std::optional<Parameter>> push_parameters(const Push& push, const std::string& token) {
+const char* const sync_statement =
+    "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
+    "$4::bytea, $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, "
+    "$11::uuid, $12::uuid, $13::integer, $14::uuid[], $15::uuid)";
+
+std::vector<std::optional<Parameter>> parameters_of(const Call& call) {
   std::vector<Uuid> users;
   std::vector<std::string> lines;
   std::vector<std::string> leases;
-  for (const PushedOperation& operation : push.operations) {
+  for (const PushedOperation& operation : call.push.operations) {
     users.push_back(operation.user_id.value_or(Uuid{}));
     lines.push_back(operation.line);
     leases.push_back(operation.leases);
   }
-  return {text_parameter(std::to_string(protocol)),
-          text_parameter(token),
-          text_parameter(std::to_string(push.acked)),
+  const auto text = [](const auto& value) { return text_parameter(value); };
+  const auto id = [&](const std::optional<Uuid>& value) {
+    return value ? std::optional(text(value->text())) : std::nullopt;
+  };
+  const auto number = [&](std::int64_t value) { return text(std::to_string(value)); };
+  const Push& push = call.push;
+  return {number(protocol),
+          text(call.token),
+          number(push.acked),
           Parameter{push.chain, true},
           uuid_array(users),
           text_array(lines),
           text_array(leases),
-          push.cursor ? std::optional(text_parameter(*push.cursor)) : std::nullopt};
+          push.cursor ? std::optional(text(*push.cursor)) : std::nullopt,
+          number(call.users_max),
+          call.claim_ttl_s ? std::optional(number(*call.claim_ttl_s)) : std::nullopt,
+          id(call.digest_of),
+          id(call.device_id),
+          number(call.rows_max),
+          push.subscriptions ? std::optional(uuid_array(*push.subscriptions)) : std::nullopt,
+          id(call.before)};
 }
 
 Answer read_answer(const Rows& rows, const Push& push) {

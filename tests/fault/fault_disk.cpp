@@ -131,6 +131,10 @@ struct DiskVfs : sqlite3_vfs {
   }
 };
 
+bool is_in(const std::string& name, const std::filesystem::path& folder) {
+  return std::filesystem::path(name).parent_path() == folder;
+}
+
 std::string content_of(const std::string& name) {
   std::ifstream in(name, std::ios::binary);
   std::ostringstream out;
@@ -270,6 +274,17 @@ FaultDisk::Image FaultDisk::image() {
   return image;
 }
 
+FaultDisk::Image FaultDisk::image_of(const std::filesystem::path& folder, std::uint64_t seed) {
+  const std::lock_guard lock(mutex_);
+  random_.seed(seed);
+  return within(image(), folder);
+}
+
+void FaultDisk::forget_files(const std::filesystem::path& folder) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(files_, [&](const auto& file) { return is_in(file.first, folder); });
+}
+
 void FaultDisk::opened(const std::string& name) {
   const std::lock_guard lock(mutex_);
   if (!remembers_ || files_.contains(name)) return;
@@ -310,6 +325,14 @@ void FaultDisk::synced(const std::string& name) {
 void FaultDisk::removed(const std::string& name) {
   const std::lock_guard lock(mutex_);
   files_.erase(name);
+}
+
+FaultDisk::Image within(const FaultDisk::Image& image, const std::filesystem::path& folder) {
+  FaultDisk::Image found;
+  for (const auto& [name, content] : image) {
+    if (is_in(name, folder)) found[name] = content;
+  }
+  return found;
 }
 
 std::filesystem::path put(const FaultDisk::Image& image, const std::filesystem::path& folder) {

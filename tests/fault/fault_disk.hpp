@@ -24,6 +24,7 @@ class FaultDisk {
   enum class Call : std::uint8_t { open, read, write, sync, truncate, lock, shm_map, shm_lock };
   static constexpr std::array calls{Call::open,     Call::read, Call::write,   Call::sync,
                                     Call::truncate, Call::lock, Call::shm_map, Call::shm_lock};
+  static constexpr int disk_full = SQLITE_FULL;
   static const char* name_of(Call call);
   /// The error that SQLite expects of such a call when the disk is bad.
   static int error_of(Call call);
@@ -50,6 +51,10 @@ class FaultDisk {
   /// `cut` with what is on the disk then: all that was synced, and any of the sectors that were
   /// not.
   void cut_power_at(int nth, std::uint64_t seed, std::function<void(Image)> cut);
+  /// What one now would leave of the files in that folder.
+  Image image_of(const std::filesystem::path& folder, std::uint64_t seed);
+  /// They are another's now, or somebody else wrote them: looked at anew when they are opened.
+  void forget_files(const std::filesystem::path& folder);
   /// How many of these calls there were since then.
   int changes() const;
   void forget();
@@ -95,6 +100,8 @@ class FaultDisk {
   std::function<void(Image)> cut_;
 };
 
+/// Those of its files that are in that folder.
+FaultDisk::Image within(const FaultDisk::Image& image, const std::filesystem::path& folder);
 /// Writes an image into a folder under the files' own names; the mirror's path there.
 std::filesystem::path put(const FaultDisk::Image& image, const std::filesystem::path& folder);
 

@@ -120,7 +120,7 @@ class Canonical::State final : public half::State {
     notes_changes_ = true;
   }
 
-  void set_clock(Micros now) { clock_ = std::max(*clock_, now); }
+  void set_clock(Micros now) { clock_ = now; }
   void reseed(std::uint64_t seed) {
     seed_ = seed;
     ids_ = 0;

@@ -19,17 +19,7 @@
 
 namespace tally::model {
 
-/// What one call of the sync function is given.
-struct Call {
-  Push push;
-  std::string token;
-  std::optional<Uuid> device_id{};            ///< Who the mirror is, where it is anybody.
-  std::optional<std::int64_t> claim_ttl_s{};  ///< The next job is to be claimed for so long.
-  std::optional<Uuid> digest_of{};
-  std::optional<Uuid> before{};  ///< Who the mirror was, on its way to be another.
-  int users_max = 200;
-  int rows_max = 20'000;
-};
+using sync::Call;
 
 /// A value: a copy is the backup that is restored later. Thread-compatible.
 class Canonical {

@@ -316,28 +316,20 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
   return step;
 }
 
-sync::Answer call_canonical(Session& session, const Push& push, const std::string& token,
-                            std::vector<std::optional<sync::Parameter>> options,
-                            std::string& told) {
-  constexpr std::array<const char*, 15> types{"integer", "text",   "bigint",  "bytea",   "uuid[]",
-                                              "text[]",  "text[]", "jsonb",   "integer", "integer",
-                                              "uuid",    "uuid",   "integer", "uuid[]",  "uuid"};
-  std::vector<std::optional<sync::Parameter>> parameters = sync::push_parameters(push, token);
-  parameters.insert(parameters.end(), options.begin(), options.end());
-  std::array<const char*, types.size()> values{};
-  std::array<int, types.size()> lengths{};
-  std::array<int, types.size()> formats{};
-  std::string sql = "select part, user_id, fields from tally_sync.sync(";
+sync::Answer call_canonical(Session& session, const sync::Call& call, std::string& told) {
+  const auto parameters = sync::parameters_of(call);
+  std::array<const char*, 15> values{};
+  std::array<int, 15> lengths{};
+  std::array<int, 15> formats{};
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    sql += (i == 0 ? "$" : ", $") + std::to_string(i + 1) + "::" + types[i];
     if (!parameters[i]) continue;
     values[i] = parameters[i]->bytes.c_str();
     lengths[i] = static_cast<int>(parameters[i]->bytes.size());
     formats[i] = parameters[i]->binary ? 1 : 0;
   }
   PGresult* result =
-      PQexecParams(session.handle(), (sql + ")").c_str(), static_cast<int>(parameters.size()),
-                   nullptr, values.data(), lengths.data(), formats.data(), 0);
+      PQexecParams(session.handle(), sync::sync_statement, static_cast<int>(values.size()), nullptr,
+                   values.data(), lengths.data(), formats.data(), 0);
   const sync::Rows rows(result);
   if (PQresultStatus(result) != PGRES_TUPLES_OK) {
     told = PQresultErrorMessage(result);
@@ -345,24 +337,21 @@ sync::Answer call_canonical(Session& session, const Push& push, const std::strin
     answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, told}};
     return answer;
   }
-  told.clear();
+  told = std::to_string(call.push.acked);
   for (int row = 0; row < rows.count(); ++row) {
     for (int column = 0; column < 3; ++column) {
       told += column == 0 ? '\n' : ' ';
       told += rows.text(row, column);
     }
   }
-  return sync::read_answer(rows, push);
+  return sync::read_answer(rows, call.push);
 }
 
 sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
   const Identity& device = identities_[identity];
-  sync::Answer answer = call_canonical(session_, push, device.token,
-                                       {sync::text_parameter("200"), std::nullopt, std::nullopt,
-                                        sync::text_parameter(device.enrolment.device_id.text())},
-                                       key);
-  if (answer.trouble.error.code != Code::unreachable) key = std::to_string(push.acked) + key;
-  return answer;
+  return call_canonical(
+      session_, {.push = push, .token = device.token, .device_id = device.enrolment.device_id},
+      key);
 }
 
 int CanonicalStates::observe() {

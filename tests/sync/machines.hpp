@@ -119,11 +119,9 @@ class Mirrors {
 
 // ---- canonical ----------------------------------------------------------------------------------
 
-/// One call of the sync function on that session: the push, then its parameters from $9 on, as many
-/// as are given. `told`: what came back, as text; an error's message, where the answer's trouble is
-/// `unreachable`.
-sync::Answer call_canonical(Session& session, const Push& push, const std::string& token,
-                            std::vector<std::optional<sync::Parameter>> options, std::string& told);
+/// One call of the sync function on that session. `told`: what came back, as text; an error's
+/// message, where the answer's trouble is `unreachable`.
+sync::Answer call_canonical(Session& session, const sync::Call& call, std::string& told);
 
 class CanonicalStates {
  public:

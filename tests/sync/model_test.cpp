@@ -11,6 +11,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <random>
@@ -356,26 +357,10 @@ class Canonicals {
 
   /// The push is the same but for its cursor.
   Answers call(const model::Call& call, const std::optional<std::string>& cursor_on_postgres) {
-    const auto id_parameter = [](const std::optional<Uuid>& id) {
-      return id ? std::optional(sync::text_parameter(id->text())) : std::nullopt;
-    };
-    Push push = call.push;
-    push.cursor = cursor_on_postgres;
+    model::Call there = call;
+    there.push.cursor = cursor_on_postgres;
     std::string told;
-    Answers answers{
-        call_canonical(
-            session_, push, call.token,
-            {sync::text_parameter(std::to_string(call.users_max)),
-             call.claim_ttl_s
-                 ? std::optional(sync::text_parameter(std::to_string(*call.claim_ttl_s)))
-                 : std::nullopt,
-             id_parameter(call.digest_of), id_parameter(call.device_id),
-             sync::text_parameter(std::to_string(call.rows_max)),
-             call.push.subscriptions ? std::optional(sync::uuid_array(*call.push.subscriptions))
-                                     : std::nullopt,
-             id_parameter(call.before)},
-            told),
-        model_.sync(call)};
+    Answers answers{call_canonical(session_, there, told), model_.sync(call)};
     ++calls_;
     REQUIRE_MESSAGE(answers.on_postgres.trouble.error.code != Code::unreachable, told);
     const std::string differs =

@@ -1,0 +1,69 @@
+#pragma once
+// Who believes nobody: what canonical answered, what hosts were told and what they were promised,
+// written down and compared with what there is. Each check names the invariant that it is of.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "sim/half.hpp"
+
+namespace tally::sim {
+
+/// An invariant did not hold.
+class Violation : public std::runtime_error {
+ public:
+  Violation(std::string_view invariant, const std::string& what)
+      : std::runtime_error(std::string(invariant) + ": " + what), invariant(invariant) {}
+  std::string invariant;
+};
+
+inline void demand(bool holds, std::string_view invariant, const std::string& what) {
+  if (!holds) throw Violation(invariant, what);
+}
+
+/// A value, as canonical is: both are restored together.
+class Auditor {
+ public:
+  /// What canonical is about to be asked, and what it then answered.
+  void before_call(Half& canonical, const sync::Call& call);
+  void after_call(Half& canonical, const sync::Call& call, const sync::Answer& answer);
+  /// A line that was applied to canonical straight.
+  void applied(const Command& command) { effect(command); }
+  /// The accounts as they must be after what was applied: conservation, no overdraft.
+  void check_accounts(Half& canonical) const;
+  /// The entries: append-only, numbered, adding up. All of them.
+  void check_entries(Half& canonical);
+
+  /// Canonical's verdict on an operation; none where it has not judged it.
+  std::optional<Code> verdict(const Uuid& op_id) const;
+  /// It is to be judged anew.
+  void forget_verdict(const Uuid& op_id) { verdicts_.erase(op_id); }
+  /// Those that are judged.
+  std::set<Uuid> judged() const;
+
+ private:
+  void effect(const Command& command);
+  void effect_of(const Operation& operation);
+
+  std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
+  std::map<Uuid, Uuid> owners_;            ///< Of jobs.
+  std::set<Uuid> applied_;                 ///< By op_id.
+  std::set<std::string> payments_;
+  std::map<Uuid, Code> verdicts_;  ///< The latest, by op_id.
+  struct Judged {
+    Code code;
+    std::optional<Uuid> id;
+    bool operator==(const Judged&) const = default;
+  };
+  std::map<std::pair<std::string, std::int64_t>, Judged> numbers_;  ///< By token and number.
+  std::map<std::string, Half::Row> entries_;                        ///< By id.
+  std::vector<Half::Lease> leases_before_;
+};
+
+}  // namespace tally::sim

@@ -1,0 +1,90 @@
+// tally_sim: runs of the whole loop, one for each seed.
+//
+//   tally_sim --seeds N [--from SEED] [--operations N] [--tell] [--expect INVARIANT]
+//
+// A seed that breaks an invariant is told with the last things that happened; the same seed does
+// the same again. With --expect it is the other way round: the program was built to be wrong, and
+// fails where nobody notices.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "sim/world.hpp"
+#include "support/folder.hpp"
+
+namespace tally::sim {
+namespace {
+
+struct Wanted {
+  std::uint64_t from = 1;
+  std::uint64_t seeds = 100;
+  std::size_t operations = 100;
+  bool tells = false;
+  std::string expect{};
+};
+
+std::filesystem::path memory_folder() {
+  const std::filesystem::path memory = "/dev/shm";
+  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
+}
+
+/// The invariant that did not hold; nothing where all did.
+std::string run_seed(std::uint64_t seed, const Wanted& wanted, const std::filesystem::path& folder,
+                     Probes& probes) {
+  RunOptions options{seed, wanted.operations, folder, wanted.tells};
+  World world(options, make_model_half(seed), probes);
+  try {
+    world.run();
+    return {};
+  } catch (const Violation& violation) {
+    std::cout << "seed " << seed << " breaks " << violation.what() << "\n";
+    if (wanted.expect.empty())
+      std::cout << world.story() << "again: ./dev sim --seeds 1 --from " << seed << " --operations "
+                << wanted.operations << " --tell\n";
+    return violation.invariant;
+  }
+}
+
+int run(const Wanted& wanted) {
+  const test::TemporaryFolder folder(memory_folder());
+  Probes probes;
+  std::size_t broken = 0;
+  for (std::uint64_t seed = wanted.from; seed < wanted.from + wanted.seeds; ++seed) {
+    const std::string invariant = run_seed(seed, wanted, folder.path(), probes);
+    if (invariant.empty()) continue;
+    ++broken;
+    if (!wanted.expect.empty()) return 0;  // It was noticed.
+    if (broken == 10) break;
+  }
+  if (!wanted.expect.empty()) {
+    std::cout << "nobody noticed that " << wanted.expect << " is broken\n";
+    return 1;
+  }
+  for (const auto& [what, times] : probes) std::cout << times << "  " << what << "\n";
+  std::cout << wanted.seeds << " seeds of " << wanted.operations << " operations, " << broken
+            << " broken\n";
+  return broken == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace tally::sim
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs of mirrors, sync and canonical under faults, from a seed each.");
+  tally::sim::Wanted wanted;
+  app.add_option("--seeds", wanted.seeds, "how many");
+  app.add_option("--from", wanted.from, "the first");
+  app.add_option("--operations", wanted.operations, "of each");
+  app.add_flag("--tell", wanted.tells, "everything that happens");
+  app.add_option("--expect", wanted.expect, "the invariant that this build breaks on purpose");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return tally::sim::run(wanted);
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 3;
+  }
+}

@@ -1,0 +1,305 @@
+#include "sim/world.hpp"
+
+#include <algorithm>
+
+#include "tally/trace.hpp"
+
+namespace tally::sim {
+namespace {
+
+constexpr std::size_t story_max = 80;
+constexpr Micros heal_bound = 600 * second;
+
+/// 2026-01-18T00:00:00Z.
+const Timestamp beginning = Timestamp::parse("2026-01-18T00:00:00.000000Z").value();
+
+}  // namespace
+
+World::World(const RunOptions& options, std::unique_ptr<Half> half, Probes& probes)
+    : random(options.seed), canonical(std::move(half)), options(options), probes_(probes) {}
+
+Timestamp World::time() const { return Timestamp{beginning.us + agenda.now()}; }
+
+void World::tell(const std::string& what) {
+  story_.push_back(time().text() + "  " + what);
+  if (options.tells) std::fprintf(stderr, "%s\n", story_.back().c_str());
+  if (story_.size() > story_max) story_.pop_front();
+}
+
+std::string World::story() const {
+  std::string all;
+  for (const std::string& line : story_) all += line + "\n";
+  return all;
+}
+
+void World::run() {
+  test::FaultDisk::get().remember();
+  make_users();
+  make_devices();
+  draw_weather();
+  live();
+  heal();
+  check_all();
+  for (auto& device : devices_) device.reset();
+}
+
+// ---- who there is -------------------------------------------------------------------------------
+
+void World::make_users() {
+  Workload workload(*this);
+  const std::size_t count = 1 + random.below(3);
+  for (std::size_t n = 0; n < count; ++n) {
+    users.push_back(workload.fresh('u'));
+    projects.emplace_back(workload.fresh('p'), users.back());
+    apply_to_canonical(CreateUser{users.back()});
+    if (random.one_in(2))
+      apply_to_canonical(AddCredits{users.back(), Credits{random.between(1, 40)}, "grant"});
+    apply_to_canonical(CreateProject{projects.back().first, users.back(), "T", "P", "facts"});
+  }
+}
+
+void World::apply_to_canonical(Operation operation) {
+  canonical->set_clock(time());
+  Command command;
+  command.op_id = Workload(*this).fresh('o');
+  command.at = time();
+  command.operation = std::move(operation);
+  const bool done = canonical->apply(trace_line(command));
+  if (options.tells) tell("canonical: " + trace_line(command) + (done ? " ok" : " refused"));
+  if (done) auditor.applied(command);
+  auditor.check_accounts(*canonical);
+}
+
+DeviceKind World::draw_kind() {
+  using enum Capability;
+  constexpr SpendPolicy policies[] = {SpendPolicy::optimistic, SpendPolicy::leased,
+                                      SpendPolicy::online};
+  DeviceKind kind;
+  if (random.one_in(2)) kind.scope = random.pick(users);
+  kind.capabilities = {author, worker};
+  if (random.one_in(5)) kind.capabilities = {worker};
+  if (!kind.scope && random.one_in(2)) kind.capabilities = {author, worker, service};
+  if (kind.has(author)) kind.policy = random.pick(policies);
+  if (kind.policy == SpendPolicy::leased && random.one_in(2))
+    kind.lease = LeaseTarget{Credits{random.between(2, 12)}, Credits{2},
+                             std::chrono::seconds(random.between(10, 600)), random.one_in(2)};
+  if (random.one_in(2)) kind.durability = Durability::normal;
+  if (random.one_in(2)) kind.operations_max = 1 + random.below(12);
+  if (random.one_in(3)) kind.rows_max = static_cast<int>(1 + random.below(30));
+  if (random.one_in(4)) kind.processes = 2;
+  return kind;
+}
+
+sync::DeviceToken World::new_token(const DeviceKind& kind) {
+  sync::NewDevice device{"device", kind.capabilities, kind.scope, {}};
+  if (random.one_in(4)) device.reclaim_after = std::chrono::seconds(random.between(1, 60));
+  canonical->set_clock(time());
+  return canonical->add_device(device);
+}
+
+void World::make_devices() {
+  const std::size_t count = 1 + random.below(4);
+  network = std::make_unique<Network>(agenda, random, count);
+  for (std::size_t place = 0; place < count; ++place) {
+    const DeviceKind kind = draw_kind();
+    devices_.push_back(std::make_unique<Device>(*this, place, kind, new_token(kind)));
+    devices_.back()->start();
+  }
+}
+
+void World::draw_weather() {
+  Weather weather;
+  if (random.one_in(2)) weather.loss = static_cast<double>(random.below(30)) / 100;
+  if (random.one_in(2)) weather.doubling = static_cast<double>(random.below(30)) / 100;
+  if (random.one_in(3)) weather.stalls = static_cast<double>(random.below(20)) / 100;
+  weather.delay_most = random.between(1, 400) * millisecond;
+  network->set_weather(weather);
+}
+
+// ---- the time of troubles -----------------------------------------------------------------------
+
+void World::live() {
+  for (std::size_t place = 0; place < devices_.size(); ++place) host_calls(place);
+  trouble_comes();
+  while (applied_ < options.operations && agenda.step()) {
+  }
+}
+
+void World::host_calls(std::size_t place) {
+  agenda.after(random.between(5, 300) * millisecond, [this, place] {
+    if (applied_ >= options.operations) return;
+    Device& device = *devices_[place];
+    if (device.is_up()) {
+      ++applied_;
+      if (random.one_in(8)) {
+        device.look_after();
+      } else {
+        device.apply(Workload(*this).next(device.kind(), device.clock(),
+                                          [&](const Uuid& job) { return device.status_of(job); }));
+      }
+      if (random.one_in(16)) device.check_mirror();
+    }
+    host_calls(place);
+  });
+}
+
+void World::trouble_comes() {
+  agenda.after(random.between(50, 900) * millisecond, [this] {
+    if (applied_ >= options.operations) return;
+    something_happens();
+    if (random.one_in(6)) auditor.check_entries(*canonical);
+    trouble_comes();
+  });
+}
+
+void World::something_happens() {
+  const std::size_t place = random.below(devices_.size());
+  Device& device = *devices_[place];
+  switch (random.below(16)) {
+    case 0:
+    case 1:
+      return cut_network(place);
+    case 2:
+      return device.crash(true);
+    case 3:
+      return device.crash(false);
+    case 4:
+    case 5:
+      return device.expect(Device::Trouble::io_error);
+    case 6:
+      return device.expect(Device::Trouble::power_cut);
+    case 7:
+      return device.expect(Device::Trouble::kill);
+    case 8:
+      tell(device.describe() + "'s disk is full");
+      probe("a disk was full");
+      device.fill_disk(true);
+      agenda.after(random.between(50, 800) * millisecond, [&device] { device.fill_disk(false); });
+      return;
+    case 9:
+      return device.set_clock_error(random.between(-3'600, 3'600) * second);
+    case 10:
+      return draw_weather();
+    case 11:
+      return random.one_in(2) ? device.copy_file() : device.restore_copy();
+    case 12:
+      return an_operator_acts(device);
+    default:
+      return someone_writes_to_canonical();
+  }
+}
+
+void World::cut_network(std::size_t place) {
+  const auto direction = random.one_in(2) ? Direction::to_canonical : Direction::to_device;
+  const bool both = random.one_in(2);
+  tell(devices_[place]->describe() + " is cut off");
+  probe(both ? "a device was cut off" : "a device was cut off in one direction");
+  const auto cut = [this, place, direction, both](bool is_cut) {
+    network->set_cut(place, direction, is_cut);
+    if (both) {
+      network->set_cut(place, Direction::to_canonical, is_cut);
+      network->set_cut(place, Direction::to_device, is_cut);
+    }
+  };
+  cut(true);
+  agenda.after(random.between(100, 5'000) * millisecond, [cut] { cut(false); });
+}
+
+/// As the web product does.
+void World::someone_writes_to_canonical() {
+  DeviceKind all;
+  all.capabilities = {Capability::author, Capability::worker, Capability::service};
+  Operation operation =
+      Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; }).operation;
+  const bool is_a_devices = std::holds_alternative<LeaseCredits>(operation) ||
+                            std::holds_alternative<ReturnLease>(operation) ||
+                            std::holds_alternative<Batch>(operation);
+  if (is_a_devices) operation = AddCredits{random.pick(users), Credits{3}, "grant"};
+  apply_to_canonical(std::move(operation));
+}
+
+void World::an_operator_acts(Device& device) {
+  canonical->set_clock(time());
+  const auto leases = canonical->open_leases();
+  switch (random.below(6)) {
+    case 0:
+      tell(device.describe() + " is revoked");
+      probe("a device was revoked");
+      canonical->revoke_device(device.device_id());
+      break;
+    case 1:
+      if (leases.empty()) break;
+      tell("a lease is written off");
+      probe("a lease was written off");
+      canonical->write_off(random.pick(leases).lease_id);
+      break;
+    case 2:
+      if (backup_ && random.one_in(3)) return restore_backup();
+      [[fallthrough]];
+    default:
+      if (const auto made = canonical->backup()) backup_ = Backup{made, auditor};
+  }
+  auditor.check_accounts(*canonical);
+}
+
+/// What canonical had judged since is gone, and nobody is to blame.
+void World::restore_backup() {
+  tell("canonical is put back to its backup");
+  probe("canonical was put back to its backup");
+  std::set<Uuid> lost = auditor.judged();
+  for (const Uuid& op_id : backup_->auditor.judged()) lost.erase(op_id);
+  for (auto& device : devices_) device->excuse(lost);
+  canonical->restore(backup_->canonical);
+  auditor = backup_->auditor;
+  was_restored = true;
+}
+
+// ---- and then all is well -----------------------------------------------------------------------
+
+void World::heal() {
+  tell("all is well again");
+  network->set_weather({});
+  for (std::size_t place = 0; place < devices_.size(); ++place) {
+    network->set_cut(place, Direction::to_canonical, false);
+    network->set_cut(place, Direction::to_device, false);
+    devices_[place]->heal();
+  }
+  // What was on its way and what was to end by itself comes first; everybody's last word, then.
+  const Micros bound = agenda.now() + heal_bound;
+  Micros rest_since = agenda.now();
+  while (agenda.now() < rest_since + 30 * second) {
+    demand(agenda.now() < bound, "I8", "the halves are not equal within a bound");
+    demand(agenda.step(), "I8", "nobody does anything any more");
+    for (auto& device : devices_) {
+      device->heal();
+      if (device->is_at_rest()) continue;
+      rest_since = agenda.now();
+      device->come_to_terms();
+    }
+  }
+}
+
+void World::check_all() {
+  auditor.check_entries(*canonical);
+  auditor.check_accounts(*canonical);
+  for (auto& device : devices_) {
+    device->check_mirror();
+    device->check_promises();
+    device->check_equal();
+  }
+}
+
+sync::Answer World::call(const sync::Call& call) {
+  canonical->set_clock(time());
+  auditor.before_call(*canonical, call);
+  sync::Answer answer = canonical->sync(call);
+  auditor.after_call(*canonical, call, answer);
+  if (options.tells)
+    tell("canonical is called with " + std::to_string(call.push.operations.size()) + " behind " +
+         std::to_string(call.push.acked) + " and answers to " +
+         std::to_string(answer.reply.watermark) + " " +
+         std::string(name_of(answer.trouble.error.code)));
+  return answer;
+}
+
+}  // namespace tally::sim

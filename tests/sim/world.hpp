@@ -1,0 +1,120 @@
+#pragma once
+// One run: devices, a network, canonical, and all chance, from one seed. First anything may happen,
+// and whatever does, nothing is lost, doubled or minted; then all is well again, and within a bound
+// both halves are equal.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/agenda.hpp"
+#include "sim/auditor.hpp"
+#include "sim/device.hpp"
+#include "sim/network.hpp"
+
+namespace tally::sim {
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::size_t operations = 100;
+  std::filesystem::path folder{};  ///< For the mirrors' files.
+  bool tells = false;              ///< Everything that happens, as it happens.
+};
+
+/// How often rare things happened, over all runs.
+using Probes = std::map<std::string_view, std::uint64_t>;
+
+class World {
+ public:
+  World(const RunOptions& options, std::unique_ptr<Half> canonical, Probes& probes);
+  /// Throws Violation.
+  void run();
+  /// The last things that happened.
+  std::string story() const;
+
+  // For the devices.
+  Agenda agenda{};
+  Random random;
+  std::unique_ptr<Half> canonical;
+  Auditor auditor{};
+  std::unique_ptr<Network> network{};
+  const RunOptions options;
+  bool was_restored = false;  ///< Canonical, from a backup.
+  void probe(std::string_view name) { ++probes_[name]; }
+  void tell(const std::string& what);
+  Timestamp time() const;
+  /// A call arrives at canonical.
+  sync::Answer call(const sync::Call& call);
+  sync::DeviceToken new_token(const DeviceKind& kind);
+
+  /// What hosts know of.
+  struct Job {
+    Uuid job_id;
+    Uuid project_id;
+    Uuid user_id;
+  };
+  std::uint64_t next_id = 1;
+  std::vector<Uuid> users{};
+  std::vector<Job> jobs{};
+  std::vector<std::pair<Uuid, Uuid>> projects{};  ///< With their users.
+  std::vector<Uuid> drafts{};
+  std::vector<Uuid> voice_profiles{};
+  std::vector<Uuid> leases{};
+  std::deque<Command> recent{};  ///< To be called once more.
+
+ private:
+  void make_users();
+  void make_devices();
+  DeviceKind draw_kind();
+  void draw_weather();
+  void live();
+  void host_calls(std::size_t place);
+  void trouble_comes();
+  void something_happens();
+  void cut_network(std::size_t place);
+  void someone_writes_to_canonical();
+  void an_operator_acts(Device& device);
+  void restore_backup();
+  void apply_to_canonical(Operation operation);
+  void heal();
+  void check_all();
+
+  Probes& probes_;
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::deque<std::string> story_;
+  std::size_t applied_ = 0;
+  struct Backup {
+    std::shared_ptr<const void> canonical;
+    Auditor auditor;
+  };
+  std::optional<Backup> backup_;
+};
+
+/// What a host might call next.
+class Workload {
+ public:
+  explicit Workload(World& world) : world_(world) {}
+  /// An id that nobody has had.
+  Uuid fresh(char letter);
+  Command next(const DeviceKind& kind, Timestamp at,
+               const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
+
+ private:
+  Operation draw(const DeviceKind& kind,
+                 const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
+  Operation job_operation(const DeviceKind& kind,
+                          const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
+  Operation other_operation(const DeviceKind& kind);
+  Batch batch(const DeviceKind& kind, Timestamp at,
+              const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
+  Uuid user(const DeviceKind& kind);
+  World::Job job(const DeviceKind& kind);
+
+  World& world_;
+};
+
+}  // namespace tally::sim
