@@ -23,11 +23,6 @@ constexpr std::size_t lines_per_call = 1'000;
 constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
                                   "jobs",     "job_steps",     "assets",        "voice_profiles"};
 
-std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 using Row = model::Model::Row;
 
 std::vector<Row> of_mirror(const Engine& engine, const char* table) {

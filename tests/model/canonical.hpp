@@ -2,8 +2,8 @@
 // feed, around the model of a half. It answers what the sync function on PostgreSQL answers, and a
 // test holds the two equal; the simulator has a canonical for every seed of it.
 //
-// Written from the contract. Nothing here is durable or concurrent, and nothing is random but what
-// the seed gives.
+// Written from the contract; what the contract leaves open is as the sync function does it. Nothing
+// here is durable or concurrent, and nothing is random but what the seed gives.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,10 @@ class Canonical {
 
   /// What canonical's clock shows from now on; it never goes back by itself.
   void set_clock(Timestamp now);
+
+  /// The seed from here on. A copy that is restored needs another than it had: it would make the
+  /// ids, and the eras of cursors, once more that were made since it was taken.
+  void reseed(std::uint64_t seed);
 
   /// The sync function: effects, verdicts and the feed of one call, in one transaction.
   sync::Answer sync(const Call& call);

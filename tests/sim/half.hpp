@@ -35,7 +35,8 @@ class Half {
   virtual void restore(const std::shared_ptr<const void>& backup) = 0;
 };
 
-std::unique_ptr<Half> make_model_half(std::uint64_t seed);
+/// Both make the same ids, so that a seed does the same on either.
+std::unique_ptr<Half> make_model_half();
 
 /// Canonical on a real server, made anew for every run.
 class PostgresWorlds {

@@ -37,7 +37,7 @@ struct RealCanonical {
   cli::ThrowawayPostgres server{};
   PostgresWorlds worlds{"host=" + server.folder().string() + " user=postgres", read_clock()};
   static std::string read_clock() {
-    std::ifstream in(TALLY_SOURCE_DIR "/tests/sim/clock.sql");
+    std::ifstream in(TALLY_SOURCE_DIR "/tests/sync/still.sql");
     return {std::istreambuf_iterator<char>(in), {}};
   }
 };
@@ -66,8 +66,8 @@ int run(const Wanted& wanted) {
   Probes probes;
   std::size_t broken = 0;
   for (std::uint64_t seed = wanted.from; seed < wanted.from + wanted.seeds; ++seed) {
-    const std::string invariant = run_seed(
-        seed, wanted, folder.path(), real ? real->worlds.make() : make_model_half(seed), probes);
+    const std::string invariant = run_seed(seed, wanted, folder.path(),
+                                           real ? real->worlds.make() : make_model_half(), probes);
     if (invariant.empty()) continue;
     ++broken;
     if (!wanted.expect.empty()) return 0;  // It was noticed.

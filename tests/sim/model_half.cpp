@@ -7,8 +7,6 @@ namespace {
 
 class ModelHalf : public Half {
  public:
-  explicit ModelHalf(std::uint64_t seed) : canonical_(seed) {}
-
   void set_clock(Timestamp now) override { canonical_.set_clock(now); }
   sync::Answer sync(const sync::Call& call) override { return canonical_.sync(call); }
   bool apply(const std::string& line) override {
@@ -43,16 +41,16 @@ class ModelHalf : public Half {
   }
   void restore(const std::shared_ptr<const void>& backup) override {
     canonical_ = *static_cast<const model::Canonical*>(backup.get());
+    canonical_.reseed(++restored_);
   }
 
  private:
-  model::Canonical canonical_;
+  model::Canonical canonical_{0};
+  std::uint64_t restored_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Half> make_model_half(std::uint64_t seed) {
-  return std::make_unique<ModelHalf>(seed);
-}
+std::unique_ptr<Half> make_model_half() { return std::make_unique<ModelHalf>(); }
 
 }  // namespace tally::sim

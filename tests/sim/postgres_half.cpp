@@ -46,7 +46,7 @@ class PostgresHalf : public Half {
       : connection_(connect(conninfo)), canonical_(got(sync::Canonical::connect(conninfo))) {}
 
   void set_clock(Timestamp now) override {
-    ask(connection_.get(), "update sim.clock set at = '" + now.text() + "'");
+    ask(connection_.get(), "update still.world set at = '" + now.text() + "'");
   }
 
   sync::Answer sync(const sync::Call& call) override {

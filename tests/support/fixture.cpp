@@ -315,6 +315,11 @@ void copy_mirror(const std::filesystem::path& from, const std::filesystem::path&
   }
 }
 
+std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
 bool long_run() {
   const char* value = std::getenv("TALLY_TEST_LONG");
   return value != nullptr && std::string_view(value) == "1";

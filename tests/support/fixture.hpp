@@ -138,6 +138,8 @@ class RawTransaction {
 /// Copies a mirror that nobody has open.
 void copy_mirror(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// The number that this variable gives to a test, if any.
+std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise);
 /// Whether TALLY_TEST_LONG=1 asks for the long form of tests that repeat themselves.
 bool long_run();
 

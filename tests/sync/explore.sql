@@ -1,38 +1,18 @@
--- A canonical whose states can be compared: the clock stands still until it is set, ids are counted
--- instead of random, and what there is has one hash. For tests/sync/explore_test.cpp only.
+-- A canonical whose states can be compared, made of one that stands still (still.sql): what there is has one hash.
+-- For tests/sync/explore_test.cpp only.
 
 create schema explore;
 grant usage on schema explore to public;
 
-create table explore.world (
-  only_one boolean primary key default true check (only_one),
-  at       timestamptz not null,
-  ids      bigint not null
-);
-insert into explore.world (at, ids) values ('2026-03-01T00:00:00Z', 0);
-grant select, update on explore.world to public;
-
-create function explore.now() returns timestamptz language sql stable
-as 'select w.at from explore.world w';
-
-create function explore.next_id() returns uuid language sql volatile
-as $$
-  update explore.world set ids = ids + 1
-  returning overlay(overlay(md5(ids::text) placing '4' from 13) placing '8' from 17)::uuid
-$$;
-
--- The rules as they are, but for where they get the time and new ids from. A device's calls are not counted:
--- that is for a canonical that was restored from a backup, which is not explored, and no state would be met twice.
+-- A device's calls are not counted: that is for a canonical that was restored from a backup, which is not
+-- explored, and no state would be met twice.
 do $$
 declare
   f record;
 begin
   for f in select pg_get_functiondef(p.oid) as text from pg_proc p
-            where p.pronamespace in ('tally'::regnamespace, 'tally_sync'::regnamespace) and p.prokind = 'f'
-              and p.prosrc ~ '\m(clock_timestamp|now|gen_random_uuid)\(\)' loop
-    execute replace(regexp_replace(regexp_replace(f.text, '\m(clock_timestamp|now)\(\)', 'explore.now()', 'g'),
-                                   '\mgen_random_uuid\(\)', 'explore.next_id()', 'g'),
-                    'd.calls + 1', 'd.calls');
+            where p.pronamespace = 'tally_sync'::regnamespace and p.prokind = 'f' and strpos(p.prosrc, 'd.calls + 1') > 0 loop
+    execute replace(f.text, 'd.calls + 1', 'd.calls');
   end loop;
 end;
 $$;
@@ -49,7 +29,7 @@ begin
     from (values ('public.credit_ledger', ''), ('public.jobs', ''), ('public.job_steps', ''), ('tally.accounts', ''),
                  ('tally.job_state', ''), ('tally.applied_operations', ''), ('tally_sync.devices', ''),
                  ('tally_sync.revisions', '- ''xid'''), ('tally_sync.changes', '- ''at'''), ('tally_sync.verdicts', ''),
-                 ('tally_sync.leases', ''), ('explore.world', '')) v(name, without);
+                 ('tally_sync.leases', ''), ('still.world', '')) v(name, without);
   execute format('create function explore.hash() returns text language plpgsql as $f$ begin'
                  ' return encode(sha256(convert_to(jsonb_build_array(%s)::text, ''UTF8'')), ''hex''); end; $f$', v_text);
 end;

@@ -638,7 +638,7 @@ TEST_CASE("a lease that canonical takes back by itself") {
                      "finalize_job_credits job_id=j1 final_cost=3",
                      "lease_credits lease_id=l1 user_id=u1 amount=2 ttl=1000000"},
                .b = {"reserve_credits user_id=u1 job_id=j2 amount=9"},
-               .web = {"!update explore.world set at = at + interval '30 days'"},
+               .web = {"!update still.world set at = at + interval '30 days'"},
                .prelude = "a0 A B",
                .actions = 5,
                .reclaim_after = "1 day"})

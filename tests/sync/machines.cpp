@@ -210,7 +210,8 @@ CanonicalStates::CanonicalStates(Messages& messages, const Uuid& user_id,
         database_.migrate();
         return database_.session();
       }()) {
-  session_.ask(read_source("tests/sync/explore.sql"));
+  for (const char* sql : {"tests/sync/still.sql", "tests/sync/explore.sql"})
+    session_.ask(read_source(sql));
   for (const std::string& sql : setup) session_.ask(sql);
 }
 
@@ -315,10 +316,8 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
   return step;
 }
 
-sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
-  const Identity& device = identities_[identity];
-  const auto parameters = sync::parameters_of(
-      {.push = push, .token = device.token, .device_id = device.enrolment.device_id});
+sync::Answer call_canonical(Session& session, const sync::Call& call, std::string& told) {
+  const auto parameters = sync::parameters_of(call);
   std::array<const char*, 15> values{};
   std::array<int, 15> lengths{};
   std::array<int, 15> formats{};
@@ -329,23 +328,30 @@ sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::
     formats[i] = parameters[i]->binary ? 1 : 0;
   }
   PGresult* result =
-      PQexecParams(session_.handle(), sync::sync_statement, static_cast<int>(values.size()),
-                   nullptr, values.data(), lengths.data(), formats.data(), 0);
+      PQexecParams(session.handle(), sync::sync_statement, static_cast<int>(values.size()), nullptr,
+                   values.data(), lengths.data(), formats.data(), 0);
   const sync::Rows rows(result);
   if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-    key = PQresultErrorMessage(result);
+    told = PQresultErrorMessage(result);
     sync::Answer answer;
-    answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, key}};
+    answer.trouble = {sync::ErrorClass::transient, {Code::unreachable, told}};
     return answer;
   }
-  key = std::to_string(push.acked);
+  told = std::to_string(call.push.acked);
   for (int row = 0; row < rows.count(); ++row) {
     for (int column = 0; column < 3; ++column) {
-      key += column == 0 ? '\n' : ' ';
-      key += rows.text(row, column);
+      told += column == 0 ? '\n' : ' ';
+      told += rows.text(row, column);
     }
   }
-  return sync::read_answer(rows, push);
+  return sync::read_answer(rows, call.push);
+}
+
+sync::Answer CanonicalStates::send(std::size_t identity, const Push& push, std::string& key) {
+  const Identity& device = identities_[identity];
+  return call_canonical(
+      session_, {.push = push, .token = device.token, .device_id = device.enrolment.device_id},
+      key);
 }
 
 int CanonicalStates::observe() {

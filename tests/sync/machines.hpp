@@ -119,6 +119,10 @@ class Mirrors {
 
 // ---- canonical ----------------------------------------------------------------------------------
 
+/// One call of the sync function on that session. `told`: what came back, as text; an error's
+/// message, where the answer's trouble is `unreachable`.
+sync::Answer call_canonical(Session& session, const sync::Call& call, std::string& told);
+
 class CanonicalStates {
  public:
   struct Step {

@@ -14,11 +14,6 @@
 namespace tally::test {
 namespace {
 
-std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 /// Sees every committed balance from inside the database.
 void watch(Session& session) {
   session.ask(

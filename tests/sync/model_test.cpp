@@ -1,0 +1,857 @@
+// Canonical twice, on a real PostgreSQL and as the model: devices push the same calls to both, and
+// both answer the same. Each device has two mirrors that do the same work; one takes what
+// PostgreSQL answers and one what the model does, and they stay equal. Another kind of device has
+// no mirror: it pushes what no engine would.
+//
+// The clock stands still between steps and ids are counted (still.sql), so nothing is left out of
+// the comparison but the cursors, which are each side's own.
+//
+// TALLY_TEST_SEED=N replays one seed; TALLY_TEST_OPERATIONS=N sets the steps of a world.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "model/canonical.hpp"
+#include "outbox.hpp"
+#include "sync/device.hpp"
+#include "sync/machines.hpp"
+#include "tally/trace.hpp"
+
+namespace tally::test {
+namespace {
+
+constexpr std::size_t user_count = 3, project_count = 4, job_count = 9;
+constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
+                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
+/// 2026-03-01, where the clock of still.sql stands at first.
+constexpr std::int64_t start_s = 42 * 86'400;
+
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
+  std::size_t below(std::size_t bound) { return engine_() % bound; }
+  std::size_t from(std::size_t low, std::size_t high) { return low + below(high - low + 1); }
+  bool in(std::size_t chances) { return below(chances) == 0; }
+  template <class List>
+  const auto& pick(const List& list) {
+    return list[below(list.size())];
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+// ---- what is done -------------------------------------------------------------------------------
+
+/// Random lines in the short form, over few ids, so that they meet.
+class Lines {
+ public:
+  Lines(Random& random, const model::Canonical& canonical, const std::int64_t& now_s)
+      : random_(random), canonical_(canonical), now_s_(now_s) {}
+
+  std::string line() {
+    if (!lines_.empty() && random_.in(25)) return random_.pick(lines_);
+    lines_.push_back(random_.in(12) ? batch() : maker_.line(one() + " " + at()));
+    return lines_.back();
+  }
+  std::string make(const std::string& text) { return maker_.line(text + " " + at()); }
+
+  /// The ids of leases are few, so that devices try each other's.
+  std::string lease() { return "l" + std::to_string(random_.from(1, 4 + leases_ / 3)); }
+  std::string user() { return "u" + std::to_string(random_.from(1, user_count)); }
+
+ private:
+  static std::string with(const char* key, const std::string& value) {
+    return " " + std::string(key) + "=" + value;
+  }
+  std::string amount(std::size_t most) {
+    return with("amount", std::to_string(random_.from(1, most)));
+  }
+  std::string project() { return "p" + std::to_string(project_ = random_.from(1, project_count)); }
+  std::string owner_of_project() {
+    return random_.in(20) ? user() : "u" + std::to_string((project_ - 1) % user_count + 1);
+  }
+  std::string job() {
+    job_ = random_.from(1, job_count);
+    project_ = (job_ - 1) % project_count + 1;
+    return "j" + std::to_string(job_);
+  }
+  std::string at() {
+    const std::int64_t late =
+        random_.in(15) ? 3'600 : -static_cast<std::int64_t>(random_.below(60));
+    return "at=\"" + time_at(now_s_ + late).text() + "\"";
+  }
+  std::string text() { return "t" + std::string(random_.from(1, 3), 'x'); }
+  /// Where canonical's job would go next, or anywhere.
+  std::string next_status(const std::string& job_text) {
+    static const std::vector<std::string> statuses{
+        "PENDING",   "QUEUED",   "SCRIPTING", "VOICE_GEN", "ALIGNMENT", "VISUAL_PLAN",
+        "IMAGE_GEN", "TIMELINE", "RENDERING", "PACKAGING", "READY",     "FAILED"};
+    const std::string job_id = id('j', std::stoull(job_text.substr(1))).text();
+    for (const auto& row : canonical_.rows("jobs")) {
+      const auto is = std::find(statuses.begin(), statuses.end(), row[3].value_or(""));
+      if (row[0] == job_id && is + 2 < statuses.end() && !random_.in(10)) return is[1];
+    }
+    return random_.pick(statuses);
+  }
+  std::string batch() {
+    std::string ops;
+    for (std::size_t n = random_.from(1, 3); n > 0; --n) ops += (ops.empty() ? "" : ";") + one();
+    return maker_.line("batch ops=(" + ops + ") " + at());
+  }
+  std::string one() {
+    switch (random_.below(12)) {
+      case 0:
+        return of_user();
+      case 1:
+        return of_texts();
+      case 2:
+        return of_project();
+      case 3:
+      case 4:
+        return of_lease();
+      case 5:
+      case 6:
+      case 7:
+        return of_author();
+      default:
+        return of_worker();
+    }
+  }
+  std::string of_user() {
+    switch (random_.below(5)) {
+      case 0:
+        return "create_user" + with("user_id", user()) +
+               (random_.in(2) ? with("email", "m" + std::string(random_.from(1, 3), 'x')) : "");
+      case 1:
+        return "expire_credits" + with("user_id", user()) + amount(20);
+      case 2:
+        return "add_credits" + with("user_id", user()) + amount(9) + with("type", "purchase") +
+               with("stripe_payment_id", text());
+      default:
+        return "add_credits" + with("user_id", user()) + amount(40) + with("type", "grant");
+    }
+  }
+  std::string of_texts() {
+    const std::string draft = with("draft_id", "d" + std::to_string(random_.from(1, 4)));
+    const std::string token = with("session_token", text());
+    const std::string voice = with("voice_profile_id", "v" + std::to_string(random_.from(1, 3)));
+    switch (random_.below(7)) {
+      case 0:
+        return "update_profile" + with("user_id", user()) + with("display_name", text()) +
+               (random_.in(4) ? with("stripe_customer_id", text()) : "");
+      case 1:
+        return "create_draft" + draft + token + (random_.in(2) ? with("user_id", user()) : "") +
+               with("prompt_text", text());
+      case 2:
+        return "update_draft" + draft + (random_.in(2) ? with("user_id", user()) : token) +
+               with("prompt_text", text());
+      case 3:
+        return "claim_draft" + token + with("user_id", user());
+      case 4:
+        return "delete_voice_profile" + voice + with("user_id", user());
+      default:
+        return "create_voice_profile" + voice + with("user_id", user()) + with("name", text()) +
+               with("audio_path", text());
+    }
+  }
+  std::string of_project() {
+    const std::string named = with("project_id", project());
+    const std::string whose = with("user_id", owner_of_project());
+    const std::string texts =
+        with("title", text()) + with("prompt_text", text()) + with("niche_preset", "facts") +
+        with("target_minutes", std::to_string(random_.from(1, 11))) +
+        (random_.in(3) ? with("voice_profile_id", "v" + std::to_string(random_.from(1, 3))) : "");
+    switch (random_.below(6)) {
+      case 0:
+        return "delete_project" + named + whose;
+      case 1:
+        return "update_project" + named + whose + texts;
+      case 2:
+        return "create_project" + named + whose + texts;
+      default: {
+        const std::string made = with("job_id", job());
+        return "create_job" + made + with("project_id", "p" + std::to_string(project_)) +
+               with("user_id", owner_of_project());
+      }
+    }
+  }
+  std::string of_lease() {
+    if (random_.in(4)) return "return_lease" + with("lease_id", lease());
+    ++leases_;
+    return "lease_credits" + with("lease_id", lease()) + with("user_id", user()) + amount(12) +
+           with("ttl", std::to_string(random_.from(1, 3'000)));
+  }
+  std::string of_author() {
+    const std::string named = job();
+    const std::string on = with("job_id", named) + reservation();
+    switch (random_.below(6)) {
+      case 0:
+        return "advance_job" + on + with("to", "QUEUED");
+      case 1:
+        return "retry_job" + on + amount(9);
+      case 2:
+        return "fail_job" + on + with("error_code", text());
+      default:
+        return "reserve_credits" + with("job_id", named) + with("user_id", owner_of_project()) +
+               amount(12);
+    }
+  }
+  /// An engine fills it in; here it is named now and then, and wrong.
+  std::string reservation() {
+    if (!random_.in(25)) return "";
+    return with("reservation", "o" + std::to_string(random_.from(1'001, 1'100)));
+  }
+  std::string of_worker() {
+    const std::string named = job();
+    const std::string on = with("job_id", named);
+    const std::string ttl = with("ttl", std::to_string(random_.from(1, 900)));
+    switch (random_.below(14)) {
+      case 0:
+        return "claim_job" + on + ttl;
+      case 1:
+        return "renew_claim" + on + ttl;
+      case 2:
+        return "drop_claim" + on;
+      case 3:
+        return "report_progress" + on + reservation() + with("step_name", "SCRIPTING") +
+               with("progress_pct", std::to_string(random_.from(0, 101)));
+      case 4:
+        return "add_asset" + on + with("asset_id", "a" + std::to_string(random_.from(1, 9))) +
+               with("type", "video") + with("url", text()) + with("storage_path", text());
+      case 5:
+        return "finalize_job_credits" + on + reservation() +
+               with("final_cost", std::to_string(random_.from(0, 15)));
+      case 6:
+        return "release_job_credits" + on + reservation();
+      case 7:
+        return "complete_job" + on + with("final_cost", std::to_string(random_.from(0, 15)));
+      case 8:
+        return "fail_job" + on + with("error_code", text());
+      default:
+        return "advance_job" + on + reservation() + with("to", next_status(named));
+    }
+  }
+
+  Random& random_;
+  const model::Canonical& canonical_;
+  const std::int64_t& now_s_;
+  LineMaker maker_;
+  std::vector<std::string> lines_;
+  std::size_t project_ = 1, job_ = 1, leases_ = 0;
+};
+
+// ---- answers as texts ---------------------------------------------------------------------------
+
+std::string text_of(const std::optional<Uuid>& id) { return id ? id->text() : "none"; }
+
+std::string text_of(const PulledState& state) {
+  return "state since " + std::to_string(state.since) + " and " +
+         std::to_string(state.since_entries) + (state.with_pages ? " with pages" : "") + ": " +
+         std::to_string(state.entries) + " entries, balance " + std::to_string(state.balance) +
+         ", held " + std::to_string(state.held) + ", " + state.email.value_or("no e-mail") + ", " +
+         state.meta.value_or("no meta") + (state.with_email ? "" : ", not told");
+}
+
+void tell(const PulledUser& user, std::vector<std::string>& out) {
+  const std::string who = "user " + user.user_id.text() + ' ';
+  std::vector<std::string> rows;
+  for (const PulledUser::Row& row : user.rows) {
+    std::string text = who + row.table;
+    for (const auto& column : row.texts) text += " | " + column.value_or("NULL");
+    rows.push_back(text);
+  }
+  for (const auto& [table, gone] : user.gone)
+    rows.push_back(who + table + ' ' + gone.text() + " is gone");
+  std::sort(rows.begin(), rows.end());
+  out.insert(out.end(), rows.begin(), rows.end());
+  if (user.page != PulledUser::Page::none)
+    out.push_back(who + (user.page == PulledUser::Page::first ? "first page" : "next page"));
+  if (user.state) out.push_back(who + text_of(*user.state));
+}
+
+std::vector<std::string> texts_of(const sync::Answer& answer) {
+  if (answer.trouble.error_class != sync::ErrorClass::none)
+    return {"refused: " + std::string(name_of(answer.trouble.error.code))};
+  std::vector<std::string> out{
+      "watermark " + std::to_string(answer.reply.watermark), "claimed " + text_of(answer.claimed),
+      answer.more ? "more" : "no more",
+      "device " + answer.device.device_id.text() + " of " + text_of(answer.device.scope)};
+  for (const Capability capability : answer.device.capabilities)
+    out.push_back("capability " + std::to_string(static_cast<int>(capability)));
+  if (const auto& range = answer.reply.complete)
+    out.push_back("complete behind " + range->after.text() + " to " + text_of(range->to));
+  for (const PulledVerdict& verdict : answer.reply.verdicts)
+    out.push_back("verdict " + std::to_string(verdict.number) + ' ' +
+                  std::string(name_of(verdict.code)) + ' ' + text_of(verdict.id) + ' ' +
+                  std::to_string(verdict.index ? static_cast<int>(*verdict.index) : -1));
+  for (const PulledLease& lease : answer.reply.leases)
+    out.push_back("lease " + lease.lease_id.text() + " of " + lease.user_id.text() + ' ' +
+                  std::to_string(lease.unspent.value) + " to " + lease.expires_at.text());
+  std::sort(out.end() - static_cast<std::ptrdiff_t>(answer.reply.leases.size()), out.end());
+  for (const TableDigest& table : answer.digest)
+    out.push_back("digest " + table.table + ' ' + std::to_string(table.rows) + ' ' +
+                  std::to_string(table.digest));
+  for (const PulledUser& user : answer.reply.users) tell(user, out);
+  return out;
+}
+
+/// The first line in which they differ; empty where none does.
+std::string difference(const std::vector<std::string>& there,
+                       const std::vector<std::string>& model) {
+  for (std::size_t i = 0; i < std::max(there.size(), model.size()); ++i) {
+    const std::string a = i < there.size() ? there[i] : "nothing";
+    const std::string b = i < model.size() ? model[i] : "nothing";
+    if (a != b) return "\n  PostgreSQL: " + a + "\n  model:      " + b;
+  }
+  return {};
+}
+
+// ---- canonical twice ----------------------------------------------------------------------------
+
+/// What two canonicals answered to one call.
+struct Answers {
+  sync::Answer on_postgres, on_model;
+};
+
+class Canonicals {
+ public:
+  Canonicals()
+      : session_([this] {
+          database_.migrate();
+          return database_.session();
+        }()) {
+    session_.ask(read_source("tests/sync/still.sql"));
+    session_.ask("set session_replication_role = replica");
+  }
+
+  /// Empty, both.
+  void begin() {
+    session_.ask(
+        "truncate auth.users, public.profiles, public.credit_ledger, public.draft_prompts, "
+        "public.projects, public.jobs, public.job_steps, public.assets, public.voice_profiles, "
+        "tally.accounts, tally.applied_operations, tally.payments, tally.job_state, "
+        "tally_sync.devices, tally_sync.revisions, tally_sync.marks, tally_sync.changes, "
+        "tally_sync.verdicts, tally_sync.leases; update still.world set ids = 0; "
+        "set session_replication_role = origin");
+    model_ = model::Canonical(0);
+    set_clock(start_s);
+  }
+  void end() { session_.ask("set session_replication_role = replica"); }
+
+  const model::Canonical& model() const { return model_; }
+  std::vector<std::string> ask(const std::string& sql) { return session_.ask(sql); }
+  std::size_t calls() const { return calls_; }
+
+  void set_clock(std::int64_t now_s) {
+    session_.ask("update still.world set at = '" + time_at(now_s).text() + "'");
+    model_.set_clock(time_at(now_s));
+  }
+
+  /// The push is the same but for its cursor.
+  Answers call(const model::Call& call, const std::optional<std::string>& cursor_on_postgres) {
+    model::Call there = call;
+    there.push.cursor = cursor_on_postgres;
+    std::string told;
+    Answers answers{call_canonical(session_, there, told), model_.sync(call)};
+    ++calls_;
+    REQUIRE_MESSAGE(answers.on_postgres.trouble.error.code != Code::unreachable, told);
+    const std::string differs =
+        difference(texts_of(answers.on_postgres), texts_of(answers.on_model));
+    REQUIRE_MESSAGE(differs.empty(), "the answers differ: " + differs + sent(call.push));
+    return answers;
+  }
+
+  void apply(const std::string& line) {
+    const std::string on_postgres = session_.ask_one(
+        "select '{\"op_id\":' || coalesce('\"' || op_id || '\"', 'null') || ',\"result\":\"' || "
+        "result || '\",\"balance\":' || coalesce(balance::text, 'null') || coalesce(',\"id\":\"' "
+        "|| id || '\"', '') || coalesce(',\"index\":' || index, '') || '}' from "
+        "tally.apply_operations(array['" +
+        line + "'])");
+    const std::string on_model = model_.apply(line);
+    REQUIRE_MESSAGE(on_postgres == on_model, line);
+  }
+
+  sync::DeviceToken add_device(const sync::NewDevice& device) {
+    std::string capabilities;
+    for (const Capability capability : device.capabilities) {
+      capabilities += (capabilities.empty() ? "'" : ", '") +
+                      std::string(capability_names[static_cast<std::size_t>(capability)]) + "'";
+    }
+    const std::string made = session_.ask_one(
+        "select device_id || ' ' || token from tally_sync.add_device('device', array[" +
+        capabilities + "], " + (device.scope ? "'" + device.scope->text() + "'" : "null") + ", " +
+        (device.reclaim_after ? "'" + std::to_string(device.reclaim_after->count()) + " s'"
+                              : "null") +
+        ")");
+    const sync::DeviceToken token = model_.add_device(device);
+    REQUIRE(made == token.device_id.text() + ' ' + token.token);
+    return token;
+  }
+
+  void revoke(const Uuid& device_id) {
+    const bool done =
+        session_.run("select tally_sync.revoke_device('" + device_id.text() + "')").ok();
+    REQUIRE(done == model_.revoke_device(device_id));
+  }
+  void write_off(const Uuid& lease_id) {
+    const Answer answer = session_.run("select tally_sync.write_off('" + lease_id.text() + "')");
+    const auto unspent = model_.write_off(lease_id);
+    REQUIRE(answer.ok() == unspent.has_value());
+    if (unspent) REQUIRE(answer.text() == std::to_string(unspent->value));
+  }
+
+  void compare(const Uuid& user_id) {
+    std::vector<std::string> on_model;
+    for (const TableDigest& table : model_.digest(user_id))
+      on_model.push_back(table.table + ' ' + std::to_string(table.rows) + ' ' +
+                         std::to_string(table.digest));
+    const auto on_postgres =
+        session_.ask("select table_name || ' ' || rows || ' ' || digest from tally.digest('" +
+                     user_id.text() + "')");
+    const std::string differs = difference(on_postgres, on_model);
+    REQUIRE_MESSAGE(differs.empty(), "the rows of " + user_id.text() + " differ: " + differs);
+  }
+
+  void compare_leases_and_accounts() {
+    std::vector<std::string> leases, accounts;
+    for (const auto& lease : model_.open_leases())
+      leases.push_back(lease.lease_id.text() + ' ' + lease.user_id.text() + ' ' +
+                       lease.device_id.text() + ' ' + std::to_string(lease.unspent));
+    std::sort(leases.begin(), leases.end());
+    CHECK(difference(session_.ask("select lease_id || ' ' || user_id || ' ' || device_id || ' ' || "
+                                  "unspent from tally_sync.leases where closed_at is null "
+                                  "order by lease_id"),
+                     leases) == "");
+    for (const auto& account : model_.accounts())
+      accounts.push_back(account.user_id.text() + ' ' + std::to_string(account.balance) + ' ' +
+                         std::to_string(account.held + account.leased));
+    CHECK(difference(session_.ask("select user_id || ' ' || balance || ' ' || held "
+                                  "from tally.accounts order by user_id"),
+                     accounts) == "");
+    for (const std::string& finding : session_.ask("select explanation from tally.audit()"))
+      CHECK_MESSAGE(false, finding);
+  }
+
+ private:
+  static std::string sent(const Push& push) {
+    std::string text = "\n  asked of the model: " + push.cursor.value_or("from the start");
+    for (const PushedOperation& operation : push.operations)
+      text += "\n  " + std::to_string(operation.number) + ' ' + text_of(operation.user_id) + ' ' +
+              operation.leases + ' ' + operation.line;
+    return text;
+  }
+
+  Database database_;
+  Session session_;
+  model::Canonical model_{0};
+  std::size_t calls_ = 0;
+};
+
+// ---- devices ------------------------------------------------------------------------------------
+
+struct Identity {
+  sync::NewDevice made{"device", {}, {}, {}};
+  sync::DeviceToken token{};
+  int users_max = 200;
+  int rows_max = 20'000;
+};
+
+/// A random one, of a kind that there is in the field or not.
+Identity identity(Random& random, Canonicals& canonicals) {
+  static const std::vector<std::vector<Capability>> kinds{
+      {Capability::author, Capability::worker},
+      {Capability::author, Capability::worker},
+      {Capability::author, Capability::worker, Capability::service},
+      {Capability::worker},
+      {Capability::author},
+      {Capability::service}};
+  Identity identity;
+  identity.made.capabilities = random.pick(kinds);
+  if (!random.in(3)) identity.made.scope = user_id(random.from(1, user_count));
+  if (random.in(2)) identity.made.reclaim_after = std::chrono::seconds(random.from(0, 2'000));
+  if (random.in(2)) identity.users_max = static_cast<int>(random.from(1, 2));
+  if (random.in(2)) identity.rows_max = static_cast<int>(random.from(1, 40));
+  identity.token = canonicals.add_device(identity.made);
+  return identity;
+}
+
+/// What is asked beside the push.
+model::Call call_of(Random& random, const Identity& identity) {
+  model::Call call;
+  call.token = identity.token.token;
+  call.device_id = identity.token.device_id;
+  call.users_max = identity.users_max;
+  call.rows_max = identity.rows_max;
+  if (random.in(4)) call.claim_ttl_s = static_cast<std::int64_t>(random.from(1, 900));
+  if (random.in(3)) call.digest_of = user_id(random.from(1, user_count + 1));
+  return call;
+}
+
+/// A device with two mirrors.
+class Twins {
+ public:
+  Twins(Random& random, Canonicals& canonicals, Lines& lines, const std::int64_t& now_s)
+      : random_(random),
+        canonicals_(canonicals),
+        identity_(identity(random, canonicals)),
+        on_postgres_(options(random, now_s)),
+        on_model_(options_) {
+    // What a mirror did before it was a device is pushed like anything else.
+    for (std::size_t n = random.in(3) ? random.from(1, 8) : 0; n > 0; --n) apply(lines.line());
+    const Enrolment enrolment = enrolled();
+    both([&](TemporaryMirror& mirror) { return Replica(mirror.engine()).enrol(enrolment); });
+  }
+
+  void apply(const std::string& line) {
+    const auto command = parse_trace_line(line);
+    REQUIRE(command.has_value());
+    const Code here = on_postgres_.submit({*command}).front().code;
+    REQUIRE(on_model_.submit({*command}).front().code == here);
+  }
+
+  /// True where there is nothing left to push or to be told.
+  bool sync(bool is_calm) {
+    Push there = push_of(on_postgres_);
+    Push here = push_of(on_model_);
+    REQUIRE(sent(there) == sent(here));
+    model::Call call = call_of(random_, identity_);
+    call.before = before_;
+    call.push = here;
+    const Answers answers = canonicals_.call(call, there.cursor);
+    if (!is_calm && random_.in(12)) late_ = {call, there.cursor};
+    if (answers.on_model.trouble.error_class != sync::ErrorClass::none) return trouble(answers);
+    if (!is_calm && random_.in(6)) return false;  // The answer is lost.
+    take(answers);
+    return here.operations.empty() && !answers.on_model.more;
+  }
+
+  /// A request that was late arrives once more; nobody waits for the answer.
+  void arrive_late() {
+    if (late_) canonicals_.call(late_->first, late_->second);
+  }
+
+  void retry() {
+    const auto rejected = Replica(on_postgres_.engine()).rejected();
+    REQUIRE(rejected.has_value());
+    if (rejected->empty()) return;
+    const std::int64_t number = random_.pick(*rejected).number;
+    both([&](TemporaryMirror& mirror) { return Replica(mirror.engine()).retry(number); });
+  }
+
+  void subscribe() {
+    if (identity_.made.scope) return;
+    std::optional<std::vector<Uuid>> users;
+    if (!random_.in(3)) users = {user_id(random_.from(1, user_count))};
+    both([&](TemporaryMirror& mirror) { return Replica(mirror.engine()).subscribe(users); });
+  }
+
+  void revoke() { canonicals_.revoke(identity_.token.device_id); }
+
+  void compare() {
+    for (const char* table : tables) {
+      const auto there = rows_of(on_postgres_, table);
+      CHECK_MESSAGE(difference(there, rows_of(on_model_, table)) == "", table);
+    }
+  }
+
+ private:
+  Options options(Random& random, const std::int64_t& now_s) {
+    options_ = TemporaryMirror::fast();
+    options_.spend_policy = random.in(2) ? SpendPolicy::leased : SpendPolicy::optimistic;
+    options_.clock = [&now_s] { return time_at(now_s); };
+    return options_;
+  }
+  Enrolment enrolled() const {
+    return {identity_.token.device_id, identity_.made.capabilities, identity_.made.scope};
+  }
+
+  /// Both do the same, and come to the same.
+  template <class Work>
+  void both(Work&& work) {
+    const auto there = work(on_postgres_);
+    const auto here = work(on_model_);
+    REQUIRE(there.has_value() == here.has_value());
+    if (!there) REQUIRE(there.error().code == here.error().code);
+  }
+
+  static Push push_of(TemporaryMirror& mirror) {
+    auto push = Replica(mirror.engine()).next_push(7, 1'000'000);
+    REQUIRE_MESSAGE(push.has_value(), (push ? "" : push.error().detail));
+    return std::move(push).value();
+  }
+  static std::string sent(const Push& push) {
+    std::string text = std::to_string(push.acked) + push.chain;
+    for (const PushedOperation& operation : push.operations)
+      text += "\n" + std::to_string(operation.number) + ' ' + text_of(operation.user_id) + ' ' +
+              operation.leases + ' ' + operation.line;
+    for (const Uuid& user : push.subscriptions.value_or(std::vector<Uuid>{})) text += user.text();
+    return text;
+  }
+
+  void take(const Answers& answers) {
+    const auto there = Replica(on_postgres_.engine()).take(answers.on_postgres.reply);
+    const auto here = Replica(on_model_.engine()).take(answers.on_model.reply);
+    REQUIRE_MESSAGE(there.has_value(), (there ? "" : there.error().detail));
+    REQUIRE_MESSAGE(here.has_value(), (here ? "" : here.error().detail));
+    CHECK(there->rejected.size() == here->rejected.size());
+    CHECK(there->changed == here->changed);
+    CHECK(there->bootstrapped == here->bootstrapped);
+    CHECK(there->diverged.empty());
+    CHECK(here->diverged.empty());
+  }
+
+  /// A device that was ended is enrolled anew.
+  bool trouble(const Answers& answers) {
+    REQUIRE(answers.on_model.trouble.error.code == Code::unauthorized);
+    if (!random_.in(3)) return false;
+    before_ = identity_.token.device_id;
+    identity_.token = canonicals_.add_device(identity_.made);
+    const Enrolment enrolment = enrolled();
+    both([&](TemporaryMirror& mirror) { return Replica(mirror.engine()).enrol_anew(enrolment); });
+    return false;
+  }
+
+  static std::vector<std::string> rows_of(TemporaryMirror& mirror, const char* table) {
+    std::vector<std::string> texts;
+    for (std::size_t n = 1; n <= user_count; ++n) {
+      const auto rows = mirror->rows(table, user_id(n));
+      REQUIRE(rows.has_value());
+      for (const ViewRow& row : *rows) {
+        std::string text;
+        for (const auto& [column, value] : row) text += value.value_or("NULL") + " | ";
+        texts.push_back(text);
+      }
+    }
+    std::sort(texts.begin(), texts.end());
+    return texts;
+  }
+
+  Random& random_;
+  Canonicals& canonicals_;
+  Identity identity_;
+  Options options_;
+  TemporaryMirror on_postgres_, on_model_;
+  std::optional<Uuid> before_;
+  std::optional<std::pair<model::Call, std::optional<std::string>>> late_;
+};
+
+/// A device without a mirror, which pushes anything: lines that are none, operations of other
+/// users, leases of others, wrong numbers and hashes.
+class Stranger {
+ public:
+  Stranger(Random& random, Canonicals& canonicals, Lines& lines)
+      : random_(random),
+        canonicals_(canonicals),
+        lines_(lines),
+        identity_(identity(random, canonicals)) {}
+
+  void push() {
+    for (std::size_t n = random_.below(4); n > 0; --n) pending_.push_back(operation());
+    model::Call call = call_of(random_, identity_);
+    call.push.acked = acked_;
+    call.push.chain = chain_;
+    call.push.cursor = on_model_;
+    call.push.operations = pending_;
+    std::optional<std::string> there = on_postgres_;
+    if (random_.in(10)) spoil(call);
+    const Answers answers = canonicals_.call(call, there);
+    if (answers.on_model.trouble.error_class != sync::ErrorClass::none || random_.in(6)) return;
+    on_postgres_ = answers.on_postgres.reply.cursor;
+    on_model_ = answers.on_model.reply.cursor;
+    while (!pending_.empty() && pending_.front().number <= answers.on_model.reply.watermark) {
+      chain_ = chained(chain_, pending_.front());
+      acked_ = pending_.front().number;
+      pending_.erase(pending_.begin());
+    }
+  }
+
+ private:
+  PushedOperation operation() {
+    PushedOperation operation;
+    operation.number = acked_ + static_cast<std::int64_t>(pending_.size()) + 1;
+    operation.line = lines_.line();
+    operation.user_id = named(operation.line);
+    if (random_.in(8)) operation.user_id = user_id(random_.from(1, user_count));
+    if (random_.in(20)) operation.user_id.reset();
+    if (random_.in(3)) {
+      const std::string lease = id('l', random_.from(1, 9)).text();
+      const bool is_batch = operation.line.find("\"batch\"") != std::string::npos;
+      operation.leases = is_batch ? "0:" + lease + ",2:" + lease : lease;
+    }
+    if (random_.in(40)) operation.line = "no operation";
+    if (random_.in(40)) operation.line.replace(operation.line.find(','), 1, R"(,"more":1,)");
+    return operation;
+  }
+  /// Whom the line names, by its user or its job.
+  static std::optional<Uuid> named(const std::string& line) {
+    for (const char letter : {'u', 'j'}) {
+      for (std::size_t n = 1; n <= job_count; ++n) {
+        if (line.find(id(letter, n).text()) == std::string::npos) continue;
+        const std::size_t owner = letter == 'u' ? n : ((n - 1) % project_count) % user_count + 1;
+        return user_id(owner);
+      }
+    }
+    return std::nullopt;
+  }
+  void spoil(model::Call& call) {
+    switch (random_.below(8)) {
+      case 0:
+        ++call.push.acked;
+        break;
+      case 1:
+        --call.push.acked;
+        break;
+      case 2:
+        call.push.chain = std::string(32, 'c');
+        break;
+      case 3:
+        call.token += "x";
+        break;
+      case 4:
+        call.device_id = id('x', 1);
+        break;
+      case 5:
+        call.users_max = 0;
+        break;
+      case 6:
+        call.claim_ttl_s = 0;
+        break;
+      default:
+        if (!call.push.operations.empty()) call.push.operations.front().leases += "x";
+    }
+  }
+
+  Random& random_;
+  Canonicals& canonicals_;
+  Lines& lines_;
+  Identity identity_;
+  std::int64_t acked_ = 0;
+  std::string chain_;
+  std::vector<PushedOperation> pending_;
+  std::optional<std::string> on_postgres_, on_model_;
+};
+
+// ---- a world ------------------------------------------------------------------------------------
+
+class World {
+ public:
+  World(std::uint64_t seed, Canonicals& canonicals)
+      : random_(seed), canonicals_(canonicals), lines_(random_, canonicals.model(), now_s_) {
+    canonicals_.begin();
+    for (std::size_t n = 1; n <= user_count; ++n) populate(std::to_string(n));
+    for (int n = 0; n < 3; ++n)
+      twins_.push_back(std::make_unique<Twins>(random_, canonicals_, lines_, now_s_));
+    for (int n = 0; n < 2; ++n)
+      strangers_.push_back(std::make_unique<Stranger>(random_, canonicals_, lines_));
+  }
+
+  void step() {
+    if (random_.in(4)) pass_time();
+    Twins& twins = *random_.pick(twins_);
+    switch (random_.below(16)) {
+      case 0:
+        canonicals_.apply(lines_.line());
+        break;
+      case 1:
+        operate(twins);
+        break;
+      case 2:
+        twins.retry();
+        break;
+      case 3:
+        twins.arrive_late();
+        break;
+      case 4:
+      case 5:
+      case 6:
+      case 7:
+        random_.pick(strangers_)->push();
+        break;
+      case 8:
+      case 9:
+      case 10:
+      case 11:
+        twins.sync(false);
+        break;
+      default:
+        for (std::size_t n = random_.from(1, 4); n > 0; --n) twins.apply(lines_.line());
+    }
+    canonicals_.compare(user_id(random_.from(1, user_count)));
+  }
+
+  void rest() {
+    constexpr int calls_max = 400;
+    for (auto& twins : twins_) {
+      int calls = 0;
+      while (!twins->sync(true) && calls < calls_max) ++calls;
+      CHECK(calls < calls_max);
+      twins->compare();
+    }
+    for (std::size_t n = 1; n <= user_count; ++n) canonicals_.compare(user_id(n));
+    canonicals_.compare_leases_and_accounts();
+    canonicals_.end();
+  }
+
+ private:
+  void populate(const std::string& n) {
+    canonicals_.apply(lines_.make("create_user user_id=u" + n));
+    canonicals_.apply(lines_.make("add_credits user_id=u" + n + " amount=90 type=grant"));
+    canonicals_.apply(lines_.make("create_project project_id=p" + n + " user_id=u" + n +
+                                  " title=T prompt_text=P niche_preset=facts target_minutes=1"));
+    canonicals_.apply(
+        lines_.make("create_job job_id=j" + n + " project_id=p" + n + " user_id=u" + n));
+  }
+  void pass_time() {
+    now_s_ +=
+        static_cast<std::int64_t>(random_.in(20) ? random_.below(9 * 86'400) : random_.below(400));
+    canonicals_.set_clock(now_s_);
+  }
+  void operate(Twins& twins) {
+    switch (random_.below(4)) {
+      case 0:
+        if (random_.in(4)) twins.revoke();
+        break;
+      case 1:
+        twins.subscribe();
+        break;
+      default:
+        canonicals_.write_off(id('l', random_.from(1, 9)));
+    }
+  }
+
+  Random random_;
+  Canonicals& canonicals_;
+  std::int64_t now_s_ = start_s;
+  Lines lines_;
+  std::vector<std::unique_ptr<Twins>> twins_;
+  std::vector<std::unique_ptr<Stranger>> strangers_;
+};
+
+TEST_CASE("canonical on PostgreSQL and as a model answer the same") {
+  const auto steps = number_from_environment("TALLY_TEST_OPERATIONS", 200);
+  const bool is_given = std::getenv("TALLY_TEST_SEED") != nullptr;
+  const auto first = number_from_environment("TALLY_TEST_SEED", 1);
+  Canonicals canonicals;
+  for (std::uint64_t seed = first; seed < first + (is_given ? 1 : 8); ++seed) {
+    CAPTURE(seed);
+    World world(seed, canonicals);
+    for (std::uint64_t n = 0; n < steps; ++n) {
+      CAPTURE(n);
+      world.step();
+    }
+    world.rest();
+  }
+  MESSAGE(canonicals.calls(), " calls");
+}
+
+}  // namespace
+}  // namespace tally::test
