@@ -308,6 +308,8 @@ void Device::receive_late(std::size_t place, const sync::Answer& answer) {
   std::optional<Result<Taken>> taken;
   if (!with_disk([&] { taken.emplace(replica.take(answer.reply)); })) return;
   world_.probe(*taken ? "a late answer was taken" : "a late answer was refused");
+  // What is under way answers an older question, then.
+  if (*taken && processes_[place]->call) tick(place);
   if (*taken)
     demand((*taken)->diverged.empty() || world_.was_restored, "I8",
            "a late answer made the mirror another's");
@@ -318,7 +320,10 @@ void Device::receive_late(std::size_t place, const sync::Answer& answer) {
 void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>& rest) {
   if (!rest) return schedule(place, millisecond);
   if (rest->state != sync::SyncState::paused && rest->state != sync::SyncState::stopped) {
-    const Micros delay = rest->timeout.count() * millisecond;
+    // At rest a syncer sleeps until somebody calls; here it looks now and then.
+    const bool is_at_rest =
+        rest->state == sync::SyncState::synced || rest->state == sync::SyncState::idle;
+    const Micros delay = is_at_rest ? 300 * millisecond : rest->timeout.count() * millisecond;
     return schedule(place, std::clamp(delay, millisecond, second));
   }
   const Error& error = processes_[place]->exchange->trouble().error;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t story_max = 80;
 constexpr Micros heal_bound = 600 * second;
+constexpr Micros long_enough = 8 * second;
 
 /// 2026-01-18T00:00:00Z.
 const Timestamp beginning = Timestamp::parse("2026-01-18T00:00:00.000000Z").value();
@@ -266,12 +267,12 @@ void World::heal() {
     network->set_cut(place, Direction::to_device, false);
     devices_[place]->heal();
   }
-  // What was on its way and what was to end by itself comes first; everybody's last word, then.
+  // What was on its way still comes; at rest is who stays so for longer than that takes.
   const Micros bound = agenda.now() + heal_bound;
-  Micros rest_since = agenda.now();
-  while (agenda.now() < rest_since + 30 * second) {
+  for (Micros rest_since = agenda.now(); agenda.now() < rest_since + long_enough;) {
+    const Micros next_look = agenda.now() + 250 * millisecond;
+    while (agenda.now() < next_look) demand(agenda.step(), "I8", "nobody does anything any more");
     demand(agenda.now() < bound, "I8", "the halves are not equal within a bound");
-    demand(agenda.step(), "I8", "nobody does anything any more");
     for (auto& device : devices_) {
       device->heal();
       if (device->is_at_rest()) continue;
