@@ -13,7 +13,6 @@ Code apply(Work& work, const LeaseCredits& op) {
 Code apply(Work& work, const ReturnLease& op) {
   const auto u = work.store.find_lease(op.lease_id);
   if (!u) return Code::lease_not_found;
-  work.concerns(*u);
   // From here on nothing is drawn on it.
   work.store.leases.edit(*u).closing = 1;
   return Code::ok;

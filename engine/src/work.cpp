@@ -201,6 +201,8 @@ void Work::find_named(const Command& command, Call& call) {
       call.reservation = store.jobs.get(call.j).reservation.value_or(Uuid{});
     }
   }
+  if (const auto* returned = std::get_if<ReturnLease>(&command.operation))
+    call.u = store.find_lease(returned->lease_id).value_or(0);
   if (call.u > 0) adopt_account(call.u);
 }
 
@@ -227,18 +229,19 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
   const std::uint64_t print = comparable ? fingerprint(command.operation) : 0;
   store.find_like(command.op_id, call.like);
-  // A job that was deleted takes its user with it: its operations, and batches of such, are known
-  // by their op_id alone.
-  const bool job_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
-                        named_job(command).has_value();
-  const bool of_any_user = job_gone || (batch != nullptr && call.u == 0 && comparable);
+  // A job that was deleted takes its user with it, and so does a lease that is closed: their
+  // operations, and batches of such, are known by their op_id alone.
+  const bool named_is_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
+                             (named_job(command).has_value() ||
+                              std::holds_alternative<ReturnLease>(command.operation));
+  const bool of_any_user = named_is_gone || (batch != nullptr && call.u == 0 && comparable);
   const auto is_same = [&](const AppliedOperation& seen) {
     return comparable && seen.kind == row.number && seen.fingerprint == print;
   };
   const AppliedOperation* before = nullptr;
   for (const AppliedOperation& seen : call.like) {
     if (seen.id != folded(command.op_id)) continue;
-    if ((of_any_user && is_same(seen)) || (!job_gone && before == nullptr && seen.u == call.u))
+    if ((of_any_user && is_same(seen)) || (!named_is_gone && before == nullptr && seen.u == call.u))
       before = &seen;
   }
   if (before != nullptr) {

@@ -9,10 +9,12 @@ namespace tally::sim {
 namespace {
 
 constexpr std::size_t entry_user = 1;
+constexpr std::size_t entry_type = 2;
 constexpr std::size_t entry_amount = 3;
 constexpr std::size_t entry_job = 6;
 constexpr std::size_t entry_balance_after = 8;
 constexpr std::size_t entry_seq = 9;
+constexpr std::size_t job_status = 3;
 constexpr std::int64_t credits_max = 2'147'483'647;
 
 std::string number_text(std::int64_t n) { return std::to_string(n); }
@@ -43,6 +45,7 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     if (!is_new) continue;
     verdicts_[{device, command->op_id}] = verdict.code;
     if (verdict.code == Code::ok) {
+      check_permitted(*command, answer.device);
       effect(*command, pushed.user_id);
       continue;
     }
@@ -57,13 +60,35 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
   check_accounts(canonical);
 }
 
-void Auditor::applied(const Command& command) {
-  std::optional<Uuid> user = named_user(command);
-  const auto job = named_job(command);
-  if (const auto owner = job ? owners_.find(*job) : owners_.end(); !user && owner != owners_.end())
-    user = owner->second;
-  effect(command, user);
+void Auditor::check_permitted(const Command& command, const Enrolment& device) const {
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (const Command& inner : batch->operations) check_permitted(inner, device);
+    return;
+  }
+  const auto may = [&](Capability capability) {
+    return std::count(device.capabilities.begin(), device.capabilities.end(), capability) > 0;
+  };
+  const OperationRow& row = row_of(command.operation);
+  const auto* advance = std::get_if<AdvanceJob>(&command.operation);
+  const bool is_authors = advance != nullptr && advance->to == JobStatus::QUEUED;
+  const bool is_cancelled = std::holds_alternative<FailJob>(command.operation);
+  const bool is_permitted = may(is_authors ? Capability::author : row.capability) ||
+                            (is_cancelled && may(Capability::author));
+  demand(is_permitted, "I12", "a device did what it may not: " + trace_line(command));
+  const auto user = user_of(command);
+  demand(!device.scope || !user || user == device.scope, "I12",
+         "a device did something for another user: " + trace_line(command));
 }
+
+/// Whom it names, or whose job.
+std::optional<Uuid> Auditor::user_of(const Command& command) const {
+  const auto named = named_user(command);
+  const auto job = named_job(command);
+  const auto owner = job ? owners_.find(*job) : owners_.end();
+  return named || owner == owners_.end() ? named : owner->second;
+}
+
+void Auditor::applied(const Command& command) { effect(command, user_of(command)); }
 
 void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id) {
   if (!applied_.insert({user_id, command.op_id}).second) return;
@@ -128,9 +153,37 @@ void Auditor::check_entries(Half& canonical) {
     std::size_t of_user = 0;
     for (const auto& [id, row] : entries_) of_user += row[entry_user] == account.user_id.text();
     demand(of_user == rows.size(), "I3", "an entry of " + account.user_id.text() + " is gone");
+    check_holds(canonical, account.user_id, rows, account.held);
     demand(sum == account.balance, "I1",
            account.user_id.text() + " has " + number_text(account.balance) +
                ", and the entries come to " + number_text(sum));
+  }
+}
+
+/// Holds, from the entries.
+void Auditor::check_holds(Half& canonical, const Uuid& user_id,
+                          const std::vector<Half::Row>& entries, std::int64_t held) const {
+  std::map<std::string, std::int64_t> holds;
+  for (const Half::Row& entry : entries) {
+    const auto& job = entry[entry_job];
+    if (!job) continue;
+    const std::int64_t amount = std::stoll(*entry[entry_amount]);
+    if (entry[entry_type] == "reserve" && amount < 0) {
+      demand(holds[*job] == 0, "I5", "a second hold on job " + *job);
+      holds[*job] = -amount;
+    } else if (entry[entry_type] == "reserve" || entry[entry_type] == "refund") {
+      holds[*job] -= amount;
+    }
+  }
+  std::int64_t sum = 0;
+  for (const auto& [job, hold] : holds) {
+    demand(hold >= 0, "I5", "the hold of job " + job + " was closed twice");
+    sum += hold;
+  }
+  demand(sum == held, "I5", user_id.text() + "'s holds are not those of the entries");
+  for (const Half::Row& job : canonical.rows("jobs", user_id)) {
+    const bool is_over = job[job_status] == "READY" || job[job_status] == "FAILED";
+    demand(!is_over || holds[*job[0]] == 0, "I5", "job " + *job[0] + " is over and has a hold");
   }
 }
 

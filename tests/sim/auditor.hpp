@@ -49,6 +49,10 @@ class Auditor {
   std::set<Uuid> judged(std::size_t device) const;
 
  private:
+  void check_permitted(const Command& command, const Enrolment& device) const;
+  std::optional<Uuid> user_of(const Command& command) const;
+  void check_holds(Half& canonical, const Uuid& user_id, const std::vector<Half::Row>& entries,
+                   std::int64_t held) const;
   void effect(const Command& command, const std::optional<Uuid>& user_id);
   void effect_of(const Operation& operation);
 

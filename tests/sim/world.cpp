@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fields.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::sim {
@@ -156,7 +157,7 @@ void World::trouble_comes() {
 void World::something_happens() {
   const std::size_t place = random.below(devices_.size());
   Device& device = *devices_[place];
-  switch (random.below(16)) {
+  switch (random.below(17)) {
     case 0:
     case 1:
       return cut_network(place);
@@ -185,6 +186,8 @@ void World::something_happens() {
       return random.one_in(2) ? device.copy_file() : device.restore_copy();
     case 12:
       return an_operator_acts(device);
+    case 13:
+      return somebody_forges();
     default:
       return someone_writes_to_canonical();
   }
@@ -217,6 +220,24 @@ void World::someone_writes_to_canonical() {
                             std::holds_alternative<Batch>(operation);
   if (is_a_devices) operation = AddCredits{random.pick(users), Credits{3}, "grant"};
   apply_to_canonical(std::move(operation));
+}
+
+/// Who has a token and no mirror sends what no mirror would.
+void World::somebody_forges() {
+  probe("somebody forged a call");
+  DeviceKind all;
+  all.capabilities = {Capability::author, Capability::worker, Capability::service};
+  const DeviceKind kind = draw_kind();
+  sync::Call forged;
+  forged.token = new_token(kind).token;
+  for (std::int64_t number = 1; number <= 3; ++number) {
+    const Command command =
+        Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
+    const auto named = named_user(command);
+    forged.push.operations.push_back(
+        {number, named ? named : random.pick(users), trace_line(command), ""});
+  }
+  call(devices_.size(), forged);
 }
 
 void World::an_operator_acts(Device& device) {

@@ -78,6 +78,7 @@ class World {
   void cut_network(std::size_t place);
   void someone_writes_to_canonical();
   void an_operator_acts(Device& device);
+  void somebody_forges();
   void restore_backup();
   void apply_to_canonical(Operation operation);
   void heal();

@@ -162,6 +162,7 @@ TEST_CASE("I11: what is drawn on a lease never bounces, whatever else is spent m
   // Returned: from the call on nothing is drawn.
   CHECK(apply(*device, 'd', 10, "fail_job job_id=j3 error_code=E").starts_with("ok"));
   CHECK(apply(*device, 'd', 11, "return_lease lease_id=l1").starts_with("ok"));
+  CHECK(apply(*device, 'd', 11, "return_lease lease_id=l1").starts_with("ok"));  // I6, here
   CHECK(apply(*device, 'd', 12, "reserve_credits user_id=u1 job_id=j4 amount=1")
             .starts_with("insufficient_credits"));
   device->sync();
