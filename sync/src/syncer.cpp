@@ -484,8 +484,13 @@ class Syncer::Impl {
       if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);
     }
     more_ = answer.more;
+    // What differs again where it was just fed anew is no better asked for at once: it may be the
+    // server's own trouble, and everything comes from the start each time.
+    const bool has_diverged = !taken->diverged.empty();
+    const bool feeds_anew = has_diverged && !has_diverged_;
+    has_diverged_ = has_diverged;
     const bool again = more_ || (first && options_.lease) || (scope_ && !bootstrapped_.empty()) ||
-                       !taken->diverged.empty() || (pending && *pending > 0) || claim_ttl_;
+                       feeds_anew || (pending && *pending > 0) || claim_ttl_;
     next_attempt_ = Clock::now() + (again ? milliseconds{0} : options_.poll_interval);
     if (again) {
       wake_ = true;
@@ -613,6 +618,7 @@ class Syncer::Impl {
   int since_digest_ = 0;
   std::optional<Uuid> digest_of_;
   std::optional<Uuid> scope_;
+  bool has_diverged_ = false;      ///< By the answer before.
   std::deque<Uuid> bootstrapped_;  ///< Whose digests are still to be compared.
   bool more_ = false;              ///< The last answer was not all.
   bool after_bootstrap_ = false;   ///< So is the digest that is asked for.
