@@ -135,7 +135,10 @@ class Intake {
             " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
             " left join tally_operation o on o.o = n.e - k.ordinal"
             " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
-            " where n.e >= ? and n.e < ? order by n.e") {}
+            " where n.e >= ? and n.e < ? order by n.e"),
+        orphans_(db,
+                 "delete from tally_entry_text where id = ? and not exists"
+                 " (select 1 from tally_entry n where n.e = tally_entry_text.e)") {}
 
   Taken run() {
     check();
@@ -172,6 +175,7 @@ class Intake {
   struct User {
     const PulledUser* pulled = nullptr;
     bool is_new = false;  ///< Nothing of it was here before.
+    bool is_wiped = false;
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
@@ -189,11 +193,11 @@ class Intake {
     watermark_ = reply_.watermark + link_.base;
     // A verdict on what this file has not sent is another file's, whatever it holds under that
     // number.
-    if (watermark_ > link_.sent) {
+    if (watermark_ > std::min(link_.sent, last_)) {
       refuse(Code::device_forked, "canonical has judged operation " +
                                       std::to_string(reply_.watermark) +
                                       " of this device; this file has sent none after " +
-                                      std::to_string(link_.sent - link_.base));
+                                      std::to_string(std::min(link_.sent, last_) - link_.base));
     }
     for (std::size_t i = 0; i < reply_.verdicts.size(); ++i) {
       if (reply_.verdicts[i].number != reply_.acked + 1 + static_cast<std::int64_t>(i))
@@ -214,6 +218,8 @@ class Intake {
     for (const PulledLease& lease : reply_.leases) {
       check_scope(lease.user_id);
       check_credits(lease.unspent.value);
+      if (lease.unspent.value < 0)
+        refuse(Code::invalid_argument, "canonical told of a lease with less than nothing");
     }
     for (const PulledUser& user : reply_.users) {
       check_scope(user.user_id);
@@ -669,6 +675,7 @@ class Intake {
 
   /// A feed from the start has everything: what else the user has here is not canonical's.
   void wipe(std::int64_t u, User& user) {
+    user.is_wiped = true;
     store_.flush();
     const auto keys = [&](const char* sql) {
       Query query(db_, sql);
@@ -1035,6 +1042,8 @@ class Intake {
       j = key_for(store_.jobs, user, "jobs", *job_id);
       store_.retire_job_key(*j);
     }
+    // Of an entry that somebody deleted by hand the text is still here, under the id that is fed.
+    if (user.is_wiped) orphans_.bind(*text.id).run();
     store_.append_fed_entry(u, j, type, amount, text);
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
@@ -1190,6 +1199,7 @@ class Intake {
   Timestamp now_;
   Link link_;
   Query entries_;  ///< Of an operation, by their numbers.
+  Query orphans_;
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;

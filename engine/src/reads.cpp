@@ -87,6 +87,7 @@ class Audit {
     check_file();
     read_jobs();
     walk_entries();
+    find_nameless_entries();
     compare_accounts();
     compare_jobs();
     compare_pending();
@@ -171,6 +172,17 @@ class Audit {
       sums.head = e;
       if (!entries.is_null(4)) walk_job(entries.column<std::int64_t>(4), u, type, amount, which);
     }
+  }
+
+  /// An entry has its id and its time from its operation, or of its own.
+  void find_nameless_entries() {
+    Query entries(db_,
+                  "select n.e, n.u from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                  " left join tally_operation o on o.o = n.e - k.ordinal"
+                  " left join tally_entry_text t on t.e = n.e where t.id is null and o.o is null");
+    while (entries.step())
+      find("I3", entries.column<std::int64_t>(1),
+           "entry " + entries.column<std::string>(0) + " has lost its operation");
   }
 
   void walk_job(std::int64_t j, std::int64_t u, const std::string& type, std::int64_t amount,

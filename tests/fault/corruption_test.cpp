@@ -208,7 +208,9 @@ constexpr const char* outcome_names[] = {"opening said so",
 
 /// Applies something of every user's; whatever it answers, what could be read stays.
 void apply_and_compare(Engine& engine, const Facts& original) {
-  for (const auto& [user, entries] : original.entries) {
+  for (const auto& of_user : original.entries) {
+    const Uuid& user = of_user.first;
+    const std::string& entries = of_user.second;
     const bool was_whole = entries_of(engine, user) == entries;
     (void)engine.apply(AddCredits{user, Credits{1}, "grant"});
     if (!was_whole) continue;

@@ -108,6 +108,7 @@ class Scene {
       REQUIRE_MESSAGE(device_->mirror.apply(line).starts_with("ok"), line);
     };
     ok("lease_credits lease_id=l1 user_id=u1 amount=50 ttl=3600");
+    ok("update_profile user_id=u1 display_name=Ann");
     ok("create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A");
     ok("create_project project_id=p2 user_id=u1 title=T prompt_text=P niche_preset=facts"
        " target_minutes=1 voice_profile_id=v1");
@@ -124,7 +125,9 @@ class Scene {
   std::int64_t pending() { return Replica(engine()).state().value()->pending; }
   std::string digests() {
     std::string text;
-    for (const TableDigest& table : engine().digest(user_id(1)).value())
+    const auto digest = engine().digest(user_id(1));
+    REQUIRE(digest.has_value());
+    for (const TableDigest& table : *digest)
       text += std::to_string(table.rows) + ":" + std::to_string(table.digest) + " ";
     return text + std::to_string(engine().balance(user_id(1)).value().value);
   }

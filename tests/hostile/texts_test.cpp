@@ -85,7 +85,7 @@ class Script {
   Uuid user() const { return own_id('u', 1); }
 
  private:
-  Uuid own_id(char letter, std::uint64_t n) const { return id(letter, 1'000 * k_ + n); }
+  Uuid own_id(char letter, std::uint64_t n) const { return id(letter, 100'000 * k_ + n); }
   nlohmann::json value(const std::string& word) const {
     if (word == "#") return {{text_, text_}};
     if (word.front() == '@') return text_ + word.substr(1);
@@ -170,6 +170,14 @@ Table on_canonical(sync::Canonical& canonical, const char* table, const Uuid& us
   std::sort(rows->begin(), rows->end());
   return std::move(*rows);
 }
+std::string text_of(const Table& rows) {
+  std::string text;
+  for (const auto& row : rows) {
+    for (const Column& column : row) text += column.value_or("NULL") + " | ";
+    text += "\n";
+  }
+  return text;
+}
 /// How often the text is a column's value, or a key and a value of a column's JSON.
 std::size_t count_of(const Table& rows, const std::string& text) {
   std::size_t count = 0;
@@ -216,9 +224,10 @@ TEST_CASE("texts: what wants to be SQL is a text, in every field, on both halves
       CHECK(short_answer(mirror.apply_line(lines[i])).starts_with("ok"));
     }
     for (const char* table : tables) {
-      CAPTURE(table);
+      CAPTURE(std::string(table));
       const Table here = on_mirror(mirror.engine(), table, own.user());
-      CHECK(here == on_canonical(*world.canonical, table, own.user()));
+      const Table there = on_canonical(*world.canonical, table, own.user());
+      CHECK_MESSAGE(here == there, text_of(here) << "\nand\n" << text_of(there));
       const std::pair found{here.size(), count_of(here, texts[k])};
       if (k == 0) expected[table] = found;
       CHECK(found == expected[table]);
