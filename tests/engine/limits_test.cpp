@@ -1,6 +1,5 @@
 // What has a bound, at it and one beyond: README.md of the engine, "Limits", says the same.
 #include <doctest/doctest.h>
-#include <sqlite3.h>
 
 #include <atomic>
 #include <thread>
@@ -15,21 +14,6 @@ std::vector<Command> grants(TemporaryMirror& mirror, int count) {
   for (int i = 0; i < count; ++i)
     commands.push_back(mirror->make_command(AddCredits{user_id(1), Credits{1}, "grant"}));
   return commands;
-}
-
-/// What SQLite has in memory once so many have read at once.
-std::int64_t memory_behind(TemporaryMirror& mirror, int count) {
-  std::vector<std::thread> readers;
-  std::atomic<int> ready{0};
-  for (int t = 0; t < count; ++t) {
-    readers.emplace_back([&] {
-      ++ready;
-      while (ready < count) std::this_thread::yield();
-      CHECK(mirror->digest(user_id(1)));
-    });
-  }
-  for (std::thread& reader : readers) reader.join();
-  return sqlite3_memory_used();
 }
 
 }  // namespace
@@ -80,17 +64,6 @@ TEST_CASE("limits: a page of history has 1 to 10,000 entries") {
   CHECK(mirror->history(user_id(1), 1)->size() == 1);
   for (const std::size_t limit : {std::size_t{0}, std::size_t{10'001}})
     CHECK(mirror->history(user_id(1), limit).error().code == Code::invalid_argument);
-}
-
-TEST_CASE("limits: however many read at once, few connections stay open behind them") {
-  TemporaryMirror mirror;
-  mirror.make_users(1);
-  (void)mirror.submit(grants(mirror, 5'000));
-  const std::int64_t none = sqlite3_memory_used();
-  const std::int64_t one = memory_behind(mirror, 1) - none;
-  CHECK(one > 50'000);
-  // SQLite keeps their files open, which it may close only with the last, for the next connections.
-  CHECK(memory_behind(mirror, 64) - none < 20 * one);
 }
 
 }  // namespace tally::test
