@@ -2,11 +2,13 @@
 // The outbox's bytes: values one after another, numbers as zigzag varints, texts after their
 // length. The order of values is the order of the tables' columns and of the operations' fields.
 
+#include <sqlite3.h>
+
+#include <SQLiteCpp/Exception.h>
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -98,7 +100,7 @@ class Decoder {
       v |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
       if (byte < 0x80) return v;
     }
-    throw std::runtime_error("the outbox holds a number that is none");
+    throw SQLite::Exception("a record holds a number that is none", SQLITE_CORRUPT);
   }
   void get(std::int64_t& v) {
     const std::uint64_t z = get_varint();
@@ -138,11 +140,13 @@ class Decoder {
   }
   int get_byte(int max) {
     const int byte = static_cast<unsigned char>(take(1).front());
-    if (byte > max) throw std::runtime_error("the outbox holds a byte out of its range");
+    if (byte > max)
+      throw SQLite::Exception("a record holds a byte out of its range", SQLITE_CORRUPT);
     return byte;
   }
   std::string_view take(std::uint64_t length) {
-    if (length > bytes_.size()) throw std::runtime_error("the outbox ends within a value");
+    if (length > bytes_.size())
+      throw SQLite::Exception("a record ends within a value", SQLITE_CORRUPT);
     const std::string_view taken = bytes_.substr(0, length);
     bytes_.remove_prefix(length);
     return taken;

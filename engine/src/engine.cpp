@@ -18,6 +18,10 @@ constexpr std::uint64_t no_counter = 1ULL << 32U;
 /// A commit takes so many operations at the most; those behind wait for the next.
 constexpr std::size_t commit_operations_max = 8'192;
 
+/// So many readers' connections stay open for those who read next; what more readers than that need
+/// at once is closed behind them.
+constexpr std::size_t idle_readers_max = 16;
+
 std::filesystem::path prepared(const std::filesystem::path& path, const Options& options) {
   prepare_mirror(path, options);
   return path;
@@ -258,14 +262,14 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
     own_counter_.store(ChangeWord::counter(transaction_.word()) + 1ULL, std::memory_order_release);
     transaction_.commit(syncs || options_.durability == Durability::full);
   } catch (...) {
-    const Error error = error_in_flight();
+    Error error = error_in_flight();
     own_counter_.store(no_counter, std::memory_order_release);
     if (transaction_.has_begun() && error.code == Code::internal)
       broken_.store(true, std::memory_order_relaxed);
     work_.take_happenings();
     fail_group(group, error);
     abandon();
-    return error;
+    return std::optional(std::move(error));  // A copy might not fit into memory.
   }
   try {
     publish(transaction_.word());
@@ -508,6 +512,7 @@ Engine::Impl::Reader::Reader(Impl& impl) : impl_(impl) {
 Engine::Impl::Reader::~Reader() {
   if (db_->tryExec("commit") != SQLITE_OK) return;  // A connection in doubt is closed.
   const std::lock_guard lock(impl_.readers_mutex_);
+  if (impl_.idle_readers_.size() >= idle_readers_max) return;
   try {
     impl_.idle_readers_.push_back(std::move(db_));
   } catch (const std::bad_alloc&) {

@@ -135,7 +135,10 @@ class Intake {
             " n.balance_after, n.seq from tally_entry n join tally_entry_kind k on k.kind = n.kind"
             " left join tally_operation o on o.o = n.e - k.ordinal"
             " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
-            " where n.e >= ? and n.e < ? order by n.e") {}
+            " where n.e >= ? and n.e < ? order by n.e"),
+        orphans_(db,
+                 "delete from tally_entry_text where id = ? and not exists"
+                 " (select 1 from tally_entry n where n.e = tally_entry_text.e)") {}
 
   Taken run() {
     check();
@@ -172,6 +175,7 @@ class Intake {
   struct User {
     const PulledUser* pulled = nullptr;
     bool is_new = false;  ///< Nothing of it was here before.
+    bool is_wiped = false;
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
@@ -181,15 +185,19 @@ class Intake {
   void check() {
     if (reply_.acked != link_.acked - link_.base)
       refuse(Code::invalid_argument, "this is not the answer to the latest push");
+    // Before anything is computed with them.
+    if (reply_.watermark < reply_.acked || reply_.watermark > numbers_max)
+      refuse(Code::invalid_argument, "canonical says that it has judged what there cannot be");
+    check_form();
     last_ = last_number(db_, link_.acked);
     watermark_ = reply_.watermark + link_.base;
     // A verdict on what this file has not sent is another file's, whatever it holds under that
     // number.
-    if (watermark_ > link_.sent) {
+    if (watermark_ > std::min(link_.sent, last_)) {
       refuse(Code::device_forked, "canonical has judged operation " +
                                       std::to_string(reply_.watermark) +
                                       " of this device; this file has sent none after " +
-                                      std::to_string(link_.sent - link_.base));
+                                      std::to_string(std::min(link_.sent, last_) - link_.base));
     }
     for (std::size_t i = 0; i < reply_.verdicts.size(); ++i) {
       if (reply_.verdicts[i].number != reply_.acked + 1 + static_cast<std::int64_t>(i))
@@ -199,6 +207,50 @@ class Intake {
       refuse(Code::invalid_argument, "a verdict is missing");
     if (reply_.asked != link_.cursor)
       refuse(Code::busy, "what is to be fed has changed meanwhile, and is asked for again");
+  }
+
+  /// What no honest canonical says, whatever it knows.
+  void check_form() const {
+    for (const PulledVerdict& verdict : reply_.verdicts) {
+      if (is_failure(verdict.code))
+        refuse(Code::invalid_argument, "a verdict is neither ok nor a refusal");
+    }
+    for (const PulledLease& lease : reply_.leases) {
+      check_scope(lease.user_id);
+      check_credits(lease.unspent.value);
+      if (lease.unspent.value < 0)
+        refuse(Code::invalid_argument, "canonical told of a lease with less than nothing");
+    }
+    for (const PulledUser& user : reply_.users) {
+      check_scope(user.user_id);
+      for (const PulledUser::Row& row : user.rows) check_owner(user.user_id, row);
+      if (!user.state) continue;
+      check_credits(user.state->balance);
+      check_credits(user.state->held);
+      if (user.state->entries < 0 || user.state->entries > numbers_max)
+        refuse(Code::invalid_argument, "canonical tells of more entries than there can be");
+    }
+  }
+  void check_scope(const Uuid& user_id) const {
+    if (link_.scope && *link_.scope != user_id)
+      refuse(Code::invalid_argument, "canonical told of a user who is not this device's");
+  }
+  static void check_credits(std::int64_t credits) {
+    if (credits < std::numeric_limits<std::int32_t>::min() ||
+        credits > std::numeric_limits<std::int32_t>::max())
+      refuse(Code::invalid_argument, "canonical told of credits beyond their range");
+  }
+  /// Rows come under their user, and no other's.
+  static void check_owner(const Uuid& user_id, const PulledUser::Row& row) {
+    const bool is_profile = row.table == "profiles";
+    const bool is_third = row.table == "jobs" || row.table == "draft_prompts";
+    if (row.table == "job_steps" || row.table == "assets") return;  // Their job says whose.
+    const std::size_t place = is_profile ? 0 : is_third ? 2 : 1;
+    const auto owner = place < row.texts.size() && row.texts[place] ? Uuid::parse(*row.texts[place])
+                                                                    : std::nullopt;
+    if (owner != user_id)
+      refuse(Code::invalid_argument, "a row of " + row.table + " is not the user's it came under");
+    if (row.table == "credit_ledger") check_credits(Columns(row).number_at(entry_amount));
   }
 
   /// What is a part of a user's rows waits for the rest of them.
@@ -623,6 +675,7 @@ class Intake {
 
   /// A feed from the start has everything: what else the user has here is not canonical's.
   void wipe(std::int64_t u, User& user) {
+    user.is_wiped = true;
     store_.flush();
     const auto keys = [&](const char* sql) {
       Query query(db_, sql);
@@ -989,6 +1042,8 @@ class Intake {
       j = key_for(store_.jobs, user, "jobs", *job_id);
       store_.retire_job_key(*j);
     }
+    // Of an entry that somebody deleted by hand the text is still here, under the id that is fed.
+    if (user.is_wiped) orphans_.bind(*text.id).run();
     store_.append_fed_entry(u, j, type, amount, text);
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
@@ -1134,6 +1189,9 @@ class Intake {
       store_.bump_epoch();
   }
 
+  /// Beyond what any mirror counts to, and far from where sums would overflow.
+  static constexpr std::int64_t numbers_max = std::int64_t{1} << 53U;
+
   Store& store_;
   Work& work_;
   SQLite::Database& db_;
@@ -1141,6 +1199,7 @@ class Intake {
   Timestamp now_;
   Link link_;
   Query entries_;  ///< Of an operation, by their numbers.
+  Query orphans_;
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;
@@ -1169,7 +1228,19 @@ class Intake {
 }  // namespace
 
 Taken take_reply(Store& store, Work& work, const Reply& reply, Timestamp now) {
-  return Intake(store, work, store.db(), reply, now).run();
+  SQLite::Database& db = store.db();
+  try {
+    Taken taken = Intake(store, work, db, reply, now).run();
+    int unresolved = 0;
+    int highest = 0;
+    sqlite3_db_status(db.getHandle(), SQLITE_DBSTATUS_DEFERRED_FKS, &unresolved, &highest, 0);
+    if (unresolved != 0) refuse(Code::invalid_argument, "canonical fed rows that refer to none");
+    return taken;
+  } catch (const SQLite::Exception& e) {
+    // No invariant of this mirror's is broken: the rows are what cannot be.
+    if ((e.getErrorCode() & 0xff) != SQLITE_CONSTRAINT) throw;
+    refuse(Code::invalid_argument, std::string("canonical fed rows that cannot be: ") + e.what());
+  }
 }
 
 }  // namespace tally

@@ -1,6 +1,9 @@
 #include "outbox.hpp"
 
+#include <algorithm>
+
 #include "fields.hpp"
+#include "ids.hpp"
 #include "mirror.hpp"
 #include "platform.hpp"
 
@@ -43,6 +46,25 @@ Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Re
 std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise) {
   Query last(db, "select n + operations - 1 from tally_outbox order by n desc limit 1");
   return last.step() ? last.column<std::int64_t>(0) : otherwise;
+}
+
+RecordCheck::RecordCheck(SQLite::Database& db)
+    : seen_(db, "select kind, fingerprint from tally_operation where id = ? and u = ?") {}
+
+bool RecordCheck::is_as_applied(std::int64_t u, const Command& command) {
+  {
+    const Rewind rewind(seen_);
+    const Uuid id = folded(command.op_id);
+    const bool is_known = seen_.bind(id, std::max<std::int64_t>(u, 0)).step();
+    if (is_known && (seen_.column<int>(0) != row_of(command.operation).number ||
+                     static_cast<std::uint64_t>(seen_.column<std::int64_t>(1)) !=
+                         fingerprint(command.operation)))
+      return false;
+  }
+  const auto* batch = std::get_if<Batch>(&command.operation);
+  return batch == nullptr ||
+         std::all_of(batch->operations.begin(), batch->operations.end(),
+                     [&](const Command& inner) { return is_as_applied(u, inner); });
 }
 
 std::string leases_of(const Command& command) {

@@ -70,6 +70,18 @@ std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise);
 
 std::string leases_of(const Command& command);
 
+/// Looks whether pending records are what was applied: of each operation that has its effect here
+/// the file remembers a fingerprint, and a record that was changed behind the engine's back has
+/// another.
+class RecordCheck {
+ public:
+  explicit RecordCheck(SQLite::Database& db);
+  bool is_as_applied(std::int64_t u, const Command& command);
+
+ private:
+  Query seen_;
+};
+
 /// The chain's next hash: what was sent of the operation, after the hash before it.
 std::string chained(const std::string& chain, const PushedOperation& operation);
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine_impl.hpp"
+#include "outbox.hpp"
 
 namespace tally {
 namespace {
@@ -83,10 +84,13 @@ class Audit {
   explicit Audit(SQLite::Database& db) : db_(db) {}
 
   AuditReport run() {
+    check_file();
     read_jobs();
     walk_entries();
+    find_nameless_entries();
     compare_accounts();
     compare_jobs();
+    compare_pending();
     return std::move(report_);
   }
 
@@ -110,6 +114,20 @@ class Audit {
     Finding finding{std::string(invariant), {}, std::move(detail)};
     if (user.step()) finding.user_id = user.column<Uuid>(0);
     report_.findings.push_back(std::move(finding));
+  }
+
+  /// Pages, indexes and constraints as SQLite knows them, and rows that others refer to.
+  void check_file() {
+    Query pages(db_, "pragma integrity_check");
+    while (pages.step()) {
+      if (auto said = pages.column<std::string>(0); said != "ok") find("file", 0, std::move(said));
+    }
+    Query references(db_, "pragma foreign_key_check");
+    while (references.step()) {
+      find("file", 0,
+           "row " + references.column<std::string>(1) + " of " + references.column<std::string>(0) +
+               " refers to a row of " + references.column<std::string>(2) + " that is not there");
+    }
   }
 
   void read_jobs() {
@@ -154,6 +172,17 @@ class Audit {
       sums.head = e;
       if (!entries.is_null(4)) walk_job(entries.column<std::int64_t>(4), u, type, amount, which);
     }
+  }
+
+  /// An entry has its id and its time from its operation, or of its own.
+  void find_nameless_entries() {
+    Query entries(db_,
+                  "select n.e, n.u from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                  " left join tally_operation o on o.o = n.e - k.ordinal"
+                  " left join tally_entry_text t on t.e = n.e where t.id is null and o.o is null");
+    while (entries.step())
+      find("I3", entries.column<std::int64_t>(1),
+           "entry " + entries.column<std::string>(0) + " has lost its operation");
   }
 
   void walk_job(std::int64_t j, std::int64_t u, const std::string& type, std::int64_t amount,
@@ -214,6 +243,34 @@ class Audit {
       if (job.computed != 0 &&
           (job.status == JobStatus::READY || job.status == JobStatus::FAILED)) {
         find("I5", job.u, "job " + std::to_string(j) + " has ended with an open hold");
+      }
+    }
+  }
+
+  /// Every pending operation is there, under its number, as it was applied.
+  void compare_pending() {
+    const auto link = read_link(db_);
+    const std::int64_t acked = link ? link->acked : 0;
+    std::int64_t last = acked;
+    std::map<std::int64_t, std::int64_t> pending;
+    RecordCheck applied(db_);
+    for_each_pending(db_, acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
+      const Record record = decode(n, bytes, body);
+      if (n != last + 1)
+        find("I9", record.u, "pending operation " + std::to_string(last + 1) + " is missing");
+      if (!applied.is_as_applied(record.u, record.command()))
+        find("I6", record.u, "pending operation " + std::to_string(n) + " is not what was applied");
+      ++pending[record.u];
+      last = n;
+      return true;
+    });
+    Query accounts(db_, "select u, pending from tally_account");
+    while (accounts.step()) {
+      const auto u = accounts.column<std::int64_t>(0);
+      if (pending[u] != accounts.column<std::int64_t>(1)) {
+        find("I9", u,
+             "the account says that " + accounts.column<std::string>(1) +
+                 " operations are pending, there are " + std::to_string(pending[u]));
       }
     }
   }

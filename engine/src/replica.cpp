@@ -222,6 +222,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
       push.subscriptions = read_subscriptions(reader.db());
       last = link.acked;
       std::size_t size = 0;
+      RecordCheck applied(reader.db());
       Query user(reader.db(), "select id from tally_user where u = ?");
       for_each_pending(
           reader.db(), link.acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
@@ -232,6 +233,9 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
               return false;
             const Record record = decode(n, bytes, body);
             const Command command = record.command();
+            if (n != last + 1 || !applied.is_as_applied(record.u, command))
+              refuse(Code::corrupt, "pending operation " + std::to_string(n - link.base) +
+                                        " is not what was applied; run an audit");
             PushedOperation operation;
             operation.number = n - link.base;
             if (const auto* made = std::get_if<CreateUser>(&command.operation)) {

@@ -194,8 +194,12 @@ std::optional<Exchange::Rest> Exchange::answered(const Answer& answer) {
     return failed({wrong ? ErrorClass::protocol : ErrorClass::local, taken.error()});
   }
   took(answer, *taken);
+  // What differs again where it was just fed anew is no better asked for at once: it may be the
+  // server's own trouble, and everything comes from the start each time.
+  const bool had_diverged = std::exchange(has_diverged_, !taken->diverged.empty());
+  const bool feeds_anew = has_diverged_ && !had_diverged;
   const bool again = more_ || (first && options_.lease) || (scope_ && !bootstrapped_.empty()) ||
-                     !taken->diverged.empty() || has_more_to_push() || claim_ttl_;
+                     feeds_anew || has_more_to_push() || claim_ttl_;
   next_attempt_ = surroundings_.steady_now() + (again ? milliseconds{0} : options_.poll_interval);
   if (!again) return Rest{rest_state(), milliseconds{1}};
   wake_ = true;

@@ -96,6 +96,7 @@ class Exchange {
   int since_digest_ = 0;
   std::optional<Uuid> digest_of_;
   std::optional<Uuid> scope_;
+  bool has_diverged_ = false;      ///< By the answer before.
   std::deque<Uuid> bootstrapped_;  ///< Whose digests are still to be compared.
   bool more_ = false;              ///< The last answer was not all.
   bool after_bootstrap_ = false;   ///< So is the digest that is asked for.

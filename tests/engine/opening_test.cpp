@@ -192,6 +192,52 @@ TEST_CASE(
   CHECK_FALSE(fs::exists(mirror.folder() / "new.db"));
 }
 
+TEST_CASE("opening: where the file or its folder may only be read it is read_only, and as it was") {
+  if (!why_not_nobody().empty()) {
+    MESSAGE("skipped: " << why_not_nobody());
+    return;
+  }
+  constexpr auto read = fs::perms::group_read | fs::perms::others_read;
+  constexpr auto write = fs::perms::group_write | fs::perms::others_write;
+  constexpr auto enter = fs::perms::group_exec | fs::perms::others_exec;
+  const auto opens = [](const Pipes&, const Given& given) {
+    return become_nobody() ? static_cast<int>(open_code(given.path)) : 80;
+  };
+  for (const bool with_wal : {false, true}) {
+    for (const unsigned writes : {0U, 1U, 2U, 3U}) {
+      const bool file_writes = (writes & 1U) != 0;
+      const bool folder_writes = (writes & 2U) != 0;
+      CAPTURE(with_wal);
+      CAPTURE(file_writes);
+      CAPTURE(folder_writes);
+      TemporaryMirror mirror;
+      mirror.make_users(1);
+      if (!with_wal) mirror.close();
+      // As a killed process leaves it.
+      const TemporaryFolder folder;
+      const fs::path path = folder.path() / "mirror.db";
+      copy_mirror(mirror.path(), path);
+      mirror.close();
+      const fs::path wal = path.string() + "-wal";
+      fs::permissions(folder.path(), fs::perms::owner_all | read | enter |
+                                         (folder_writes ? write : fs::perms::none));
+      const auto rights = fs::perms::owner_read | fs::perms::owner_write | read |
+                          (file_writes ? write : fs::perms::none);
+      fs::permissions(path, rights);
+      REQUIRE(fs::exists(wal) == with_wal);
+      if (with_wal) fs::permissions(wal, rights);
+      const std::string before = bytes_of(path) + (with_wal ? bytes_of(wal) : "");
+      ChildProcess child(opens, {path});
+      const bool may_write = file_writes && folder_writes;
+      CHECK(child.wait() == static_cast<int>(may_write ? Code::ok : Code::read_only));
+      if (!may_write) CHECK(bytes_of(path) + (with_wal ? bytes_of(wal) : "") == before);
+      auto engine = Engine::open(path, TemporaryMirror::fast());
+      REQUIRE(engine.has_value());
+      CHECK(engine->balance(user_id(1)).value() == Credits{10});
+    }
+  }
+}
+
 TEST_CASE("opening: everything is there again after closing, in either durability") {
   for (const Durability durability : {Durability::full, Durability::normal}) {
     Options options;

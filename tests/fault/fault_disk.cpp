@@ -7,6 +7,8 @@
 #include <new>
 #include <sstream>
 
+#include "fault/faulty_memory.hpp"
+
 namespace tally::test {
 namespace {
 
@@ -110,7 +112,10 @@ struct DiskVfs : sqlite3_vfs {
       auto* const disk = new (static_cast<void*>(file)) DiskFile{};
       disk->base =
           reinterpret_cast<sqlite3_file*>(reinterpret_cast<char*>(file) + sizeof(DiskFile));
-      disk->name = name == nullptr ? "" : name;
+      {
+        const FaultyMemory::Reprieve reprieve;
+        disk->name = name == nullptr ? "" : name;
+      }
       disk->is_database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
       disk->is_kept = disk->is_database || (flags & SQLITE_OPEN_WAL) != 0;
       const int rc = real->xOpen(real, name, disk->base, flags, flags_out);
@@ -125,6 +130,8 @@ struct DiskVfs : sqlite3_vfs {
     };
     xDelete = [](sqlite3_vfs* vfs, const char* name, int sync) {
       sqlite3_vfs* const real = static_cast<DiskVfs*>(vfs)->base;
+      const int error = FaultDisk::get().answer(Call::remove);
+      if (error != SQLITE_OK) return error;
       FaultDisk::get().removed(name);
       return real->xDelete(real, name, sync);
     };
@@ -145,15 +152,15 @@ std::string content_of(const std::string& name) {
 }  // namespace
 
 const char* FaultDisk::name_of(Call call) {
-  constexpr const char* names[] = {"open",     "read", "write",   "sync",
-                                   "truncate", "lock", "shm_map", "shm_lock"};
+  constexpr const char* names[] = {"open", "read",    "write",    "sync",  "truncate",
+                                   "lock", "shm_map", "shm_lock", "remove"};
   return names[static_cast<std::size_t>(call)];
 }
 
 int FaultDisk::error_of(Call call) {
   constexpr int errors[] = {SQLITE_CANTOPEN,     SQLITE_IOERR_READ,     SQLITE_IOERR_WRITE,
                             SQLITE_IOERR_FSYNC,  SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_LOCK,
-                            SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMLOCK};
+                            SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMLOCK,  SQLITE_IOERR_DELETE};
   return errors[static_cast<std::size_t>(call)];
 }
 
@@ -322,8 +329,9 @@ void FaultDisk::synced(const std::string& name) {
   file.pending.clear();
 }
 
-void FaultDisk::removed(const std::string& name) {
+void FaultDisk::removed(const char* name) {
   const std::lock_guard lock(mutex_);
+  if (!remembers_) return;
   files_.erase(name);
 }
 

@@ -21,9 +21,20 @@ namespace tally::test {
 /// Thread-safe, as VFSs have to be.
 class FaultDisk {
  public:
-  enum class Call : std::uint8_t { open, read, write, sync, truncate, lock, shm_map, shm_lock };
-  static constexpr std::array calls{Call::open,     Call::read, Call::write,   Call::sync,
-                                    Call::truncate, Call::lock, Call::shm_map, Call::shm_lock};
+  enum class Call : std::uint8_t {
+    open,
+    read,
+    write,
+    sync,
+    truncate,
+    lock,
+    shm_map,
+    shm_lock,
+    remove
+  };
+  static constexpr std::array calls{Call::open,    Call::read,     Call::write,
+                                    Call::sync,    Call::truncate, Call::lock,
+                                    Call::shm_map, Call::shm_lock, Call::remove};
   static constexpr int disk_full = SQLITE_FULL;
   static const char* name_of(Call call);
   /// The error that SQLite expects of such a call when the disk is bad.
@@ -66,7 +77,7 @@ class FaultDisk {
   void wrote(const std::string& name, const void* data, int amount, std::int64_t at);
   void truncated(const std::string& name, std::int64_t size);
   void synced(const std::string& name);
-  void removed(const std::string& name);
+  void removed(const char* name);
   bool remembers() const { return remembers_; }
 
  private:

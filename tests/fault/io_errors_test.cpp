@@ -7,94 +7,12 @@
 #include <set>
 
 #include "fault/fault_disk.hpp"
-#include "support/fixture.hpp"
+#include "fault/steps.hpp"
 
 namespace tally::test {
 namespace {
 
 using Call = FaultDisk::Call;
-
-/// One line an operation, each ok on what those before it left. The lease operations are a device's
-/// alone; tests/sync has them.
-const Rows all_operations{
-    {"create_user user_id=u1 display_name=Ada", "ok 10"},
-    {"update_profile user_id=u1 avatar_url=\"x\"", "ok 10"},
-    {"add_credits user_id=u1 amount=90 type=purchase stripe_payment_id=pay_1 note=Thanks",
-     "ok 100"},
-    {"expire_credits user_id=u1 amount=10", "ok 90"},
-    {"create_draft draft_id=d1 session_token=s1 prompt_text=Whales", "ok -"},
-    {"update_draft draft_id=d1 session_token=s1 prompt_text=Sing", "ok -"},
-    {"claim_draft session_token=s1 user_id=u1", "ok 90 id=00000064-0000-7000-8000-000000000001"},
-    {"purge_expired_drafts", "ok -"},
-    {"create_voice_profile voice_profile_id=v1 user_id=u1 name=Ada audio_path=a", "ok 90"},
-    {"create_project project_id=p1 user_id=u1 title=T prompt_text=P niche_preset=facts"
-     " target_minutes=3 voice_profile_id=v1",
-     "ok 90"},
-    {"create_project project_id=p2 user_id=u1 title=T prompt_text=P niche_preset=facts"
-     " target_minutes=3",
-     "ok 90"},
-    {"update_project project_id=p1 user_id=u1 title=U", "ok 90"},
-    {"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 90"},
-    {"delete_project project_id=p2 user_id=u1", "ok 90"},
-    {"create_job job_id=j1 project_id=p1 user_id=u1", "ok 90"},
-    {"create_job job_id=j2 project_id=p1 user_id=u1", "ok 90"},
-    {"create_job job_id=j3 project_id=p1 user_id=u1", "ok 90"},
-    {"create_job job_id=j4 project_id=p1 user_id=u1", "ok 90"},
-    {"reserve_credits user_id=u1 job_id=j1 amount=8", "ok 82"},
-    {"advance_job job_id=j1 to=QUEUED", "ok 82"},
-    {"claim_job job_id=j1 ttl=600", "ok 82"},
-    {"renew_claim job_id=j1 ttl=900", "ok 82"},
-    {"drop_claim job_id=j1", "ok 82"},
-    {"advance_job job_id=j1 to=SCRIPTING", "ok 82"},
-    {"report_progress job_id=j1 step_name=SCRIPTING progress_pct=40", "ok 82"},
-    {"add_asset asset_id=a1 job_id=j1 type=image url=u storage_path=s", "ok 82"},
-    {"fail_job job_id=j1 error_code=E", "ok 90"},
-    {"retry_job job_id=j1 amount=7", "ok 83"},
-    {"reserve_credits user_id=u1 job_id=j2 amount=5", "ok 78"},
-    {"finalize_job_credits job_id=j2 final_cost=6", "ok 77"},
-    {"reserve_credits user_id=u1 job_id=j3 amount=5", "ok 72"},
-    {"release_job_credits job_id=j3", "ok 77"},
-    {"batch ops=( reserve_credits user_id=u1 job_id=j4 amount=9 ; advance_job job_id=j4 to=QUEUED ;"
-     " advance_job job_id=j4 to=SCRIPTING ; advance_job job_id=j4 to=VOICE_GEN ;"
-     " advance_job job_id=j4 to=ALIGNMENT ; advance_job job_id=j4 to=VISUAL_PLAN ;"
-     " advance_job job_id=j4 to=IMAGE_GEN ; advance_job job_id=j4 to=TIMELINE ;"
-     " advance_job job_id=j4 to=RENDERING ; advance_job job_id=j4 to=PACKAGING )",
-     "ok 68"},
-    {"complete_job job_id=j4 final_cost=4 output_url=u", "ok 73"},
-    {"advance_job job_id=j1 to=SCRIPTING", "ok 73"},
-    {"sweep grace=1", "ok -"},
-};
-
-/// Before each line a mirror that nobody has open, and behind it what its tables then are.
-struct Steps {
-  Steps() {
-    FaultDisk::get();
-    TemporaryMirror mirror(Options{});
-    for (const Row& row : all_operations) {
-      mirror.close();
-      befores.push_back(folder.path() / (std::to_string(befores.size()) + ".db"));
-      copy_mirror(mirror.path(), befores.back());
-      mirror.open();
-      lines.push_back(mirror.lines.line(row.line));
-      REQUIRE_MESSAGE(short_answer(mirror.apply_line(lines.back())) == row.answer, row.line);
-      mirror.close();
-      afters.push_back(dump(mirror.path()));
-      mirror.open();
-    }
-  }
-  TemporaryFolder folder;
-  std::vector<std::filesystem::path> befores;
-  std::vector<std::string> lines;
-  std::vector<Dump> afters;
-};
-
-Result<Verdict> apply(Engine& engine, const std::string& line) {
-  std::vector<Command> commands;
-  commands.push_back(*parse_trace_line(line));
-  auto verdicts = engine.submit(std::move(commands));
-  if (!verdicts) return verdicts.error();
-  return verdicts->at(0);
-}
 
 bool is_of_the_world(Code code) {
   return std::set{Code::io, Code::full, Code::busy, Code::read_only}.contains(code);
@@ -122,14 +40,14 @@ bool applies_in_the_end(const Steps& steps, std::size_t step, const Fault& fault
   auto engine = Engine::open(path, options);
   REQUIRE(engine);
   const std::string& line = steps.lines[step];
-  const std::string& expected = all_operations[step].answer;
+  const std::string& expected = all_operations()[step].answer;
 
   FaultDisk::get().fail(fault.call, fault.nth, fault.error, fault.stays);
   const auto answer = apply(*engine, line);
   FaultDisk::get().heal();
   const bool came = FaultDisk::get().has_failed();
 
-  CAPTURE(all_operations[step].line);
+  CAPTURE(all_operations()[step].line);
   CAPTURE(fault.text());
   if (answer) {
     CHECK(short_answer(result_line(*answer)) == expected);

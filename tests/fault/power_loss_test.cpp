@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "fault/fault_disk.hpp"
+#include "fault/steps.hpp"
 #include "model/trace_generator.hpp"
 #include "support/fixture.hpp"
 
@@ -72,21 +73,6 @@ class Run {
   std::size_t acknowledged_ = 0;
   Cut cut_{};
 };
-
-std::string all_digests(const Engine& engine) {
-  std::string text;
-  const auto users = engine.users();
-  REQUIRE(users);
-  for (const Uuid& user : *users) {
-    const auto digest = engine.digest(user);
-    REQUIRE(digest);
-    text += user.text();
-    for (const TableDigest& table : *digest)
-      text += ' ' + std::to_string(table.rows) + ':' + std::to_string(table.digest);
-    text += '\n';
-  }
-  return text;
-}
 
 /// What the mirror is after each number of lines.
 class Reference {

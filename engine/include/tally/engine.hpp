@@ -139,7 +139,7 @@ struct TableDigest {
 
 /// Something an audit found wrong.
 struct Finding {
-  std::string invariant;  ///< I1, I3, I4, I5.
+  std::string invariant;  ///< I1 to I6, I9, or `file`: what SQLite finds.
   std::optional<Uuid> user_id{};
   std::string detail;
 };

@@ -1,0 +1,85 @@
+#include "fault/faulty_memory.hpp"
+
+#include <sqlite3.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace tally::test {
+namespace {
+
+struct State {
+  bool armed;
+  FaultyMemory::Asker asker;
+  int nth;
+  bool stays;
+  int count;
+  bool has_failed;
+};
+thread_local constinit State state{};
+
+sqlite3_mem_methods base;
+
+/// Before anything initializes SQLite, which takes these no more then.
+const bool is_configured = [] {
+  const auto set = [](int rc) {
+    if (rc != SQLITE_OK) std::abort();
+  };
+  set(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &base));
+  sqlite3_mem_methods methods = base;
+  methods.xMalloc = [](int bytes) -> void* {
+    return FaultyMemory::has(FaultyMemory::Asker::sqlite) ? base.xMalloc(bytes) : nullptr;
+  };
+  methods.xRealloc = [](void* memory, int bytes) -> void* {
+    return FaultyMemory::has(FaultyMemory::Asker::sqlite) ? base.xRealloc(memory, bytes) : nullptr;
+  };
+  set(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods));
+  set(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0));
+  return true;
+}();
+
+}  // namespace
+
+void FaultyMemory::fail(Asker asker, int nth, bool stays) noexcept {
+  state = {is_configured, asker, nth, stays, 0, false};
+}
+void FaultyMemory::heal() noexcept { state.armed = false; }
+bool FaultyMemory::has_failed() noexcept { return state.has_failed; }
+int FaultyMemory::count() noexcept { return state.count; }
+FaultyMemory::Reprieve::Reprieve() noexcept : was_armed_(state.armed) { state.armed = false; }
+FaultyMemory::Reprieve::~Reprieve() { state.armed = was_armed_; }
+bool FaultyMemory::has(Asker asker) noexcept {
+  if (!state.armed || state.asker != asker) return true;
+  ++state.count;
+  if (state.count < state.nth || (state.count > state.nth && !state.stays)) return true;
+  state.has_failed = true;
+  return false;
+}
+
+}  // namespace tally::test
+
+using tally::test::FaultyMemory;
+
+namespace {
+
+void* give(void* memory) {
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+// The other forms come down to these.
+void* operator new(std::size_t bytes) {
+  if (!FaultyMemory::has(FaultyMemory::Asker::cpp)) throw std::bad_alloc();
+  return give(std::malloc(bytes == 0 ? 1 : bytes));
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  if (!FaultyMemory::has(FaultyMemory::Asker::cpp)) throw std::bad_alloc();
+  const auto whole = static_cast<std::size_t>(alignment);
+  return give(std::aligned_alloc(whole, (bytes + whole - 1) / whole * whole));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
