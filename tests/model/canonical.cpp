@@ -245,7 +245,8 @@ Text Canonical::State::apply_line(std::string_view line) {
 sync::DeviceToken Canonical::State::add_device(const sync::NewDevice& made) {
   const Text device_id = next_id();
   Device device;
-  device.token = "tally_" + next_id() + next_id();
+  device.token = "tally_" + next_id();
+  device.token += next_id();
   device.token.erase(std::remove(device.token.begin(), device.token.end(), '-'),
                      device.token.end());
   const auto has = [&](Capability capability) {

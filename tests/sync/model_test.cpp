@@ -295,10 +295,13 @@ std::vector<std::string> texts_of(const sync::Answer& answer) {
   for (const PulledLease& lease : answer.reply.leases)
     out.push_back("lease " + lease.lease_id.text() + " of " + lease.user_id.text() + ' ' +
                   std::to_string(lease.unspent.value) + " to " + lease.expires_at.text());
-  std::sort(out.end() - static_cast<std::ptrdiff_t>(answer.reply.leases.size()), out.end());
   for (const TableDigest& table : answer.digest)
     out.push_back("digest " + table.table + ' ' + std::to_string(table.rows) + ' ' +
                   std::to_string(table.digest));
+  // In no order, each.
+  std::sort(
+      out.end() - static_cast<std::ptrdiff_t>(answer.reply.leases.size() + answer.digest.size()),
+      out.end());
   for (const PulledUser& user : answer.reply.users) tell(user, out);
   return out;
 }
@@ -365,7 +368,7 @@ class Canonicals {
     REQUIRE_MESSAGE(answers.on_postgres.trouble.error.code != Code::unreachable, told);
     const std::string differs =
         difference(texts_of(answers.on_postgres), texts_of(answers.on_model));
-    REQUIRE_MESSAGE(differs.empty(), "the answers differ: " + differs + sent(call.push));
+    REQUIRE_MESSAGE(differs.empty(), "the answers differ: ", differs, sent(call.push));
     return answers;
   }
 
@@ -418,7 +421,7 @@ class Canonicals {
         session_.ask("select table_name || ' ' || rows || ' ' || digest from tally.digest('" +
                      user_id.text() + "')");
     const std::string differs = difference(on_postgres, on_model);
-    REQUIRE_MESSAGE(differs.empty(), "the rows of " + user_id.text() + " differ: " + differs);
+    REQUIRE_MESSAGE(differs.empty(), "the rows of ", user_id.text(), " differ: ", differs);
   }
 
   void compare_leases_and_accounts() {
