@@ -145,11 +145,11 @@ class Lines {
   std::string one() {
     const bool service = may(Capability::service), author = may(Capability::author),
                worker = may(Capability::worker);
-    const std::size_t kind = random_.below(14);
+    const std::size_t kind = random_.below(16);
     if (kind == 0 && service) return of_user();
     if (kind == 1 && author) return of_texts();
     if (kind < 4 && author) return of_project();
-    if (kind < 6 && author) return of_lease();
+    if (kind < 7 && author) return of_lease();
     const auto [name, status] = job_and_status();
     if (author && (!worker || status == "PENDING" || status == "FAILED" || random_.in(12)))
       return of_author(name, status);
@@ -166,7 +166,7 @@ class Lines {
         return "add_credits" + with("user_id", user()) + amount(9) + with("type", "purchase") +
                with("stripe_payment_id", text());
       default:
-        return "add_credits" + with("user_id", user()) + amount(15) + with("type", "grant");
+        return "add_credits" + with("user_id", user()) + amount(12) + with("type", "grant");
     }
   }
   std::string of_texts() {
@@ -224,7 +224,7 @@ class Lines {
     if (lease && random_.in(6)) return "return_lease" + with("lease_id", *lease);
     if (!lease) lease = "l" + std::to_string(random_.in(8) ? random_.from(1, 9) : ++leases_);
     return "lease_credits" + with("lease_id", *lease) + with("user_id", whose) + amount(25) +
-           with("ttl", std::to_string(random_.from(1, 3'000)));
+           with("ttl", std::to_string(random_.from(1, 600)));
   }
   std::string of_author(const std::string& name, const std::string& status = "") {
     const std::string on = with("job_id", name) + reservation();
@@ -545,7 +545,7 @@ Identity identity(Random& random, Canonicals& canonicals) {
   Identity identity;
   identity.made.capabilities = random.pick(kinds);
   if (!random.in(3)) identity.made.scope = user_id(random.from(1, user_count));
-  if (random.in(2)) identity.made.reclaim_after = std::chrono::seconds(random.from(0, 2'000));
+  if (random.in(2)) identity.made.reclaim_after = std::chrono::seconds(random.from(0, 300));
   if (random.in(2)) identity.users_max = static_cast<int>(random.from(1, 2));
   if (random.in(2)) identity.rows_max = static_cast<int>(random.from(1, 40));
   identity.token = canonicals.add_device(identity.made);
@@ -753,8 +753,8 @@ class Stranger {
     operation.user_id = named(operation.line);
     if (random_.in(8)) operation.user_id = user_id(random_.from(1, user_count));
     if (random_.in(20)) operation.user_id.reset();
-    if (random_.in(3)) {
-      const std::string lease = id('l', random_.from(1, 9)).text();
+    if (!random_.in(4)) {
+      const std::string lease = drawn_on();
       const bool is_batch = operation.line.find("\"batch\"") != std::string::npos;
       operation.leases = is_batch ? "0:" + lease + ",2:" + lease : lease;
     }
@@ -764,6 +764,14 @@ class Stranger {
       operation.line.replace(operation.line.find(','), 1, R"(,"more":1,)");
     }
     return operation;
+  }
+  /// A lease: mostly one that the device has or had.
+  std::string drawn_on() {
+    for (const auto& open : canonicals_.model().open_leases()) {
+      if (open.device_id == identity_.token.device_id && (lease_.empty() || random_.in(2)))
+        lease_ = open.lease_id.text();
+    }
+    return lease_.empty() || random_.in(12) ? id('l', random_.from(1, 9)).text() : lease_;
   }
   /// Whom the line names, by its user or its job.
   static std::optional<Uuid> named(const std::string& line) {
@@ -818,6 +826,7 @@ class Stranger {
   Identity identity_;
   std::int64_t acked_ = 0;
   std::string chain_;
+  std::string lease_;
   std::vector<PushedOperation> pending_;
   std::optional<std::string> on_postgres_, on_model_;
 };
@@ -886,7 +895,7 @@ class World {
  private:
   void populate(const std::string& n) {
     canonicals_.apply(lines_.make("create_user user_id=u" + n));
-    canonicals_.apply(lines_.make("add_credits user_id=u" + n + " amount=40 type=grant"));
+    canonicals_.apply(lines_.make("add_credits user_id=u" + n + " amount=9 type=grant"));
     canonicals_.apply(lines_.make("create_project project_id=p" + n + " user_id=u" + n +
                                   " title=T prompt_text=P niche_preset=facts target_minutes=1"));
     canonicals_.apply(
