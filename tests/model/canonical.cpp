@@ -154,7 +154,7 @@ class Canonical::State final : public half::State {
                  const half::Reader&, const std::vector<std::string>& chains);
   void read_pushed(const PushedOperation&, const MaybeText& scope, Pushed&) const;
   std::set<Text> users_of(const std::deque<Pushed>&) const;
-  void add_users(const Operation&, const std::set<Text>& owners, std::set<Text>& users) const;
+  void add_users(const Json& line, const std::set<Text>& owners, std::set<Text>& users) const;
   MaybeText claim_next(const Pusher&, const MaybeText& scope, std::int64_t ttl_s);
 
   // what it is answered
@@ -245,7 +245,8 @@ Text Canonical::State::apply_line(std::string_view line) {
 sync::DeviceToken Canonical::State::add_device(const sync::NewDevice& made) {
   const Text device_id = next_id();
   Device device;
-  device.token = "tally_" + next_id() + next_id();
+  device.token = "tally_" + next_id();
+  device.token += next_id();
   device.token.erase(std::remove(device.token.begin(), device.token.end(), '-'),
                      device.token.end());
   const auto has = [&](Capability capability) {
@@ -372,28 +373,31 @@ void Canonical::State::read_pushed(const PushedOperation& pushed, const MaybeTex
   }
 }
 
-/// Those of the owners (all, where there are none) whom the operation names, itself or by its job
-/// or project.
-void Canonical::State::add_users(const Operation& op, const std::set<Text>& owners,
+/// Those of the owners (all, where there are none) whom an operation names, itself or by its job or
+/// project; also one that is malformed, as a batch's may be.
+void Canonical::State::add_users(const Json& line, const std::set<Text>& owners,
                                  std::set<Text>& users) const {
   const auto add = [&](const Text& user) {
     if (owners.empty() || owners.count(user) > 0) users.insert(user);
   };
-  if (op.name == "return_lease" && op.envelope) add(*op.envelope);
-  if (const MaybeText user = half::uuid(op.line->find("user_id"))) add(*user);
-  if (const MaybeText job_id = half::uuid(op.line->find("job_id"))) {
+  if (const MaybeText user = half::uuid(line.find("user_id"))) add(*user);
+  if (const MaybeText job_id = half::uuid(line.find("job_id"))) {
     if (const auto job = jobs_.find(*job_id); job != jobs_.end()) add(job->second.user_id);
   }
-  if (op.name == "delete_project" && op.has("project_id")) {
-    const auto project = projects_.find(op.text("project_id"));
+  const Json* name = line.find("op");
+  const MaybeText project_id = half::uuid(line.find("project_id"));
+  if (name != nullptr && name->text == "delete_project" && project_id) {
+    const auto project = projects_.find(*project_id);
     if (project != projects_.end() && !project->second.jobs.empty()) add(project->second.user_id);
   }
-  if (op.name == "sweep") {
+  if (name != nullptr && name->text == "sweep") {
     for (const auto& [job_id, job] : jobs_) {
       if (half::stage_index(job.status)) add(job.user_id);
     }
   }
-  for (const Operation& inner : op.ops) add_users(inner, owners, users);
+  const Json* ops = name != nullptr && name->text == "batch" ? line.find("ops") : nullptr;
+  if (ops == nullptr) return;
+  for (const Json& inner : ops->items) add_users(inner, owners, users);
 }
 
 std::set<Text> Canonical::State::users_of(const std::deque<Pushed>& pushed) const {
@@ -402,7 +406,10 @@ std::set<Text> Canonical::State::users_of(const std::deque<Pushed>& pushed) cons
     if (one.operation && one.operation->envelope) owners.insert(*one.operation->envelope);
   }
   for (const Pushed& one : pushed) {
-    if (one.operation) add_users(*one.operation, owners, users);
+    if (!one.operation) continue;
+    add_users(*one.line, owners, users);
+    if (one.operation->name == "return_lease" && one.operation->envelope)
+      users.insert(*one.operation->envelope);
   }
   return users;
 }
