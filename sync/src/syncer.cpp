@@ -4,6 +4,7 @@
 #include "tally/syncer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <deque>
 #include <random>
@@ -386,6 +387,7 @@ class Syncer::Impl {
       return fail(connection_trouble());
     }
     phase_ = Phase::sending;
+    if (replica_.measures()) call_started_ = Clock::now();
     rows_.reset();
     call_trouble_ = {};
     return std::nullopt;
@@ -458,6 +460,8 @@ class Syncer::Impl {
       const bool wrong = code == Code::device_forked || code == Code::invalid_argument;
       return fail({wrong ? ErrorClass::protocol : ErrorClass::local, taken.error()});
     }
+    measure_call({});
+    measure_outcome(answer.reply);
     ++calls_;
     trouble_ = {};
     failures_ = 0;
@@ -492,6 +496,33 @@ class Syncer::Impl {
       return std::nullopt;
     }
     return rest(rest_state(), milliseconds{1});
+  }
+
+  /// `trouble`: none where it was answered.
+  void measure_call(std::string_view trouble) {
+    if (!call_started_) return;
+    const double seconds =
+        std::chrono::duration<double>(Clock::now() - *std::exchange(call_started_, {})).count();
+    const std::array attributes{Attribute{"db.system.name", "postgresql"},
+                                Attribute{"db.stored_procedure.name", "tally_sync.sync"},
+                                Attribute{"error.type", trouble}};
+    replica_.measure(
+        {Metric::client_duration, seconds, std::span(attributes).first(trouble.empty() ? 2 : 3)});
+  }
+
+  void measure_outcome(const Reply& reply) {
+    if (!replica_.measures()) return;
+    for (const PulledVerdict& verdict : reply.verdicts) {
+      const std::array attributes{Attribute{"tally.result", tally::name_of(verdict.code)}};
+      replica_.measure({Metric::sync_verdicts, 1, attributes});
+    }
+    const auto state = replica_.state();
+    if (!state || !*state) return;
+    const std::array gauges{std::pair(Metric::outbox_pending, (*state)->pending),
+                            std::pair(Metric::outbox_blocked, (*state)->blocked),
+                            std::pair(Metric::outbox_rejected, (*state)->rejected)};
+    for (const auto& [metric, value] : gauges)
+      replica_.measure({metric, static_cast<double>(value), {}});
   }
 
   Result<bool> enrol_as_another(const Enrolment& device) {
@@ -549,6 +580,7 @@ class Syncer::Impl {
   }
 
   Wait fail(Trouble trouble) {
+    measure_call(name_of(trouble.error_class));
     // A connection in doubt is not used again, but where canonical answered on it.
     if (phase_ != Phase::away) connection_.reset();
     phase_ = Phase::away;
@@ -594,6 +626,7 @@ class Syncer::Impl {
   std::mt19937_64 random_;
   std::unique_ptr<PGconn, Finish> connection_;
   Phase phase_ = Phase::away;
+  std::optional<Clock::time_point> call_started_{};  ///< Only where somebody measures.
   Readiness connect_waits_for_{};
   Push push_{};
   bool enrolled_ = false;
