@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -210,21 +211,74 @@ Progress::Progress(std::string what, bool wanted)
       started_(Clock::now()),
       last_(started_) {}
 
-void Progress::show(std::uint64_t count) {
+void Progress::show(std::uint64_t count, std::uint64_t total) {
   if (!wanted_) return;
   const auto now = Clock::now();
   if (now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   shown_ = true;
   const double seconds = std::chrono::duration<double>(now - started_).count();
-  const auto rate = static_cast<std::int64_t>(static_cast<double>(count) / seconds);
-  std::fprintf(stderr, "\r\x1b[K%s %s, %s/s", thousands(static_cast<std::int64_t>(count)).c_str(),
-               what_.c_str(), thousands(rate).c_str());
+  const double rate = static_cast<double>(count) / seconds;
+  std::string line = thousands(static_cast<std::int64_t>(count));
+  if (total > 0) line += " of " + thousands(static_cast<std::int64_t>(total));
+  line += " " + what_ + ", " + thousands(static_cast<std::int64_t>(rate)) + "/s";
+  if (total > count && rate > 0) {
+    const double left_us = static_cast<double>(total - count) / rate * 1e6;
+    line += ", " + duration(static_cast<std::int64_t>(left_us)) + " left";
+  }
+  // A line that is broken cannot be taken back.
+  std::fprintf(stderr, "\r\x1b[K%s", shown(line, page_width() - 2).c_str());
 }
 
 void Progress::clear() {
   if (shown_) std::fputs("\r\x1b[K", stderr);
   shown_ = false;
+}
+
+void stop_if_asked(const std::string& how_far) {
+  if (end_is_asked()) throw Stop{Exit::interrupted, "interrupted", "interrupted: " + how_far};
+}
+
+// ---- files ------------------------------------------------------------------------------------
+
+Output::Output(const std::string& path) : path_(path) {
+  if (path.empty()) return;
+  part_ = path + "-" + new_uuid_v7().text();
+  file_ = std::fopen(part_.c_str(), "wbx");
+  if (file_ == nullptr) fail();
+}
+
+Output::~Output() {
+  if (file_ == nullptr) return;
+  std::fclose(file_);
+  std::remove(part_.c_str());
+}
+
+void Output::write(std::string_view text) {
+  if (file_ == nullptr) return print(text);
+  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
+}
+
+void Output::finish() {
+  if (file_ == nullptr) return finish_output();
+  if (std::fflush(file_) != 0 || !sync_to_disk(file_)) fail();
+  if (std::rename(part_.c_str(), path_.c_str()) != 0) fail();
+  std::fclose(std::exchange(file_, nullptr));
+}
+
+void Output::fail() const {
+  throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(errno)};
+}
+
+std::string quoted(std::string_view text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("-_./:@%+,").find(c) != std::string_view::npos;
+  });
+  if (plain) return std::string(text);
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
 // ---- the libraries' values as JSON ------------------------------------------------------------

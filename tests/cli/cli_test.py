@@ -585,7 +585,7 @@ class Canonical(InFolder):
 
 
 @unittest.skipUnless(Postgres.binaries(), "no PostgreSQL server is installed")
-class Sync(InFolder):
+class Device(InFolder):
     """A user's mirror as a device of canonical."""
 
     @classmethod
@@ -654,6 +654,8 @@ class Sync(InFolder):
         report = self.json(*self.sync(), status=REFUSED)
         return report["rejected"][0]["number"]
 
+
+class Sync(Device):
     # ---- devices ----
 
     def test_devices_are_made_listed_rotated_and_revoked(self):
