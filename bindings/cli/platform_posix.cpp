@@ -31,7 +31,8 @@ volatile std::sig_atomic_t end_asked = 0;
 void listen_for_the_end() {
   struct sigaction action {};
   action.sa_handler = [](int) { end_asked = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  // What is being written goes on; a wait ends all the same.
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }
