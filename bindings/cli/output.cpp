@@ -185,18 +185,45 @@ std::string wrapped(std::string_view text, std::size_t width, std::size_t indent
   return wrapped_from(indent, words, width, indent);
 }
 
+namespace {
+
+/// How many characters the last column may have so that a line fits the terminal; none where the
+/// output is no terminal, or so narrow that a table is no use on it.
+std::optional<std::size_t> room_of_last(const std::vector<std::size_t>& widths,
+                                        std::size_t indent) {
+  constexpr std::size_t least = 10;
+  const std::size_t columns = is_terminal_output() ? terminal_columns() : 0;
+  std::size_t taken = indent;
+  for (std::size_t c = 0; c + 1 < widths.size(); ++c) taken += widths[c] + 2;
+  if (columns < taken + least) return std::nullopt;
+  return columns - taken;
+}
+
+/// Cut to fit, where it is words: half an id or a painted text is none.
+std::string fitting(const std::string& cell, std::size_t room) {
+  const bool is_words =
+      cell.find(' ') != std::string::npos && cell.find('\x1b') == std::string::npos;
+  return width(cell) <= room || !is_words ? cell : shown(cell, room - 1);
+}
+
+}  // namespace
+
 std::string Table::text(std::size_t indent) const {
-  std::vector<std::size_t> widths;
+  std::vector<std::size_t> widths(columns_.size());
   for (std::size_t c = 0; c < columns_.size(); ++c) {
-    widths.push_back(width(columns_[c].title));
+    widths[c] = width(columns_[c].title);
     for (const auto& row : rows_) widths[c] = std::max(widths[c], width(row[c]));
   }
+  const std::size_t last = columns_.size() - 1;
+  const auto room = columns_[last].right ? std::nullopt : room_of_last(widths, indent);
   std::string out;
   const auto add_line = [&](const auto& cell_of) {
     std::string line(indent, ' ');
-    for (std::size_t c = 0; c < columns_.size(); ++c) {
-      line += (c == 0 ? "" : "  ") + padded(cell_of(c), widths[c], columns_[c].right);
-    }
+    for (std::size_t c = 0; c < last; ++c)
+      line += padded(cell_of(c), widths[c], columns_[c].right) + "  ";
+    line += columns_[last].right ? padded(cell_of(last), widths[last], true)
+            : room               ? fitting(cell_of(last), *room)
+                                 : cell_of(last);
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
   };

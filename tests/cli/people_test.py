@@ -775,6 +775,27 @@ class Terminal(Mirror):
         self.assertNotIn("\x1b", self.run_on(arguments, NO_COLOR="1")[1])
         self.assertNotIn("\x1b", tally(*arguments, env={"TERM": "xterm"})[1])
 
+    def test_a_sync_that_waits_for_a_server_is_ended(self):
+        token = self.folder / "token"
+        token.write_text("t" * 43)
+        token.chmod(0o600)
+        self.apply(HELD)
+        status, text = self.run_on(["sync", "--db", self.db, "--pg", "host=127.0.0.1 port=1 user=x", "--token-file",
+                                    token], interrupt_at=rb"trying again")
+        self.assertEqual(status, INTERRUPTED, text)
+        self.assertIn("interrupted: pushed 0 operations, and every answer that came was taken whole", text)
+        self.assertEqual(self.json_of("status", "--db", self.db, status=REFUSED)["pending"], len(HELD))
+
+    def test_tables_fit_the_terminal_and_pipes_get_all(self):
+        note = "A note that is much longer than the line of a narrow terminal can be"
+        self.apply(MADE[:1] + [("add_credits", dict(user_id=user(1), amount=1, type="grant", note=note[:60]))])
+        arguments = ["history", user(1), "--db", self.db]
+        text = re.sub(r"\x1b\[\d*m", "", self.run_on(arguments)[1]).replace("\r", "")
+        self.assertEqual([l for l in text.splitlines() if len(l) > 60], [])
+        self.assertIn("A not", text)
+        self.assertIn("…", text)
+        self.assertIn(note[:60], tally(*arguments)[1])
+
     def test_checks_and_paragraphs_fit_the_terminal(self):
         self.apply(HELD)
         for arguments in (["doctor", "--db", self.db], ["why", JOB, "--db", self.db]):
