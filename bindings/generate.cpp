@@ -73,6 +73,17 @@ const std::vector<WordList>& word_lists() {
   return lists;
 }
 
+/// Measurements are C's alone: the other languages have no callback for them yet.
+std::vector<WordList> c_word_lists() {
+  std::vector<WordList> lists = word_lists();
+  std::vector<std::string> words;
+  for (const MetricRow& row : metrics) words.emplace_back(row.word);
+  lists.push_back({"METRIC", "", "What is measured.", std::move(words)});
+  lists.push_back(
+      {"METRIC_KIND", "", "What a host makes of a metric's values.", texts(metric_kind_names)});
+  return lists;
+}
+
 enum class Presence : std::uint8_t { required, optional, not_null, change };
 
 struct FieldText {
@@ -215,7 +226,7 @@ std::string c_header() {
   for (const OperationRow& row : operation_table)
     out += "  TALLY_OPERATION_" + upper(row.name) + " = " + std::to_string(row.number) + ",\n";
   out += "};\n";
-  for (const WordList& list : word_lists()) {
+  for (const WordList& list : c_word_lists()) {
     out += "\n/* " + list.sentence + " */\nenum {\n";
     int number = 0;
     for (const std::string& word : list.words)

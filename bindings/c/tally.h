@@ -94,6 +94,15 @@ TALLY_C_API const char* tally_code_name(tally_code code);
 TALLY_C_API const char* tally_code_sentence(tally_code code);
 TALLY_C_API int32_t tally_code_class(tally_code code);
 
+/* Of a TALLY_METRIC_...: its name in OpenTelemetry's way, `tally.commit.duration`, its unit in
+ * UCUM, `s`, and its TALLY_METRIC_KIND_..., which says what a host makes of its values: it adds
+ * them up, sorts them into buckets, or keeps the latest. Of an unknown one "unknown", "" and -1.
+ * They live as long as the library. engine/reference/telemetry.md lists them with their attributes.
+ */
+TALLY_C_API const char* tally_metric_name(int32_t metric);
+TALLY_C_API const char* tally_metric_unit(int32_t metric);
+TALLY_C_API int32_t tally_metric_kind(int32_t metric);
+
 /* A UUID of version 7: ordered by time, and increasing within the process. Failures: internal (no
  * random bytes from the system). */
 TALLY_C_API tally_code tally_uuid_new(tally_uuid* id);
@@ -115,6 +124,12 @@ TALLY_C_API void tally_text_free(tally_text* text);
  * one file open, and each sees what the others commit. */
 typedef struct tally_engine tally_engine;
 
+/* What a value is of: `tally.result`, `ok`. Both end with a zero. */
+typedef struct tally_attribute {
+  const char* name;
+  const char* value;
+} tally_attribute;
+
 /* Callbacks come on the thread whose call made the commit, after it, with no lock of the engine's
  * held, and before that call returns; they may call the engine, but not free it, and neither throw
  * nor jump out. What they get is gone when they return. */
@@ -125,11 +140,15 @@ typedef struct tally_callbacks {
   void (*job_complete)(void* context, const tally_uuid* user_id, const tally_uuid* job_id);
   void (*job_failed)(void* context, const tally_uuid* user_id, const tally_uuid* job_id);
   void (*low_credits)(void* context, const tally_uuid* user_id, int64_t balance);
-  /* Level: TALLY_LOG_... . */
+  /* Level: TALLY_LOG_... . A line begins with the name of its event and a colon. */
   void (*log)(void* context, int32_t level, const char* line, size_t length);
+  /* Metric: TALLY_METRIC_... . The value is in its unit; seconds have fractions. Where it is NULL
+   * nothing is measured. A syncer of this engine tells here too, on the thread that steps. */
+  void (*metric)(void* context, int32_t metric, double value, const tally_attribute* attributes,
+                 size_t count);
 } tally_callbacks;
 #define TALLY_CALLBACKS_INIT \
-  { sizeof(tally_callbacks), 0, NULL, NULL, NULL, NULL, NULL }
+  { sizeof(tally_callbacks), 0, NULL, NULL, NULL, NULL, NULL, NULL }
 
 typedef struct tally_options {
   uint32_t struct_size;
@@ -363,6 +382,17 @@ TALLY_C_API tally_code tally_engine_digest(const tally_engine* engine, const tal
  * invariants computed anew from every entry. */
 TALLY_C_API tally_code tally_engine_audit(const tally_engine* engine, tally_text** json,
                                           tally_error* error);
+/* Copies the mirror as it is now into a new file, while others read and write: one snapshot,
+ * checked by SQLite, audited and compared with the mirror, then synced and given its name; until
+ * then nothing but what was there before is under it. `replace` 0: a file that is there is
+ * already_exists. A copy of a device is that device, too: where both go on the second to sync is
+ * device_forked. `json` gets {"bytes":n,"users":n,"entries":n,"jobs":n}. Refusals:
+ * already_exists, invalid_argument (the mirror itself). Failures: busy (the file to be replaced is
+ * open, or a WAL was left beside it), corrupt (the copy is not right, and is gone), io, full,
+ * read_only. */
+TALLY_C_API tally_code tally_engine_backup(const tally_engine* engine, const char* path,
+                                           size_t path_length, int32_t replace, tally_text** json,
+                                           tally_error* error);
 /* How many operations wait to be pushed. */
 TALLY_C_API tally_code tally_engine_pending_operations(const tally_engine* engine, int64_t* count,
                                                        tally_error* error);

@@ -1,4 +1,4 @@
-// migrate, doctor, audit and verify: canonical's schema and ledger, and both halves compared.
+// migrate, audit and verify: canonical's schema and ledger, and both halves compared.
 
 #include <memory>
 #include <set>
@@ -177,50 +177,6 @@ void add_migrate(CLI::App& app, Run& run) {
   });
 }
 
-// ---- doctor -----------------------------------------------------------------------------------
-
-Exit run_doctor(const std::string& pg, const std::string& schema, bool json) {
-  sync::Canonical canonical = connect(pg, schema);
-  auto examined = canonical.doctor();
-  if (!examined) throw stop_for(examined.error(), canonical_hint(examined.error().code));
-  const auto findings = take(std::move(examined));
-  if (json) {
-    JsonValue list = JsonValue::array();
-    for (const sync::DoctorFinding& finding : findings)
-      list.push_back({{"what", finding.what}, {"remedy", finding.remedy}});
-    print_json({{"findings", std::move(list)}});
-  } else {
-    for (const sync::DoctorFinding& finding : findings)
-      print(paint(Paint::red, "✗ ") + shown(finding.what, 300) + "\n  " + finding.remedy + "\n");
-    if (findings.empty()) print(paint(Paint::green, "✓") + " nothing is missing or drifted\n");
-  }
-  return findings.empty() ? Exit::fine : Exit::refused;
-}
-
-constexpr Manual doctor_manual{
-    .name = "doctor",
-    .what = "Say what canonical's database lacks or has otherwise than it should",
-    .section = Section::canonical,
-    .does =
-        "It makes the whole schema once more in a transaction that it rolls back, and compares "
-        "every table, function, policy and grant with what is there; sign-ups wait meanwhile, "
-        "about a second. Each finding comes with its remedy. It repairs nothing.",
-    .on_disk = "What was there: its transaction is rolled back.",
-    .examples = {{{"Examine the database tally", "tally doctor --pg tally"}}},
-    .fine = "Nothing is missing or drifted.",
-    .refused = "There are findings.",
-    .related = "migrate, audit"};
-
-void add_doctor(CLI::App& app, Run& run) {
-  CLI::App* command = add_command(app, run, doctor_manual);
-  auto pg = std::make_shared<std::string>();
-  auto schema = std::make_shared<std::string>("public");
-  command->add_option("--pg", *pg, "Canonical's database")->type_name("CONNINFO")->required();
-  add_schema(command, *schema);
-  command->callback(
-      [=, &run] { run.command = [=, &run] { return run_doctor(*pg, *schema, run.json); }; });
-}
-
 // ---- audit ------------------------------------------------------------------------------------
 
 /// Every user with a finding that can be repaired, each in a transaction of its own.
@@ -275,6 +231,12 @@ void print_findings(const std::vector<sync::CanonicalFinding>& findings) {
 }
 
 }  // namespace
+
+std::vector<sync::DoctorFinding> examine_canonical(sync::Canonical& canonical) {
+  auto examined = canonical.doctor();
+  if (!examined) throw stop_for(examined.error(), canonical_hint(examined.error().code));
+  return take(std::move(examined));
+}
 
 Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json) {
   sync::Canonical canonical = connect(pg, schema);
@@ -415,7 +377,6 @@ void add_verify(CLI::App& app, Run& run) {
 
 void add_canonical_commands(CLI::App& app, Run& run) {
   add_migrate(app, run);
-  add_doctor(app, run);
   add_verify(app, run);
 }
 

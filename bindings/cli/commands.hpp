@@ -23,10 +23,16 @@ struct Run {
 
 void add_replay(CLI::App& app, Run& run);
 void add_read_commands(CLI::App& app, Run& run);
+void add_why(CLI::App& app, Run& run);
+void add_doctor(CLI::App& app, Run& run);
+void add_export(CLI::App& app, Run& run);
+void add_trace(CLI::App& app, Run& run);
+void add_backup(CLI::App& app, Run& run);
 void add_canonical_commands(CLI::App& app, Run& run);
 void add_sync_commands(CLI::App& app, Run& run);
 void add_demo(CLI::App& app, Run& run);
 void add_table_commands(CLI::App& app, Run& run);
+void add_telemetry(CLI::App& app, Run& run);
 void add_help_commands(CLI::App& app, Run& run);
 
 /// A subcommand with --json. The manual is a constant: it is not copied.
@@ -50,11 +56,13 @@ void add_schema(CLI::App* command, std::string& schema);
 Uuid uuid_argument(const std::string& text, const std::string& name);
 
 /// Opens a mirror that is there.
-Engine open_mirror(const std::string& path, bool create = false);
+Engine open_mirror(const std::string& path, bool create = false, Callbacks callbacks = {});
 sync::Canonical connect(const std::string& conninfo, const std::string& schema = "public");
 /// `audit` of canonical's ledger; with `repair`, what it corrects.
 Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json);
 /// The second half of an error sentence about canonical.
 std::string_view canonical_hint(Code code);
+/// What canonical's database lacks or has otherwise than it should.
+std::vector<sync::DoctorFinding> examine_canonical(sync::Canonical& canonical);
 
 }  // namespace tally::cli

@@ -66,7 +66,7 @@ Uuid uuid_argument(const std::string& text, const std::string& name) {
   return *id;
 }
 
-Engine open_mirror(const std::string& path, bool create) {
+Engine open_mirror(const std::string& path, bool create, Callbacks callbacks) {
   std::error_code error;
   if (fs::is_directory(path, error))
     throw Stop{Exit::world, "io", path + " is a folder, not a mirror's file"};
@@ -75,6 +75,7 @@ Engine open_mirror(const std::string& path, bool create) {
   }
   Options options;
   options.create = create;
+  options.callbacks = std::move(callbacks);
   auto opened = Engine::open(path, std::move(options));
   if (!opened && opened.error().code == Code::not_found) {
     throw stop_for(opened.error(), "tally replay TRACE --db " + path + " makes one");
@@ -248,10 +249,16 @@ Exit run_program(int argc, char** argv) {
   run.manuals.of[&app] = &program_manual;
   add_replay(app, run);
   add_read_commands(app, run);
+  add_why(app, run);
+  add_export(app, run);
+  add_trace(app, run);
+  add_backup(app, run);
+  add_doctor(app, run);
   add_canonical_commands(app, run);
   add_sync_commands(app, run);
   add_demo(app, run);
   add_table_commands(app, run);
+  add_telemetry(app, run);
   add_help_commands(app, run);
   add_version(app, run);
   try {

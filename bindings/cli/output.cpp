@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -184,18 +185,45 @@ std::string wrapped(std::string_view text, std::size_t width, std::size_t indent
   return wrapped_from(indent, words, width, indent);
 }
 
+namespace {
+
+/// How many characters the last column may have so that a line fits the terminal; none where the
+/// output is no terminal, or so narrow that a table is no use on it.
+std::optional<std::size_t> room_of_last(const std::vector<std::size_t>& widths,
+                                        std::size_t indent) {
+  constexpr std::size_t least = 10;
+  const std::size_t columns = is_terminal_output() ? terminal_columns() : 0;
+  std::size_t taken = indent;
+  for (std::size_t c = 0; c + 1 < widths.size(); ++c) taken += widths[c] + 2;
+  if (columns < taken + least) return std::nullopt;
+  return columns - taken;
+}
+
+/// Cut to fit, where it is words: half an id or a painted text is none.
+std::string fitting(const std::string& cell, std::size_t room) {
+  const bool is_words =
+      cell.find(' ') != std::string::npos && cell.find('\x1b') == std::string::npos;
+  return width(cell) <= room || !is_words ? cell : shown(cell, room - 1);
+}
+
+}  // namespace
+
 std::string Table::text(std::size_t indent) const {
-  std::vector<std::size_t> widths;
+  std::vector<std::size_t> widths(columns_.size());
   for (std::size_t c = 0; c < columns_.size(); ++c) {
-    widths.push_back(width(columns_[c].title));
+    widths[c] = width(columns_[c].title);
     for (const auto& row : rows_) widths[c] = std::max(widths[c], width(row[c]));
   }
+  const std::size_t last = columns_.size() - 1;
+  const auto room = columns_[last].right ? std::nullopt : room_of_last(widths, indent);
   std::string out;
   const auto add_line = [&](const auto& cell_of) {
     std::string line(indent, ' ');
-    for (std::size_t c = 0; c < columns_.size(); ++c) {
-      line += (c == 0 ? "" : "  ") + padded(cell_of(c), widths[c], columns_[c].right);
-    }
+    for (std::size_t c = 0; c < last; ++c)
+      line += padded(cell_of(c), widths[c], columns_[c].right) + "  ";
+    line += columns_[last].right ? padded(cell_of(last), widths[last], true)
+            : room               ? fitting(cell_of(last), *room)
+                                 : cell_of(last);
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
   };
@@ -210,21 +238,74 @@ Progress::Progress(std::string what, bool wanted)
       started_(Clock::now()),
       last_(started_) {}
 
-void Progress::show(std::uint64_t count) {
+void Progress::show(std::uint64_t count, std::uint64_t total) {
   if (!wanted_) return;
   const auto now = Clock::now();
   if (now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   shown_ = true;
   const double seconds = std::chrono::duration<double>(now - started_).count();
-  const auto rate = static_cast<std::int64_t>(static_cast<double>(count) / seconds);
-  std::fprintf(stderr, "\r\x1b[K%s %s, %s/s", thousands(static_cast<std::int64_t>(count)).c_str(),
-               what_.c_str(), thousands(rate).c_str());
+  const double rate = static_cast<double>(count) / seconds;
+  std::string line = thousands(static_cast<std::int64_t>(count));
+  if (total > 0) line += " of " + thousands(static_cast<std::int64_t>(total));
+  line += " " + what_ + ", " + thousands(static_cast<std::int64_t>(rate)) + "/s";
+  if (total > count && rate > 0) {
+    const double left_us = static_cast<double>(total - count) / rate * 1e6;
+    line += ", " + duration(static_cast<std::int64_t>(left_us)) + " left";
+  }
+  // A line that is broken cannot be taken back.
+  std::fprintf(stderr, "\r\x1b[K%s", shown(line, page_width() - 2).c_str());
 }
 
 void Progress::clear() {
   if (shown_) std::fputs("\r\x1b[K", stderr);
   shown_ = false;
+}
+
+void stop_if_asked(const std::string& how_far) {
+  if (end_is_asked()) throw Stop{Exit::interrupted, "interrupted", "interrupted: " + how_far};
+}
+
+// ---- files ------------------------------------------------------------------------------------
+
+Output::Output(const std::string& path) : path_(path) {
+  if (path.empty()) return;
+  part_ = path + "-" + new_uuid_v7().text();
+  file_ = std::fopen(part_.c_str(), "wbx");
+  if (file_ == nullptr) fail();
+}
+
+Output::~Output() {
+  if (file_ == nullptr) return;
+  std::fclose(file_);
+  std::remove(part_.c_str());
+}
+
+void Output::write(std::string_view text) {
+  if (file_ == nullptr) return print(text);
+  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
+}
+
+void Output::finish() {
+  if (file_ == nullptr) return finish_output();
+  if (std::fflush(file_) != 0 || !sync_to_disk(file_)) fail();
+  if (std::rename(part_.c_str(), path_.c_str()) != 0) fail();
+  std::fclose(std::exchange(file_, nullptr));
+}
+
+void Output::fail() const {
+  throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(errno)};
+}
+
+std::string quoted(std::string_view text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("-_./:@%+,").find(c) != std::string_view::npos;
+  });
+  if (plain) return std::string(text);
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
 // ---- the libraries' values as JSON ------------------------------------------------------------

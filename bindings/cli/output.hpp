@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -23,7 +25,8 @@ enum class Exit : int {
   fine = 0,
   refused = 1,  ///< A refusal, or the halves differ, or an audit found something.
   usage = 2,
-  world = 3,  ///< Disk, server, memory, a closed output.
+  world = 3,          ///< Disk, server, memory, a closed output.
+  interrupted = 130,  ///< By SIGINT or SIGTERM, as shells have it; everything is whole.
 };
 
 /// Thrown to end a command. An empty sentence ends it silently.
@@ -104,8 +107,9 @@ class Progress {
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  /// Shows the count, ten times a second at the most.
-  void show(std::uint64_t count);
+  /// Shows the count, ten times a second at the most, and where the total is known how much time is
+  /// left at the rate so far.
+  void show(std::uint64_t count, std::uint64_t total = 0);
   void clear();
 
  private:
@@ -116,6 +120,58 @@ class Progress {
   Clock::time_point started_;
   Clock::time_point last_;
 };
+
+/// Ends the command where a signal asked for it: `how_far` it came is the sentence.
+void stop_if_asked(const std::string& how_far);
+
+// ---- files ------------------------------------------------------------------------------------
+
+/// What a command writes: to standard output, or into a file that is there whole, under its name
+/// and on disk, or not at all.
+class Output {
+ public:
+  /// Standard output where the path is empty. Throws a Stop.
+  explicit Output(const std::string& path);
+  /// Removes what was not finished.
+  ~Output();
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+
+  void write(std::string_view text);
+  void finish();
+  bool is_file() const noexcept { return file_ != nullptr; }
+
+ private:
+  [[noreturn]] void fail() const;
+
+  std::string path_;
+  std::string part_;  ///< The name until it is finished.
+  std::FILE* file_ = nullptr;
+};
+
+/// For callbacks of the engine, which may not throw: what they threw comes when it has returned.
+class Kept {
+ public:
+  template <class Body>
+  bool run(Body&& body) {
+    try {
+      body();
+      return true;
+    } catch (...) {
+      thrown_ = std::current_exception();
+      return false;
+    }
+  }
+  void rethrow() const {
+    if (thrown_) std::rethrow_exception(thrown_);
+  }
+
+ private:
+  std::exception_ptr thrown_;
+};
+
+/// One word of a shell's.
+std::string quoted(std::string_view text);
 
 // ---- the libraries' values as JSON ------------------------------------------------------------
 

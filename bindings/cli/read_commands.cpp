@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "commands.hpp"
+#include "platform.hpp"
 #include "reports.hpp"
 
 namespace tally::cli {
@@ -117,8 +118,21 @@ Exit job(const Engine& engine, const Uuid& job_id, const Arguments&, bool json) 
   return Exit::fine;
 }
 
+AuditReport audited(const Engine& engine, bool json) {
+  listen_for_the_end();
+  Progress progress("entries", !json);
+  auto report = take(engine.audit([&](std::int64_t done, std::int64_t total) {
+    progress.show(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
+    return !end_is_asked();
+  }));
+  progress.clear();
+  if (!report)
+    throw Stop{Exit::interrupted, "interrupted", "interrupted: the audit is not complete"};
+  return std::move(*report);
+}
+
 Exit audit(const Engine& engine, bool json) {
-  const AuditReport report = take(engine.audit());
+  const AuditReport report = audited(engine, json);
   const Exit exit = report.findings.empty() ? Exit::fine : Exit::refused;
   JsonValue findings = JsonValue::array();
   Table table({{"invariant"}, {"user"}, {"what is wrong"}});

@@ -11,6 +11,7 @@
 
 #include "commands.hpp"
 #include "platform.hpp"
+#include "telemetry.hpp"
 
 namespace tally::cli {
 namespace {
@@ -26,6 +27,7 @@ class Group {
 
   void add(std::string line) {
     ++summary_.lines;
+    summary_.bytes += line.size() + 1;
     auto command = parse_trace_line(line);
     is_operation_.push_back(command.has_value());
     if (!command) return;
@@ -93,6 +95,7 @@ struct Arguments {
   std::string pg;
   std::string schema = "public";
   std::string results;
+  std::string metrics;
   std::string durability{durability_names.front()};
   std::size_t batch = 1'000;
 };
@@ -149,6 +152,11 @@ class Results {
 };
 
 void check(const Arguments& arguments) {
+  if (arguments.metrics == "-" && arguments.results.empty()) {
+    throw Stop{
+        Exit::usage, "usage",
+        "--metrics - and the results would be mixed on standard output; give --results FILE"};
+  }
   std::error_code ignored;
   for (const std::string& input : {arguments.trace, arguments.db}) {
     if (!arguments.results.empty() && fs::equivalent(arguments.results, input, ignored)) {
@@ -179,11 +187,27 @@ void print_summary(const ReplaySummary& summary, bool json) {
   }
 }
 
-Options options_of(const Arguments& arguments) {
+Options options_of(const Arguments& arguments, Measurements& measurements) {
   Options options;
+  options.callbacks.metric = measurements.listener();
   if (arguments.durability == durability_names[static_cast<std::size_t>(Durability::normal)])
     options.durability = Durability::normal;
   return options;
+}
+
+/// How long the trace is; 0 where that is not known, as of a pipe.
+std::uint64_t bytes_of(const std::string& trace) {
+  std::error_code error;
+  const auto bytes = fs::file_size(trace, error);
+  return error ? 0 : static_cast<std::uint64_t>(bytes);
+}
+
+/// As many as there are if what is left is like what was read.
+std::uint64_t expected_operations(const ReplaySummary& summary, std::uint64_t bytes) {
+  if (bytes == 0 || summary.bytes == 0) return 0;
+  return static_cast<std::uint64_t>(static_cast<double>(summary.operations) *
+                                    static_cast<double>(bytes) /
+                                    static_cast<double>(summary.bytes));
 }
 
 Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
@@ -192,25 +216,32 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
   if (!has_pg && fs::is_directory(arguments.db, error)) {
     throw Stop{Exit::world, "io", arguments.db + " is a folder, not a mirror's file"};
   }
+  Measurements measurements(arguments.metrics);
   std::optional<Engine> engine;
   std::optional<sync::Canonical> canonical;
   if (has_pg) {
     canonical.emplace(connect(arguments.pg, arguments.schema));
   } else {
-    engine.emplace(take(Engine::open(arguments.db, options_of(arguments))));
+    engine.emplace(take(Engine::open(arguments.db, options_of(arguments, measurements))));
   }
   Results results(arguments.results);
   Progress progress("operations", !arguments.results.empty() || !is_terminal_output());
   ReplayOptions options;
   options.batch = arguments.batch;
   options.result = [&](std::string_view line) { results.write(line); };
+  // A terminal that is waited for would not be left by one signal.
+  if (arguments.trace != "-" || !is_terminal_input()) listen_for_the_end();
+  const std::uint64_t bytes = bytes_of(arguments.trace);
   options.progress = [&](const ReplaySummary& summary) {
     results.finish();  // A result is there when its commit is.
-    progress.show(summary.operations);
+    progress.show(summary.operations, expected_operations(summary, bytes));
+    stop_if_asked(counted(static_cast<std::int64_t>(summary.lines), "line is", "lines are") +
+                  " applied and answered, and the file is whole; run the whole trace again");
   };
   const ReplaySummary summary =
       replay(*trace, has_pg ? canonical_half(*canonical) : mirror_half(*engine), options);
   progress.clear();
+  measurements.finish();
   print_summary(summary, json);
   return Exit::fine;
 }
@@ -296,6 +327,7 @@ void add_replay(CLI::App& app, Run& run) {
       ->add_option("--results", arguments->results,
                    "Where the results go, instead of standard output")
       ->type_name("FILE");
+  add_metrics(command, arguments->metrics)->excludes(halves.pg);
   command->add_option("--batch", arguments->batch, "Lines a commit")
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, std::size_t{100'000}))

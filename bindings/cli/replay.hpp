@@ -24,6 +24,7 @@ Half canonical_half(sync::Canonical& canonical);
 
 struct ReplaySummary {
   std::uint64_t lines = 0;
+  std::uint64_t bytes = 0;                                      ///< Of the lines.
   std::uint64_t operations = 0;                                 ///< The lines that are operations.
   std::map<std::string, std::uint64_t, std::less<>> results{};  ///< How many of each.
   double seconds = 0;

@@ -7,10 +7,12 @@
 #include <fstream>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "platform.hpp"
 #include "sync_texts.hpp"
 #include "tally/syncer.hpp"
+#include "telemetry.hpp"
 
 namespace tally::cli {
 namespace {
@@ -31,6 +33,7 @@ struct SyncArguments : CanonicalArguments {
   std::int64_t ttl_s = 0;
   std::vector<std::string> only;
   bool all_users = false;
+  std::string metrics;
   std::int64_t lease = 0;
   std::int64_t lease_low_water = -1;
   std::int64_t lease_ttl_s = 604'800;
@@ -169,14 +172,26 @@ struct SyncReport {
 
 std::int64_t acked_of(const std::optional<LinkState>& link) { return link ? link->acked : 0; }
 
-/// As long as answers come, however many it takes.
+/// As long as answers come, however many it takes, and no signal asks for the end.
 Result<sync::SyncState> run_until_synced(sync::Syncer& syncer, const std::uint64_t& answers,
                                          seconds timeout) {
-  for (;;) {
-    const std::uint64_t before = answers;
-    auto done = syncer.run_until_synced(timeout);
-    if (done || done.error().code != Code::unreachable || answers == before) return done;
+  using Clock = std::chrono::steady_clock;
+  std::uint64_t seen = answers;
+  auto deadline = Clock::now() + timeout;
+  while (!end_is_asked()) {
+    const sync::Wait wait = syncer.step();
+    if (wait.state == sync::SyncState::synced || wait.state == sync::SyncState::idle)
+      return wait.state;
+    if (std::exchange(seen, answers) != answers) deadline = Clock::now() + timeout;
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+    const bool is_over = left <= milliseconds{0} || wait.state == sync::SyncState::paused ||
+                         wait.state == sync::SyncState::stopped;
+    if (is_over) return syncer.run_until_synced(milliseconds{0});  // It says why.
+    constexpr milliseconds longest{500};
+    wait_for_socket(wait.socket, wait.readable, wait.writable,
+                    std::clamp(std::min(wait.timeout, left), milliseconds{0}, longest));
   }
+  return Error{Code::unreachable, ""};
 }
 
 void print_sync(const SyncReport& report, std::int64_t pushed, const LinkState& link, bool json) {
@@ -217,14 +232,16 @@ void print_sync(const SyncReport& report, std::int64_t pushed, const LinkState& 
 
 Exit sync_once(Engine& engine, const SyncArguments& arguments, sync::SyncOptions options,
                bool json) {
+  listen_for_the_end();
   const Replica replica(engine);
   const std::int64_t acked_before = acked_of(take(replica.state()));
   SyncReport report;
   std::uint64_t answers = 0;
   Progress progress("operations acknowledged", !json);
-  options.callbacks.progress = [&](std::int64_t acked, std::int64_t) {
+  options.callbacks.progress = [&](std::int64_t acked, std::int64_t pending) {
     ++answers;
-    progress.show(static_cast<std::uint64_t>(std::max<std::int64_t>(acked - acked_before, 0)));
+    const auto done = static_cast<std::uint64_t>(std::max<std::int64_t>(acked - acked_before, 0));
+    progress.show(done, done + static_cast<std::uint64_t>(pending));
   };
   options.callbacks.rejected = [&](const RejectedOperation& rejected) {
     report.rejected.push_back(rejected);
@@ -246,8 +263,10 @@ Exit sync_once(Engine& engine, const SyncArguments& arguments, sync::SyncOptions
   sync::Syncer syncer(engine, std::move(options));
   const auto done = run_until_synced(syncer, answers, timeout_of(arguments));
   progress.clear();
-  if (!done) throw sync_stop(done.error(), !arguments.device.empty());
   const auto link = take(replica.state());
+  stop_if_asked("pushed " + counted(acked_of(link) - acked_before, "operation", "operations") +
+                ", and every answer that came was taken whole; the next sync goes on from there");
+  if (!done) throw sync_stop(done.error(), !arguments.device.empty());
   if (!link) throw Stop{Exit::world, "internal", "the mirror is no device after its sync"};
   print_sync(report, link->acked - acked_before, *link, json);
   return link->blocked == 0 && link->rejected == 0 ? Exit::fine : Exit::refused;
@@ -393,12 +412,17 @@ void subscribe(Engine& engine, const SyncArguments& arguments) {
 Exit run_sync(const SyncArguments& arguments, bool json) {
   // A new machine's mirror is made, but not for want of a token.
   std::string token = require_token(arguments.token_file, json);
-  Engine engine = open_mirror(arguments.db, true);
+  Measurements measurements(arguments.metrics);
+  Callbacks callbacks;
+  callbacks.metric = measurements.listener();
+  Engine engine = open_mirror(arguments.db, true, std::move(callbacks));
   sync::SyncOptions options = sync_options(arguments, engine, std::move(token));
   if (arguments.enrol_anew) enrol_anew(engine, arguments, options);
   subscribe(engine, arguments);
-  return arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
-                         : sync_once(engine, arguments, std::move(options), json);
+  const Exit exit = arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
+                                    : sync_once(engine, arguments, std::move(options), json);
+  measurements.finish();
+  return exit;
 }
 
 constexpr Manual sync_manual{
@@ -437,6 +461,7 @@ void add_sync(CLI::App& app, Run& run) {
       ->description(
           "Give up after so long without an answer, 30 if not given; with --watch, end after "
           "so long");
+  add_metrics(command, arguments->metrics);
   command->add_flag("--enrol-anew", arguments->enrol_anew,
                     "A mirror that is a copy, or was restored, becomes the token's device; what it "
                     "has not pushed is kept as rejected, to be retried");

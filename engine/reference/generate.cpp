@@ -8,6 +8,7 @@
 
 #include "fields.hpp"
 #include "generated.hpp"
+#include "tally/telemetry.hpp"
 
 namespace tally {
 namespace {
@@ -75,6 +76,28 @@ std::string job_machine_page() {
   return page;
 }
 
+std::string telemetry_page() {
+  std::string page =
+      "# Telemetry\n\nGenerated from `include/tally/telemetry.hpp`. Measurements come through the "
+      "callback `metric` of the engine's options, on the thread whose call they are about; where "
+      "there is none, nothing is measured. Names and units are OpenTelemetry's.\n\n"
+      "| number | metric | kind | unit | attributes | what it is |\n| --- | --- | --- | --- | --- "
+      "| "
+      "--- |\n";
+  for (const MetricRow& row : metrics) {
+    page += "| " + std::to_string(static_cast<int>(row.metric)) + " | " + code_word(row.name) +
+            " | " + std::string(name_of(row.kind)) + " | " + code_word(row.unit) + " | " +
+            (row.attributes.empty() ? "" : code_word(row.attributes)) + " | " +
+            std::string(row.sentence) + " |\n";
+  }
+  page +=
+      "\nA line of the log begins with its event and a colon.\n\n| event | what it is |\n"
+      "| --- | --- |\n";
+  for (const LogEventRow& row : log_events)
+    page += "| " + code_word(row.name) + " | " + std::string(row.sentence) + " |\n";
+  return page;
+}
+
 }  // namespace
 }  // namespace tally
 
@@ -93,5 +116,6 @@ int main(int argc, char** argv) {
   page("/codes.md", codes_page());
   page("/operations.md", operations_page(std::type_identity<Operation>{}));
   page("/job_machine.md", job_machine_page());
+  page("/telemetry.md", telemetry_page());
   return fine ? 0 : 1;
 }

@@ -169,6 +169,7 @@ void Engine::Impl::submit(std::vector<Command>& commands, std::vector<Verdict>& 
                           Error& failure) noexcept {
   Request request{commands, verdicts, failure};
   enqueue(request);
+  if (options_.callbacks.metric) measure_answers(request);
 }
 
 void Engine::Impl::run(const Task& task, bool synced) {
@@ -204,7 +205,15 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   }
   const Group group = take_group();
   lock.unlock();
+  const bool measures = options_.callbacks.metric != nullptr;
+  std::size_t operations = 0;
+  std::chrono::steady_clock::time_point started;
+  if (measures) {
+    started = std::chrono::steady_clock::now();
+    group.for_each([&](const Request& each) { operations += each.commands.size(); });
+  }
   const std::optional<Error> trouble = commit_for(group);
+  const bool wrote = wrote_;
   const std::vector<Happening> happenings = work_.take_happenings();
 
   lock.lock();
@@ -220,11 +229,12 @@ void Engine::Impl::enqueue(Request& request) noexcept {
   group.for_each([&](Request& finished) {
     if (&finished != &request) finished.give(Turn::done);
   });
+  if (measures && wrote) measure_commit(started, operations, trouble);
   tell_host(happenings);
-  if (trouble) log(LogLevel::error, trouble->detail);
+  if (trouble) log(LogLevel::error, LogEvent::commit_failed, trouble->detail);
   checkpoints_.after_commit();
   if (const auto unmoved = checkpoints_.take_trouble())
-    log(LogLevel::warning, "the WAL grows: " + unmoved->detail);
+    log(LogLevel::warning, LogEvent::wal_grows, unmoved->detail);
 }
 
 Engine::Impl::Group Engine::Impl::take_group() noexcept {
@@ -241,6 +251,7 @@ Engine::Impl::Group Engine::Impl::take_group() noexcept {
 }
 
 std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
+  wrote_ = false;
   if (broken_.load(std::memory_order_relaxed)) {
     fail_group(group, Error{Code::internal, "an earlier invariant failed; reopen the mirror"});
     return std::nullopt;
@@ -259,6 +270,7 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
       transaction_.roll_back();
       return std::nullopt;
     }
+    wrote_ = true;
     own_counter_.store(ChangeWord::counter(transaction_.word()) + 1ULL, std::memory_order_release);
     transaction_.commit(syncs || options_.durability == Durability::full);
   } catch (...) {
@@ -409,8 +421,35 @@ void Engine::Impl::tell_host(const std::vector<Happening>& happenings) noexcept 
   }
 }
 
-void Engine::Impl::log(LogLevel level, std::string_view line) noexcept {
-  if (options_.callbacks.log) options_.callbacks.log(level, line);
+void Engine::Impl::log(LogLevel level, LogEvent event, std::string_view what) noexcept {
+  if (!options_.callbacks.log) return;
+  try {
+    options_.callbacks.log(level, std::string(name_of(event)) + ": " + std::string(what));
+  } catch (const std::bad_alloc&) {
+    options_.callbacks.log(level, name_of(event));
+  }
+}
+
+// ---- measuring --------------------------------------------------------------------------------
+
+void Engine::Impl::measure_answers(const Request& request) const noexcept {
+  for (std::size_t i = 0; i < request.commands.size(); ++i) {
+    const Code code = request.verdicts.empty() ? request.failure.code : request.verdicts[i].code;
+    const std::array attributes{
+        Attribute{"tally.operation", row_of(request.commands[i].operation).name},
+        Attribute{"tally.result", name_of(code)}};
+    measure(Metric::operations, 1, attributes);
+  }
+}
+
+void Engine::Impl::measure_commit(std::chrono::steady_clock::time_point started,
+                                  std::size_t operations,
+                                  const std::optional<Error>& trouble) const noexcept {
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const std::array error{Attribute{"error.type", trouble ? name_of(trouble->code) : ""}};
+  measure(Metric::commit_duration, seconds, std::span(error).first(trouble ? 1 : 0));
+  if (operations > 0) measure(Metric::commit_operations, static_cast<double>(operations));
 }
 
 // ---- online -----------------------------------------------------------------------------------

@@ -102,6 +102,11 @@ class Engine::Impl final : private AccountMemory {
   };
 
   const Options& options() const noexcept { return options_; }
+  /// Only where the host has ears for it.
+  void measure(Metric metric, double value,
+               std::span<const Attribute> attributes = {}) const noexcept {
+    options_.callbacks.metric({metric, value, attributes});
+  }
   Uuid new_id() const;
   Timestamp now() const;
   const std::filesystem::path& path() const noexcept { return path_; }
@@ -158,7 +163,10 @@ class Engine::Impl final : private AccountMemory {
   void publish(std::uint64_t word_before);
   void abandon() noexcept;
   void tell_host(const std::vector<Happening>& happenings) noexcept;
-  void log(LogLevel level, std::string_view line) noexcept;
+  void log(LogLevel level, LogEvent event, std::string_view what) noexcept;
+  void measure_answers(const Request& request) const noexcept;
+  void measure_commit(std::chrono::steady_clock::time_point started, std::size_t operations,
+                      const std::optional<Error>& trouble) const noexcept;
 
   /// Reads canonical's verdict on what was queued; false where it has not come.
   bool read_verdict(Reader& reader, const Command& command, Verdict& verdict);
@@ -211,6 +219,7 @@ class Engine::Impl final : private AccountMemory {
   std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.
   bool written_before_ = false;
   bool store_knows_ = false;  ///< What the last transaction left in the store is as in the file.
+  bool wrote_ = false;        ///< The leader's: its group had something to commit.
   std::atomic<bool> broken_{false};
 
   std::mutex queue_mutex_;

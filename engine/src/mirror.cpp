@@ -16,16 +16,6 @@
 namespace tally {
 namespace {
 
-/// 'Tall', so that `file` and others can tell a mirror from another SQLite file.
-constexpr int application_id = 0x54616c6c;
-
-/// Versions from 3.7.0 to 3.51.2 can lose a committed transaction when two connections write and
-/// checkpoint at once; these have the fix.
-bool sqlite_is_safe() noexcept {
-  const int v = sqlite3_libversion_number();
-  return v >= 3'051'003 || (v >= 3'050'007 && v < 3'051'000) || (v >= 3'044'006 && v < 3'045'000);
-}
-
 int pragma_int(SQLite::Database& db, const char* name) {
   Query query(db, std::string("pragma ") + name);
   return query.step() ? query.column<int>(0) : 0;
@@ -98,6 +88,15 @@ Code code_of(int sqlite_code) noexcept {
 }
 
 }  // namespace
+
+// Versions from 3.7.0 to 3.51.2 can lose a committed transaction when two connections write and
+// checkpoint at once; these have the fix.
+bool sqlite_is_safe() noexcept {
+  const int v = sqlite3_libversion_number();
+  return v >= 3'051'003 || (v >= 3'050'007 && v < 3'051'000) || (v >= 3'044'006 && v < 3'045'000);
+}
+
+int mirror_schema() noexcept { return mirror_version; }
 
 Error error_in_flight() noexcept {
   try {

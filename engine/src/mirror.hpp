@@ -17,6 +17,9 @@ namespace tally {
 /// The version of the schema that this library writes.
 inline constexpr int mirror_version = 3;
 
+/// 'Tall', so that `file` and others can tell a mirror from another SQLite file.
+inline constexpr int application_id = 0x54616c6c;
+
 /// Creates the file where it is missing and allowed, checks SQLite and the schema, migrates.
 /// Throws Failure or SQLite::Exception.
 void prepare_mirror(const std::filesystem::path& path, const Options& options);

@@ -39,6 +39,12 @@ void wake_one(const std::atomic<int>& address) noexcept;
 /// Throws std::system_error.
 bool create_private_file(const std::filesystem::path& path);
 
+/// Returns when what the file holds is on disk. Throws std::system_error.
+void sync_file(const std::filesystem::path& path);
+/// Gives the file that name, in one step, whatever had it before; on disk when it returns. Throws
+/// std::system_error.
+void rename_synced(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// Whether SQLite gives the files beside the mirror (`-wal`, `-shm`) the mirror's own rights. Where
 /// it does not, the folder says who may read them, and the engine makes them before SQLite does.
 #if defined(_WIN32)

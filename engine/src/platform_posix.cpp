@@ -79,6 +79,25 @@ bool create_private_file(const std::filesystem::path& path) {
   return true;
 }
 
+namespace {
+/// A file or a folder.
+void sync_path(const std::filesystem::path& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+  const bool synced = fd >= 0 && fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (!synced) throw std::system_error(error, std::generic_category(), path.string());
+}
+}  // namespace
+
+void sync_file(const std::filesystem::path& path) { sync_path(path, O_RDWR); }
+
+void rename_synced(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::filesystem::rename(from, to);
+  const std::filesystem::path folder = to.parent_path();
+  sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+}
+
 bool FileLock::try_take(const std::filesystem::path& path) {
   if (held()) return true;
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -143,6 +143,23 @@ bool create_private_file(const std::filesystem::path& path) {
   fail_at(path, error);
 }
 
+void sync_file(const std::filesystem::path& path) {
+  const HANDLE handle = CreateFileW(path.c_str(), GENERIC_WRITE,
+                                    FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
+                                    OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+  const bool synced = handle != INVALID_HANDLE_VALUE && FlushFileBuffers(handle) != 0;
+  const DWORD error = GetLastError();
+  if (handle != INVALID_HANDLE_VALUE) CloseHandle(handle);
+  if (!synced)
+    throw std::system_error(static_cast<int>(error), std::system_category(), path.string());
+}
+
+void rename_synced(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (MoveFileExW(from.c_str(), to.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) ==
+      0)
+    throw std::system_error(static_cast<int>(GetLastError()), std::system_category(), to.string());
+}
+
 bool FileLock::try_take(const std::filesystem::path& path) {
   if (held()) return true;
   auto [file, error] = open_private(path, OPEN_ALWAYS);

@@ -8,6 +8,7 @@
 
 #include "engine_impl.hpp"
 #include "outbox.hpp"
+#include "reads.hpp"
 
 namespace tally {
 namespace {
@@ -81,12 +82,12 @@ using Exact = boost::multiprecision::cpp_int;
 /// Everything recomputed from the entries in one pass over the file, beside what the file says.
 class Audit {
  public:
-  explicit Audit(SQLite::Database& db) : db_(db) {}
+  Audit(SQLite::Database& db, const Watch& watch) : db_(db), watch_(watch) {}
 
-  AuditReport run() {
+  std::optional<AuditReport> run() {
     check_file();
     read_jobs();
-    walk_entries();
+    if (!walk_entries()) return std::nullopt;
     find_nameless_entries();
     compare_accounts();
     compare_jobs();
@@ -139,12 +140,24 @@ class Audit {
     }
   }
 
-  void walk_entries() {
+  std::int64_t count_entries() {
+    if (!watch_) return 0;
+    Query count(db_, "select count(*) from tally_entry");
+    count.step();
+    return count.column<std::int64_t>(0);
+  }
+
+  /// False where the watch ended it.
+  bool walk_entries() {
+    const std::int64_t total = count_entries();
     Query entries(
         db_,
         "select n.e, n.u, n.seq, n.prev, n.j, n.amount, n.balance_after, k.type"
         " from tally_entry n left join tally_entry_kind k on k.kind = n.kind order by n.e");
     while (entries.step()) {
+      constexpr std::int64_t look_every = 10'000;
+      if (watch_ && report_.entries % look_every == 0 && !watch_(report_.entries, total))
+        return false;
       ++report_.entries;
       const auto e = entries.column<std::int64_t>(0);
       const auto u = entries.column<std::int64_t>(1);
@@ -172,6 +185,7 @@ class Audit {
       sums.head = e;
       if (!entries.is_null(4)) walk_job(entries.column<std::int64_t>(4), u, type, amount, which);
     }
+    return true;
   }
 
   /// An entry has its id and its time from its operation, or of its own.
@@ -276,6 +290,7 @@ class Audit {
   }
 
   SQLite::Database& db_;
+  const Watch& watch_;
   std::map<std::int64_t, Sums> sums_;
   std::map<std::int64_t, Job> jobs_;
   AuditReport report_;
@@ -285,7 +300,51 @@ std::string ids_clause(std::string_view view) {
   return "select * from " + std::string(view) + " where id = ?";
 }
 
+// ---- entries ----------------------------------------------------------------------------------
+
+/// `more` are columns behind those that read_entry() reads. The entries come first in the join:
+/// they are in the order that is asked for already.
+std::string select_entries(std::string_view more, std::string_view which) {
+  return "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
+         "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal" +
+         std::string(more) +
+         " from tally_entry n cross join tally_entry_kind k on k.kind = n.kind"
+         " left join tally_operation o on o.o = n.e - k.ordinal"
+         " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j" +
+         std::string(which);
+}
+
+Entry read_entry(const Query& query) {
+  Entry out;
+  out.seq = query.column<std::int64_t>(0);
+  out.type = query.column<std::string>(2);
+  out.amount = Credits{query.column<std::int64_t>(3)};
+  out.balance_after = Credits{query.column<std::int64_t>(4)};
+  out.note = query.column<std::optional<std::string>>(5);
+  out.created_at = query.column<Timestamp>(6);
+  if (!query.is_null(7)) out.job_id = unfolded(query.column<Uuid>(7));
+  out.stripe_payment_id = query.column<std::optional<std::string>>(8);
+  out.id = query.is_null(9) ? unfolded(query.column<Uuid>(10)).derived(query.column<unsigned>(11))
+                            : query.column<Uuid>(9);
+  return out;
+}
+
+/// The user's key; a refusal where there is none. Without a user, none.
+std::optional<std::int64_t> key_of(SQLite::Database& db, const std::optional<Uuid>& user_id) {
+  if (!user_id) return std::nullopt;
+  Query query(db, "select u from tally_user where id = ?");
+  if (!query.bind(*user_id).step())
+    throw Failure{Code::user_not_found, "no user " + user_id->text()};
+  return query.column<std::int64_t>(0);
+}
+
+constexpr std::string_view of_the_user = " where (?1 is null or n.u = ?1)";
+
 }  // namespace
+
+std::optional<AuditReport> audit_of(SQLite::Database& db, const Watch& watch) {
+  return Audit(db, watch).run();
+}
 
 Result<Account> Engine::account(const Uuid& user_id) const noexcept {
   try {
@@ -322,13 +381,7 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
     if (!account.bind(user_id).step())
       return Error{Code::user_not_found, "no user " + user_id.text()};
     // The user's chain, newest first.
-    Query entry(reader.db(),
-                "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
-                "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal"
-                " from tally_entry n join tally_entry_kind k on k.kind = n.kind"
-                " left join tally_operation o on o.o = n.e - k.ordinal"
-                " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j"
-                " where n.e = ?");
+    Query entry(reader.db(), select_entries("", " where n.e = ?"));
     std::vector<Entry> entries;
     for (auto e = account.column<std::int64_t>(0); e > 0 && entries.size() < limit;) {
       const Rewind rewind(entry);
@@ -336,19 +389,7 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
         return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
       const auto distance = entry.column<std::int64_t>(1);
       if (!before_seq || entry.column<std::int64_t>(0) < *before_seq) {
-        Entry out;
-        out.seq = entry.column<std::int64_t>(0);
-        out.type = entry.column<std::string>(2);
-        out.amount = Credits{entry.column<std::int64_t>(3)};
-        out.balance_after = Credits{entry.column<std::int64_t>(4)};
-        out.note = entry.column<std::optional<std::string>>(5);
-        out.created_at = entry.column<Timestamp>(6);
-        if (!entry.is_null(7)) out.job_id = unfolded(entry.column<Uuid>(7));
-        out.stripe_payment_id = entry.column<std::optional<std::string>>(8);
-        out.id = entry.is_null(9)
-                     ? unfolded(entry.column<Uuid>(10)).derived(entry.column<unsigned>(11))
-                     : entry.column<Uuid>(9);
-        entries.push_back(std::move(out));
+        entries.push_back(read_entry(entry));
       }
       e = distance == 0 ? 0 : e - distance;
     }
@@ -374,9 +415,11 @@ Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
     const std::string id = job_id.text();
-    Query exists(reader.db(), "select j from tally_job where id = ?");
+    Query beneath(reader.db(),
+                  "select w.hold, w.claim_until, w.active_at, coalesce(l.claimed_elsewhere, 0)"
+                  " from tally_job w left join tally_job_link l on l.j = w.j where w.id = ?");
     const Uuid key = folded(job_id);
-    if (!exists.bind(key).step()) return Error{Code::job_not_found, "no job " + id};
+    if (!beneath.bind(key).step()) return Error{Code::job_not_found, "no job " + id};
     Query job(reader.db(), ids_clause("jobs"));
     Query steps(reader.db(), "select * from job_steps where job_id = ? order by step_order");
     Query assets(reader.db(), "select * from assets where job_id = ? order by created_at, id");
@@ -384,6 +427,10 @@ Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
     if (job.bind(id).step()) view.job = read_view_row(job);
     view.steps = read_view_rows(steps.bind(id));
     view.assets = read_view_rows(assets.bind(id));
+    view.hold = Credits{beneath.column<std::int64_t>(0)};
+    view.claim_until = beneath.column<std::optional<Timestamp>>(1);
+    view.active_at = beneath.column<Timestamp>(2);
+    view.claimed_elsewhere = beneath.column<int>(3) != 0;
     return view;
   } catch (...) {
     return error_in_flight();
@@ -398,13 +445,17 @@ Result<std::vector<ViewRow>> Engine::drafts(const Uuid& user_id) const noexcept 
   return rows("draft_prompts", user_id);
 }
 
+std::vector<Uuid> users_of(SQLite::Database& db) {
+  Query query(db, "select id from tally_user order by id");
+  std::vector<Uuid> ids;
+  while (query.step()) ids.push_back(query.column<Uuid>(0));
+  return ids;
+}
+
 Result<std::vector<Uuid>> Engine::users() const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    Query query(reader.db(), "select id from tally_user order by id");
-    std::vector<Uuid> ids;
-    while (query.step()) ids.push_back(query.column<Uuid>(0));
-    return ids;
+    return users_of(reader.db());
   } catch (...) {
     return error_in_flight();
   }
@@ -412,6 +463,18 @@ Result<std::vector<Uuid>> Engine::users() const noexcept {
 
 Result<std::vector<ViewRow>> Engine::rows(std::string_view table,
                                           std::optional<Uuid> user_id) const noexcept {
+  std::vector<ViewRow> all;
+  const auto visited = each_row(table, user_id, [&](const ViewRow& row) {
+    all.push_back(row);
+    return true;
+  });
+  if (!visited) return visited.error();
+  return all;
+}
+
+Result<std::int64_t> Engine::each_row(
+    std::string_view table, std::optional<Uuid> user_id,
+    const std::function<bool(const ViewRow&)>& visit) const noexcept {
   try {
     const UserTable* found = find_table(table);
     if (found == nullptr)
@@ -420,41 +483,132 @@ Result<std::vector<ViewRow>> Engine::rows(std::string_view table,
     Query query(reader.db(), select_rows(*found, user_id.has_value()) + " order by t.id");
     const std::string user = user_id ? user_id->text() : "";
     if (user_id) query.bind(user);
-    return read_view_rows(query);
+    const Rewind rewind(query);
+    std::int64_t count = 0;
+    while (query.step()) {
+      ++count;
+      if (!visit(read_view_row(query))) break;
+    }
+    return count;
   } catch (...) {
     return error_in_flight();
   }
 }
 
+Result<std::int64_t> Engine::each_entry(
+    std::optional<Uuid> user_id,
+    const std::function<bool(const Uuid& user_id, const Entry&)>& visit) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    const auto u = key_of(reader.db(), user_id);
+    Query query(reader.db(), select_entries(", (select y.id from tally_user y where y.u = n.u)",
+                                            std::string(of_the_user) + " order by n.e"));
+    query.bind(u);
+    const Rewind rewind(query);
+    std::int64_t count = 0;
+    while (query.step()) {
+      ++count;
+      if (!visit(query.column<Uuid>(12), read_entry(query))) break;
+    }
+    return count;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+namespace {
+
+/// What each type of entry came to, by user and month; SQLite sorts on disk what is too much for
+/// its memory.
+std::string select_months() {
+  return "select y.id, strftime('%Y-%m', (at - (at % 1000000 + 1000000) % 1000000) / 1000000,"
+         " 'unixepoch') as month, type, sum(amount), count(*) from ("
+         "select n.u as u, coalesce(t.created_at, o.at) as at, k.type as type, n.amount as amount"
+         " from tally_entry n cross join tally_entry_kind k on k.kind = n.kind"
+         " left join tally_operation o on o.o = n.e - k.ordinal"
+         " left join tally_entry_text t on t.e = n.e" +
+         std::string(of_the_user) +
+         ") x join tally_user y on y.u = x.u group by y.id, month, type order by y.id, month";
+}
+
+void add_to(Statement& statement, const Query& query) {
+  const auto type = query.column<std::string>(2);
+  const auto at = std::find(entry_types.begin(), entry_types.end(), type);
+  if (at == entry_types.end()) throw Failure{Code::corrupt, "an entry has the type " + type};
+  const Credits sum{query.column<std::int64_t>(3)};
+  statement.sums[static_cast<std::size_t>(at - entry_types.begin())] = sum;
+  statement.closing = statement.closing + sum;
+  statement.entries += query.column<std::int64_t>(4);
+}
+
+}  // namespace
+
+Result<std::int64_t> Engine::each_statement(
+    std::optional<Uuid> user_id,
+    const std::function<bool(const Statement&)>& visit) const noexcept {
+  try {
+    Impl::Reader reader(*impl_);
+    const auto u = key_of(reader.db(), user_id);
+    Query query(reader.db(), select_months());
+    query.bind(u);
+    const Rewind rewind(query);
+    Statement statement;
+    std::int64_t count = 0;
+    while (query.step()) {
+      const auto user = query.column<Uuid>(0);
+      const auto month = query.column<std::string>(1);
+      if (statement.entries > 0 && (statement.user_id != user || statement.month != month)) {
+        ++count;
+        if (!visit(statement)) return count;
+      }
+      if (statement.user_id != user || statement.month != month) {
+        const Credits opening = statement.user_id == user ? statement.closing : Credits{};
+        statement = Statement{user, month, opening, {}, opening, 0};
+      }
+      add_to(statement, query);
+    }
+    if (statement.entries == 0) return count;
+    visit(statement);
+    return count + 1;
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
+std::vector<std::vector<TableDigest>> digests_of(SQLite::Database& db,
+                                                 std::span<const Uuid> user_ids) {
+  std::vector<std::vector<TableDigest>> digests(user_ids.size());
+  std::unordered_map<std::string, std::size_t> wanted;
+  for (std::size_t i = 0; i < user_ids.size(); ++i) wanted.emplace(user_ids[i].text(), i);
+  std::unordered_map<std::string, std::size_t> owner_of_job;
+  Query jobs(db, "select id, user_id from jobs");
+  while (jobs.step()) {
+    const auto owner = wanted.find(jobs.column<std::string>(1));
+    if (owner != wanted.end()) owner_of_job.emplace(jobs.column<std::string>(0), owner->second);
+  }
+  for (const UserTable& table : user_tables) {
+    if (!table.digested) continue;
+    for (auto& digest : digests) digest.push_back({std::string(table.name), 0, 0});
+    const std::string_view owner = table.user.empty() ? "t.job_id" : table.user;
+    const auto& owners = table.user.empty() ? owner_of_job : wanted;
+    Query query(db,
+                "select " + std::string(owner) + ", t.* from " + std::string(table.name) + " t");
+    while (query.step()) {
+      const auto found = owners.find(query.column<std::string>(0));
+      if (found == owners.end()) continue;
+      TableDigest& digest = digests[found->second].back();
+      ++digest.rows;
+      digest.digest += row_digest(table.name, query, 1);
+    }
+  }
+  return digests;
+}
+
 Result<std::vector<std::vector<TableDigest>>> Engine::digests(
     std::span<const Uuid> user_ids) const noexcept {
   try {
-    std::vector<std::vector<TableDigest>> digests(user_ids.size());
-    std::unordered_map<std::string, std::size_t> wanted;
-    for (std::size_t i = 0; i < user_ids.size(); ++i) wanted.emplace(user_ids[i].text(), i);
     Impl::Reader reader(*impl_);
-    std::unordered_map<std::string, std::size_t> owner_of_job;
-    Query jobs(reader.db(), "select id, user_id from jobs");
-    while (jobs.step()) {
-      const auto owner = wanted.find(jobs.column<std::string>(1));
-      if (owner != wanted.end()) owner_of_job.emplace(jobs.column<std::string>(0), owner->second);
-    }
-    for (const UserTable& table : user_tables) {
-      if (!table.digested) continue;
-      for (auto& digest : digests) digest.push_back({std::string(table.name), 0, 0});
-      const std::string_view owner = table.user.empty() ? "t.job_id" : table.user;
-      const auto& owners = table.user.empty() ? owner_of_job : wanted;
-      Query query(reader.db(),
-                  "select " + std::string(owner) + ", t.* from " + std::string(table.name) + " t");
-      while (query.step()) {
-        const auto found = owners.find(query.column<std::string>(0));
-        if (found == owners.end()) continue;
-        TableDigest& digest = digests[found->second].back();
-        ++digest.rows;
-        digest.digest += row_digest(table.name, query, 1);
-      }
-    }
-    return digests;
+    return digests_of(reader.db(), user_ids);
   } catch (...) {
     return error_in_flight();
   }
@@ -467,9 +621,15 @@ Result<std::vector<TableDigest>> Engine::digest(const Uuid& user_id) const noexc
 }
 
 Result<AuditReport> Engine::audit() const noexcept {
+  auto report = audit({});
+  if (!report) return report.error();
+  return std::move(**report);
+}
+
+Result<std::optional<AuditReport>> Engine::audit(const Watch& watch) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    return Audit(reader.db()).run();
+    return audit_of(reader.db(), watch);
   } catch (...) {
     return error_in_flight();
   }

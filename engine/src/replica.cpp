@@ -284,6 +284,15 @@ Result<Taken> Replica::take(const Reply& reply) noexcept {
   });
 }
 
+bool Replica::measures() const noexcept {
+  return engine_.impl_->options().callbacks.metric != nullptr;
+}
+
+void Replica::measure(const Measurement& measurement) const noexcept {
+  if (measures())
+    engine_.impl_->measure(measurement.metric, measurement.value, measurement.attributes);
+}
+
 std::uint64_t Replica::queued() const noexcept { return engine_.impl_->queued().count(); }
 
 void Replica::wait_for_queued(std::uint64_t queued,
@@ -418,6 +427,27 @@ Result<std::vector<RejectedOperation>> Replica::rejected() const noexcept {
     std::vector<RejectedOperation> out;
     while (query.step()) out.push_back(read_rejected(query));
     return out;
+  });
+}
+
+Result<std::int64_t> Replica::each_pending(
+    const std::function<bool(const PendingOperation&)>& visit) const noexcept {
+  return guarded<std::int64_t>([&]() -> Result<std::int64_t> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    const auto link = read_link(reader.db());
+    const std::int64_t acked = link ? link->acked : 0;
+    const Rebased rebased = read_rebased(reader.db(), acked);
+    std::int64_t count = 0;
+    for_each_pending(reader.db(), acked,
+                     [&](std::int64_t n, std::string_view bytes, const Body& body) {
+                       const Record record = decode(n, bytes, body);
+                       const auto again = rebased.find(n);
+                       PendingOperation pending{n, record.command(), Code::ok, record.is_queued()};
+                       if (again != rebased.end()) pending.code = again->second.first;
+                       ++count;
+                       return visit(pending);
+                     });
+    return count;
   });
 }
 

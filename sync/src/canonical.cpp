@@ -147,6 +147,18 @@ Result<std::vector<RowTexts>> Canonical::rows(std::string_view table,
   });
 }
 
+Result<Timestamp> Canonical::now() noexcept {
+  return guarded([&]() -> Result<Timestamp> {
+    const auto rows = impl_->connection.query(
+        "select to_char(clock_timestamp() at time zone 'UTC', "
+        "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    if (!rows) return rows.error();
+    const auto time = Timestamp::parse(rows->text(0, 0));
+    if (!time) return not_understood(rows->text(0, 0));
+    return *time;
+  });
+}
+
 std::string libpq_version() {
   const int version = PQlibVersion();
   return std::to_string(version / 10'000) + "." + std::to_string(version % 10'000);

@@ -1,7 +1,7 @@
 #include "exchange.hpp"
 
 #include <algorithm>
-#include <iterator>
+#include <array>
 
 namespace tally::sync {
 
@@ -250,6 +250,22 @@ void Exchange::took(const Answer& answer, const Taken& taken) {
   if (pending && *pending == 0) refills_.clear();
   if (options_.callbacks.progress)
     options_.callbacks.progress(answer.reply.watermark, pending ? *pending : 0);
+  measure(answer.reply);
+}
+
+void Exchange::measure(const Reply& reply) {
+  if (!replica_.measures()) return;
+  for (const PulledVerdict& verdict : reply.verdicts) {
+    const std::array attributes{Attribute{"tally.result", tally::name_of(verdict.code)}};
+    replica_.measure({Metric::sync_verdicts, 1, attributes});
+  }
+  const auto state = replica_.state();
+  if (!state || !*state) return;
+  const std::array gauges{std::pair(Metric::outbox_pending, (*state)->pending),
+                          std::pair(Metric::outbox_blocked, (*state)->blocked),
+                          std::pair(Metric::outbox_rejected, (*state)->rejected)};
+  for (const auto& [metric, value] : gauges)
+    replica_.measure({metric, static_cast<double>(value), {}});
 }
 
 void Exchange::tell(const Taken& taken) {

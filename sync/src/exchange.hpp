@@ -72,6 +72,7 @@ class Exchange {
   Result<bool> enrol_as_another(const Enrolment& device);
   void took(const Answer& answer, const Taken& taken);
   void tell(const Taken& taken);
+  void measure(const Reply& reply);
   void tell_diverged(const Uuid& user_id);
   void forget_refill(const RejectedOperation& rejected);
   void compare_digest(const std::vector<TableDigest>& there);

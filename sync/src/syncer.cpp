@@ -4,6 +4,7 @@
 #include "tally/syncer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -283,6 +284,7 @@ class Syncer::Impl {
       return fail(connection_trouble());
     }
     phase_ = Phase::sending;
+    if (replica_.measures()) call_started_ = Clock::now();
     rows_.reset();
     call_trouble_ = {};
     return std::nullopt;
@@ -319,6 +321,18 @@ class Syncer::Impl {
       call_trouble_.error.code = Code::unauthorized;
   }
 
+  /// `trouble`: none where it was answered.
+  void measure_call(std::string_view trouble) {
+    if (!call_started_) return;
+    const double seconds =
+        std::chrono::duration<double>(Clock::now() - *std::exchange(call_started_, {})).count();
+    const std::array attributes{Attribute{"db.system.name", "postgresql"},
+                                Attribute{"db.stored_procedure.name", "tally_sync.sync"},
+                                Attribute{"error.type", trouble}};
+    replica_.measure(
+        {Metric::client_duration, seconds, std::span(attributes).first(trouble.empty() ? 2 : 3)});
+  }
+
   /// The server says so before there is a session, without a code.
   static bool refuses_the_role(std::string_view text) {
     constexpr std::string_view says[] = {"authentication failed", "no pg_hba.conf entry",
@@ -345,12 +359,15 @@ class Syncer::Impl {
   std::optional<Wait> take(const Answer& answer) {
     phase_ = Phase::away;
     const auto rest = exchange_.answered(answer);
-    if (exchange_.trouble().error_class != ErrorClass::none) connection_.reset();
+    const ErrorClass trouble = exchange_.trouble().error_class;
+    measure_call(trouble == ErrorClass::none ? "" : name_of(trouble));
+    if (trouble != ErrorClass::none) connection_.reset();
     if (!rest) return std::nullopt;
     return at_rest(*rest);
   }
 
   Wait fail(Trouble trouble) {
+    measure_call(name_of(trouble.error_class));
     connection_.reset();  // It is in doubt.
     phase_ = Phase::away;
     return at_rest(exchange_.failed(std::move(trouble)));
@@ -366,6 +383,7 @@ class Syncer::Impl {
   std::string statement_;
   std::unique_ptr<PGconn, Finish> connection_;
   Phase phase_ = Phase::away;
+  std::optional<Clock::time_point> call_started_{};  ///< Only where somebody measures.
   Readiness connect_waits_for_{};
   Call call_{};
   Clock::time_point call_deadline_{};

@@ -321,6 +321,81 @@ TEST_CASE("callbacks tell what happened, from a struct that is gone") {
                                                  "complete " + text_of(u1) + " " + text_of(j1)});
 }
 
+TEST_CASE("measurements name the operation, its result and the commit; without a callback none") {
+  std::vector<std::string> told;
+  tally_callbacks callbacks = TALLY_CALLBACKS_INIT;
+  callbacks.context = &told;
+  callbacks.metric = [](void* context, std::int32_t metric, double value,
+                        const tally_attribute* attributes, std::size_t count) {
+    std::string text = tally_metric_name(metric);
+    if (metric != TALLY_METRIC_COMMIT_DURATION) text += " " + std::to_string(int(value));
+    for (std::size_t i = 0; i < count; ++i)
+      text += " " + std::string(attributes[i].name) + "=" + attributes[i].value;
+    static_cast<std::vector<std::string>*>(context)->push_back(text);
+  };
+  Mirror mirror;
+  tally_options options = fast();
+  options.callbacks = &callbacks;
+  mirror.reopen(options);
+  REQUIRE(tally_reserve_credits(mirror, &u1, &j1, 6, nullptr, nullptr, nullptr) == TALLY_OK);
+  CHECK(told == std::vector<std::string>{
+                    "tally.commit.duration", "tally.commit.operations 1",
+                    "tally.operations 1 tally.operation=reserve_credits tally.result=ok"});
+  told.clear();
+  CHECK(tally_reserve_credits(mirror, &u1, &j1, 6, nullptr, nullptr, nullptr) ==
+        TALLY_ALREADY_RESERVED);
+  CHECK(told == std::vector<std::string>{"tally.operations 1 tally.operation=reserve_credits "
+                                         "tally.result=already_reserved"});
+  told.clear();
+  CHECK(tally_engine_balance_value(mirror, &u1) == 4);
+  CHECK(mirror.balance() == 4);
+  CHECK(told.empty());
+  // A caller whose tally.h ends before it has none.
+  callbacks.struct_size = offsetof(tally_callbacks, metric);
+  mirror.reopen(options);
+  CHECK(tally_release_job_credits(mirror, &j1, nullptr, nullptr, nullptr) == TALLY_OK);
+  CHECK(told.empty());
+}
+
+TEST_CASE("metrics have names, units and kinds") {
+  CHECK(std::string(tally_metric_name(TALLY_METRIC_CLIENT_DURATION)) ==
+        "db.client.operation.duration");
+  CHECK(std::string(tally_metric_unit(TALLY_METRIC_COMMIT_DURATION)) == "s");
+  CHECK(tally_metric_kind(TALLY_METRIC_OPERATIONS) == TALLY_METRIC_KIND_COUNTER);
+  CHECK(tally_metric_kind(TALLY_METRIC_OUTBOX_PENDING) == TALLY_METRIC_KIND_GAUGE);
+  for (const std::int32_t none : {-1, 1'000}) {
+    CHECK(std::string(tally_metric_name(none)) == "unknown");
+    CHECK(std::string(tally_metric_unit(none)).empty());
+    CHECK(tally_metric_kind(none) == -1);
+  }
+}
+
+TEST_CASE("a backup is the mirror; it overwrites nothing unasked") {
+  const Mirror mirror;
+  const test::TemporaryFolder folder;
+  const std::string path = (folder.path() / "backup.db").string();
+  const auto back_up = [&](std::int32_t replace, tally_text** json, Told& told) {
+    return tally_engine_backup(mirror, path.data(), path.size(), replace, json, &told);
+  };
+  Told told;
+  const json made = read_json([&](tally_text** json) { return back_up(0, json, told); });
+  CHECK(made["users"] == 1);
+  CHECK(made["bytes"] == std::filesystem::file_size(path));
+  tally_text* untouched = nullptr;
+  CHECK(back_up(0, &untouched, told) == TALLY_ALREADY_EXISTS);
+  CHECK(untouched == nullptr);
+  tally_engine* copy = nullptr;
+  REQUIRE(tally_engine_open(path.data(), path.size(), nullptr, &copy, nullptr) == TALLY_OK);
+  const auto digest_of = [&](tally_engine* engine) {
+    return read_json(
+        [&](tally_text** json) { return tally_engine_digest(engine, &u1, json, nullptr); });
+  };
+  CHECK(digest_of(copy) == digest_of(mirror));
+  CHECK(back_up(1, &untouched, told) == TALLY_BUSY);  // It is open.
+  tally_engine_free(copy);
+  (void)read_json([&](tally_text** json) { return back_up(1, json, told); });
+}
+
 // ---- failures of the world ----------------------------------------------------------------------
 
 /// As long as it lives no write to a file succeeds, as on a disk that is gone.
@@ -380,7 +455,8 @@ TEST_CASE("a failure of the world: the receipt has the op_id to try again with, 
   CHECK((call_receipt.op_id.bytes[6] >> 4U) == 7);
   CHECK((call_receipt.flags & TALLY_RECEIPT_ID) == 0);
   REQUIRE(heard.events.size() == 3);
-  CHECK(heard.events[0] == "log " + std::to_string(TALLY_LOG_ERROR) + " " + of_call.detail);
+  CHECK(heard.events[0] ==
+        "log " + std::to_string(TALLY_LOG_ERROR) + " tally.commit.failed: " + of_call.detail);
   // Nothing was decided: the same call is made with the op_id, and has its effect once.
   CHECK(mirror.balance() == 10);
   tally_call again = TALLY_CALL_INIT;

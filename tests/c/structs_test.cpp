@@ -110,6 +110,9 @@ TEST_CASE("NULL where a pointer is needed is invalid_argument, in every function
       [&](tally_error* error) { return tally_engine_rows(e, nullptr, 4, nullptr, &text, error); },
       [&](tally_error* error) { return tally_engine_digest(e, nullptr, &text, error); },
       [&](tally_error* error) { return tally_engine_audit(e, nullptr, error); },
+      [&](tally_error* error) { return tally_engine_backup(nullptr, "x", 1, 0, &text, error); },
+      [&](tally_error* error) { return tally_engine_backup(e, nullptr, 1, 0, &text, error); },
+      [&](tally_error* error) { return tally_engine_backup(e, "x", 1, 0, nullptr, error); },
       [&](tally_error* error) { return tally_engine_pending_operations(e, nullptr, error); },
       [&](tally_error* error) { return tally_engine_pending_operations(nullptr, &number, error); },
       [&](tally_error* error) { return tally_engine_sync_status(nullptr, &text, error); },
@@ -161,10 +164,10 @@ TEST_CASE("NULL where a pointer is needed is invalid_argument, in every function
 
 /// Calls with a struct of each size that was never published; each must be refused.
 template <class T, class Call>
-void refuses_sizes(T given, Call call) {
+void refuses_sizes(T given, Call call, std::uint32_t first = sizeof(T)) {
   for (const std::uint32_t size :
-       {0U, 1U, static_cast<std::uint32_t>(sizeof(T)) - 8U,
-        static_cast<std::uint32_t>(sizeof(T)) - 1U, 4'097U, UINT32_MAX}) {
+       {0U, 1U, first - 8U, first - 1U, static_cast<std::uint32_t>(sizeof(T)) - 1U, 4'097U,
+        UINT32_MAX}) {
     CAPTURE(size);
     given.struct_size = size;
     CHECK(call(&given) == TALLY_INVALID_ARGUMENT);
@@ -184,11 +187,14 @@ TEST_CASE("a size that was never published is refused, of every struct") {
     return tally_reserve_credits(e, &u1, &j1, 1, call, receipt, error);
   };
   refuses_sizes<tally_options>(TALLY_OPTIONS_INIT, open);
-  refuses_sizes<tally_callbacks>(TALLY_CALLBACKS_INIT, [&](const tally_callbacks* callbacks) {
-    tally_options options = TALLY_OPTIONS_INIT;
-    options.callbacks = callbacks;
-    return open(&options);
-  });
+  refuses_sizes<tally_callbacks>(
+      TALLY_CALLBACKS_INIT,
+      [&](const tally_callbacks* callbacks) {
+        tally_options options = TALLY_OPTIONS_INIT;
+        options.callbacks = callbacks;
+        return open(&options);
+      },
+      offsetof(tally_callbacks, metric));
   CHECK(!std::filesystem::exists(path));
   refuses_sizes<tally_call>(TALLY_CALL_INIT,
                             [&](tally_call* call) { return reserve(call, nullptr, nullptr); });

@@ -189,11 +189,16 @@ class Replay(InFolder):
         many = self.folder / "many.jsonl"
         many.write_text("".join(line(n, user_id=user(n)) + "\n" for n in range(1, 20_000)))
         command = subprocess.Popen([PROGRAM, "replay", many, "--db", self.db, "--batch", "50"],
-                                   stdout=subprocess.PIPE)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         command.stdout.readline()
-        command.send_signal(signal.SIGINT)
-        command.wait(timeout=60)
+        command.send_signal(signal.SIGINT)  # While it waits for somebody to read on, likely.
+        done = command.stdout.read().count(b"\n") + 1
+        err = command.stderr.read().decode()
         command.stdout.close()
+        command.stderr.close()
+        self.assertEqual((command.wait(timeout=60), err),
+                         (130, f"tally: interrupted: {done:,} lines are applied and answered, and the file is whole; "
+                               "run the whole trace again\n"))
         answers = self.replayed(many).splitlines()
         self.assertEqual({json.loads(a)["result"] for a in answers}, {"ok"})
         self.assertEqual(tally("audit", "--db", self.db)[0], FINE)
@@ -585,7 +590,7 @@ class Canonical(InFolder):
 
 
 @unittest.skipUnless(Postgres.binaries(), "no PostgreSQL server is installed")
-class Sync(InFolder):
+class Device(InFolder):
     """A user's mirror as a device of canonical."""
 
     @classmethod
@@ -654,6 +659,8 @@ class Sync(InFolder):
         report = self.json(*self.sync(), status=REFUSED)
         return report["rejected"][0]["number"]
 
+
+class Sync(Device):
     # ---- devices ----
 
     def test_devices_are_made_listed_rotated_and_revoked(self):

@@ -560,10 +560,11 @@ class Examples(cli_test.InFolder):
     """Every example of every command is pasted into a shell, as the manual has it."""
 
     # One story: each command finds what those before it left, and what `before` adds.
-    story = ["operations", "codes", "migrate", "doctor", "replay", "balance", "account", "history", "job", "audit",
-             "device add", "device list", "sync", "status", "verify", "claim-next", "lease open", "lease list",
-             "lease return", "lease write-off", "rejected list", "rejected show", "rejected retry",
-             "rejected dismiss", "device rotate", "device revoke", "demo", "completion", "help", "version"]
+    story = ["operations", "codes", "migrate", "replay", "balance", "account", "history", "job", "why", "export",
+             "trace", "backup", "telemetry", "audit", "device add", "device list", "sync", "status", "verify",
+             "doctor", "claim-next", "lease open", "lease list", "lease return", "lease write-off", "rejected list",
+             "rejected show", "rejected retry", "rejected dismiss", "device rotate", "device revoke", "demo",
+             "completion", "help", "version"]
     sync = "tally sync --db mirror.db --pg tally --token-file token"
     before = {
         "lease write-off": [sync, f"tally lease open {ADA} --amount 5 --ttl 60 --db mirror.db", sync],

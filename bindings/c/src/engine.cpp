@@ -1,6 +1,7 @@
 // Opening and ending an engine.
 
-#include <filesystem>
+#include <algorithm>
+#include <array>
 #include <limits>
 #include <memory>
 
@@ -40,6 +41,17 @@ Callbacks callbacks_of(const tally_callbacks& host) {
   if (const auto told = host.log) {
     out.log = [=](LogLevel level, std::string_view line) {
       told(context, static_cast<std::int32_t>(level), line.data(), line.size());
+    };
+  }
+  if (const auto told = host.metric) {
+    out.metric = [=](const Measurement& measured) {
+      constexpr std::size_t most = 8;  // No metric has so many.
+      std::array<tally_attribute, most> attributes{};
+      const std::size_t count = std::min(measured.attributes.size(), most);
+      for (std::size_t i = 0; i < count; ++i)
+        attributes[i] = {measured.attributes[i].name.data(), measured.attributes[i].value.data()};
+      told(context, static_cast<std::int32_t>(measured.metric), measured.value, attributes.data(),
+           count);
     };
   }
   return out;
@@ -93,14 +105,12 @@ tally_code tally_engine_open(const char* path, size_t path_length, const tally_o
                              tally_engine** engine, tally_error* error) {
   return guarded(error, [&]() -> tally_code {
     if (engine == nullptr) return invalid(error, "engine is NULL");
-    if (path == nullptr || path_length == 0) return invalid(error, "path is missing");
-    const std::string_view name = view_of(path, path_length);
-    if (name.find('\0') != std::string_view::npos) return invalid(error, "path contains a zero");
     std::string_view wrong;
+    const auto file = path_of(path, path_length, wrong);
+    if (!file) return invalid(error, wrong);
     auto read = options_of(options, wrong);
     if (!read) return invalid(error, wrong);
-    auto opened = Engine::open(std::filesystem::path(std::u8string(name.begin(), name.end())),
-                               std::move(*read));
+    auto opened = Engine::open(*file, std::move(*read));
     if (!opened) return fail(error, opened.error());
     *engine = std::make_unique<tally_engine>(tally_engine{std::move(*opened)}).release();
     return TALLY_OK;

@@ -130,6 +130,15 @@ std::string audit_text(const AuditReport& report) {
       .take();
 }
 
+std::string backup_text(const BackupReport& report) {
+  return JsonObject()
+      .add("bytes", std::to_string(report.bytes))
+      .add("users", std::to_string(report.users))
+      .add("entries", std::to_string(report.entries))
+      .add("jobs", std::to_string(report.jobs))
+      .take();
+}
+
 std::string link_text(const LinkState& link) {
   const auto capability_text = [](Capability capability) {
     return string_text(capability_names[static_cast<std::size_t>(capability)]);

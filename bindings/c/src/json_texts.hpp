@@ -55,6 +55,7 @@ std::string rows_text(const std::vector<ViewRow>& rows);
 std::string job_text(const JobView& view);
 std::string digest_text(const std::vector<TableDigest>& digest);
 std::string audit_text(const AuditReport& report);
+std::string backup_text(const BackupReport& report);
 
 std::string link_text(const LinkState& link);
 std::string leases_text(const std::vector<OpenLease>& leases);

@@ -21,6 +21,13 @@ const CodeRow& row_of_number(tally_code number) noexcept {
   return unknown_code;
 }
 
+constexpr MetricRow unknown_metric{Metric{}, "unknown", "", MetricKind{}, "", "", ""};
+
+const MetricRow& row_of_metric(int32_t number) noexcept {
+  const auto place = static_cast<std::size_t>(number);
+  return number >= 0 && place < metrics.size() ? metrics[place] : unknown_metric;
+}
+
 }  // namespace
 
 uint32_t tally_abi_version(void) { return TALLY_ABI_VERSION; }
@@ -31,6 +38,13 @@ const char* tally_code_name(tally_code code) { return row_of_number(code).name.d
 const char* tally_code_sentence(tally_code code) { return row_of_number(code).sentence.data(); }
 int32_t tally_code_class(tally_code code) {
   return static_cast<int32_t>(row_of_number(code).code_class);
+}
+
+const char* tally_metric_name(int32_t metric) { return row_of_metric(metric).name.data(); }
+const char* tally_metric_unit(int32_t metric) { return row_of_metric(metric).unit.data(); }
+int32_t tally_metric_kind(int32_t metric) {
+  const MetricRow& row = row_of_metric(metric);
+  return &row == &unknown_metric ? -1 : static_cast<int32_t>(row.kind);
 }
 
 tally_code tally_uuid_new(tally_uuid* id) {

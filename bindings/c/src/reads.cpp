@@ -1,6 +1,7 @@
 // The calls that only read.
 
 #include <functional>
+#include <optional>
 
 #include "json_texts.hpp"
 #include "reading.hpp"
@@ -112,7 +113,22 @@ tally_code tally_engine_digest(const tally_engine* engine, const tally_uuid* use
 }
 
 tally_code tally_engine_audit(const tally_engine* engine, tally_text** json, tally_error* error) {
-  return read(engine, json, error, std::mem_fn(&Engine::audit), texts::audit_text);
+  return read(
+      engine, json, error, [](const Engine& asked) { return asked.audit(); }, texts::audit_text);
+}
+
+tally_code tally_engine_backup(const tally_engine* engine, const char* path, size_t path_length,
+                               int32_t replace, tally_text** json, tally_error* error) {
+  using Made = std::optional<BackupReport>;
+  const auto back_up = [&](const Engine& from) -> Result<Made> {
+    std::string_view wrong;
+    const auto to = path_of(path, path_length, wrong);
+    if (!to) return Error{Code::invalid_argument, std::string(wrong)};
+    return from.backup(*to, {replace != 0, {}});
+  };
+  // There always is a report: nothing ends it early.
+  return read(engine, json, error, back_up,
+              [](const Made& made) { return texts::backup_text(*made); });
 }
 
 tally_code tally_engine_pending_operations(const tally_engine* engine, int64_t* count,

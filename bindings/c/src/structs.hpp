@@ -35,7 +35,9 @@ inline constexpr std::size_t size_max = 4'096;
 template <class T>
 bool has_known_size(const T* given) noexcept {
   static_assert(first_size<T> > 0);
-  return given->struct_size >= first_size<T> && given->struct_size <= size_max;
+  // Published were that one, ours, and perhaps longer ones since: none that ends within a field.
+  const std::size_t size = given->struct_size;
+  return (size == first_size<T> || size >= sizeof(T)) && size <= size_max;
 }
 
 /// Copies what both know over `known`, which has the defaults of the rest. False where the size is

@@ -13,6 +13,7 @@ from ctypes import (
     Structure,
     c_char,
     c_char_p,
+    c_double,
     c_int32,
     c_int64,
     c_size_t,
@@ -58,6 +59,13 @@ UserCredits = CFUNCTYPE(None, c_void_p, POINTER(Uuid), c_int64)
 LogLine = CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_char), c_size_t)
 
 
+class Attribute(Structure):
+    _fields_ = [("name", c_char_p), ("value", c_char_p)]
+
+
+Measurement = CFUNCTYPE(None, c_void_p, c_int32, c_double, POINTER(Attribute), c_size_t)
+
+
 class Callbacks(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -67,6 +75,7 @@ class Callbacks(Sized):
         ("job_failed", UserJob),
         ("low_credits", UserCredits),
         ("log", LogLine),
+        ("metric", Measurement),
     ]
 
 
@@ -180,6 +189,7 @@ class Wait(Sized):
 #: Every struct that crosses, by its name in C.
 STRUCTS: dict[str, type[Structure]] = {
     "tally_error": Error,
+    "tally_attribute": Attribute,
     "tally_callbacks": Callbacks,
     "tally_options": Options,
     "tally_call": Call,

@@ -95,6 +95,10 @@ class Layout(unittest.TestCase):
             "tally_uuid_parse",  # uuid.UUID's own.
             "tally_uuid_format",
             "tally_code_sentence",  # The exceptions' docstrings.
+            "tally_engine_backup",  # Not in Python yet, nor is the callback for measurements.
+            "tally_metric_name",
+            "tally_metric_unit",
+            "tally_metric_kind",
         }
         self.assertEqual(declared - set(_abi.FUNCTIONS), left_out)
         self.assertLessEqual(set(_abi.FUNCTIONS), declared)

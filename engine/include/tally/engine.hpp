@@ -7,6 +7,7 @@
 // Every function is noexcept and answers with a Result: a value, or an Error whose code says
 // whether it is a refusal (an everyday answer; nothing changed) or a failure of the world.
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -21,6 +22,7 @@
 
 #include "tally/operations.hpp"
 #include "tally/result.hpp"
+#include "tally/telemetry.hpp"
 #include "tally/trace.hpp"
 
 namespace tally {
@@ -52,7 +54,11 @@ struct Callbacks {
   std::function<void(const Uuid& user_id, const Uuid& job_id)> job_complete{};
   std::function<void(const Uuid& user_id, const Uuid& job_id)> job_failed{};
   std::function<void(const Uuid& user_id, Credits balance)> low_credits{};
+  /// A line begins with the name of its event (telemetry.hpp).
   std::function<void(LogLevel level, std::string_view line)> log{};
+  /// Where none is given nothing is measured. It also gets what sync measures, on the thread that
+  /// syncs.
+  std::function<void(const Measurement&)> metric{};
 };
 
 struct Options {
@@ -128,6 +134,11 @@ struct JobView {
   ViewRow job;
   std::vector<ViewRow> steps;   ///< In order; each says what step, state, times.
   std::vector<ViewRow> assets;  ///< As they were added.
+  // What the PRD's columns do not show.
+  Credits hold{};                          ///< The open hold; 0 without one.
+  std::optional<Timestamp> claim_until{};  ///< Of the latest claim, which may be over.
+  bool claimed_elsewhere = false;          ///< That claim is another device's.
+  Timestamp active_at{};                   ///< The latest of its operations and its claim's end.
 };
 
 /// One table's digest for one user (contract, section 8).
@@ -135,6 +146,8 @@ struct TableDigest {
   std::string table;
   std::int64_t rows = 0;
   std::uint64_t digest = 0;
+
+  bool operator==(const TableDigest&) const = default;
 };
 
 /// Something an audit found wrong.
@@ -149,6 +162,44 @@ struct AuditReport {
   std::int64_t entries = 0;
   std::int64_t jobs = 0;
   std::vector<Finding> findings{};
+};
+
+/// A user's month (UTC), from the entries' `created_at`: what was there before it, what each type
+/// of entry came to in it, and what was there after it. Exact; nothing where a user has no entry.
+struct Statement {
+  Uuid user_id{};
+  std::string month;  ///< `2026-01`
+  Credits opening{};
+  std::array<Credits, entry_types.size()> sums{};  ///< By type, in the order of entry_types.
+  Credits closing{};                               ///< The opening balance and all the sums.
+  std::int64_t entries = 0;
+};
+
+/// A mirror's file, as it is found, before anything is changed in it.
+struct MirrorFile {
+  int schema = 0;          ///< Its version of the schema; 0: none.
+  bool is_mirror = false;  ///< It has our application id.
+  bool is_empty = false;   ///< No bytes, or an SQLite file in which nothing was made.
+  std::int64_t bytes = 0;  ///< The file, without its WAL.
+  std::int64_t wal_bytes = 0;
+  std::vector<std::string> damage{};  ///< What SQLite's quick_check says, at most 20 lines.
+};
+
+/// How far a long call is, in steps of its own, about ten times a second or less often; false ends
+/// it. It must not throw.
+using Watch = std::function<bool(std::int64_t done, std::int64_t total)>;
+
+struct BackupOptions {
+  /// Replace the file where there is one; else it is `already_exists`.
+  bool replace = false;
+  Watch watch{};
+};
+
+struct BackupReport {
+  std::int64_t bytes = 0;
+  std::int64_t users = 0;
+  std::int64_t entries = 0;
+  std::int64_t jobs = 0;
 };
 
 /// Thread-safe. Any number of engines, in any number of processes, may be open on one file; each
@@ -226,6 +277,43 @@ class TALLY_API Engine {
   Result<std::vector<TableDigest>> digest(const Uuid& user_id) const noexcept;
   /// Recomputes I1, I3, I4 and I5 from the entries, in one snapshot.
   Result<AuditReport> audit() const noexcept;
+  /// The same; nothing where the watch ended it. Its steps are entries.
+  Result<std::optional<AuditReport>> audit(const Watch& watch) const noexcept;
+
+  // Everything of a kind, one after another, in one snapshot and in little memory however many
+  // there are. `visit` answers false to end it; it must not throw and may not call this engine to
+  // write. Each answers how many were visited.
+
+  /// The rows of one of the PRD's tables in id order; of one user where one is given. Failures:
+  /// not_found (no such table).
+  Result<std::int64_t> each_row(std::string_view table, std::optional<Uuid> user_id,
+                                const std::function<bool(const ViewRow&)>& visit) const noexcept;
+  /// The entries of all users, or one, in the order in which the mirror got them: each user's by
+  /// `seq`.
+  Result<std::int64_t> each_entry(
+      std::optional<Uuid> user_id,
+      const std::function<bool(const Uuid& user_id, const Entry&)>& visit) const noexcept;
+  /// A statement for each month in which a user had entries, by user and month.
+  Result<std::int64_t> each_statement(
+      std::optional<Uuid> user_id,
+      const std::function<bool(const Statement&)>& visit) const noexcept;
+
+  // ---- the file ----
+
+  /// Copies the mirror as it is now into a new file, while others read and write. The copy is one
+  /// snapshot; SQLite's integrity check, an audit and the digests of every user, compared with
+  /// those of the same snapshot here, must be right before it gets its name. Then it is on disk. It
+  /// is its owner's alone. Until then nothing is under that name but what was there before. The
+  /// WAL grows while it runs. Nothing where the watch ended it; its steps are pages.
+  /// A copy of a mirror that is a device is that device, too: where both go on the second to sync
+  /// is `device_forked`. Refusals: already_exists, invalid_argument (the mirror itself). Failures:
+  /// busy (the file that is to be replaced is open, or has a WAL that was left behind), corrupt
+  /// (the copy is not right: it is removed, and the mirror is to be audited), io, full, read_only.
+  Result<std::optional<BackupReport>> backup(const std::filesystem::path& to,
+                                             const BackupOptions& options = {}) const noexcept;
+  /// Looks at a file and changes nothing in it: no migration. Failures: not_found, corrupt (no
+  /// SQLite file, or too damaged to be read), busy, read_only, io.
+  static Result<MirrorFile> examine(const std::filesystem::path& path) noexcept;
 
   /// The number of operations that wait to be pushed.
   Result<std::int64_t> pending_operations() const noexcept;
@@ -242,6 +330,10 @@ class TALLY_API Engine {
 /// The library's version, `major.minor.patch`, and that of the SQLite it carries.
 TALLY_API std::string_view version() noexcept;
 TALLY_API std::string_view sqlite_version() noexcept;
+/// Whether that SQLite keeps all that it commits (see the code sqlite_unsafe).
+TALLY_API bool sqlite_is_safe() noexcept;
+/// The schema that this library writes; an older one is migrated when it is opened.
+TALLY_API int mirror_schema() noexcept;
 
 /// A UUID of version 7: time-ordered, and increasing within this process.
 TALLY_API Uuid new_uuid_v7();

@@ -74,6 +74,9 @@ inline constexpr std::size_t batch_operations_max = 1'000;
 
 inline constexpr std::array<std::string_view, 4> entry_types_added{"purchase", "grant",
                                                                    "subscription", "refund"};
+/// All that an entry may be (contract, section 3).
+inline constexpr std::array<std::string_view, 7> entry_types{
+    "purchase", "grant", "subscription", "refund", "usage", "expire", "reserve"};
 inline constexpr std::array<std::string_view, 6> niche_presets{
     "motivation", "explainer", "facts", "history", "finance", "science"};
 inline constexpr std::array<std::string_view, 2> transcript_modes{"auto", "manual"};

@@ -128,6 +128,15 @@ struct RejectedOperation {
   Timestamp rejected_at{};
 };
 
+/// An operation that waits for canonical's verdict; on a mirror without a device, every one that
+/// took effect.
+struct PendingOperation {
+  std::int64_t number = 0;  ///< As in RejectedOperation.
+  Command command;
+  Code code = Code::ok;  ///< Not ok: it is blocked, and met this when it was applied again.
+  bool queued = false;   ///< It has no effect here until the verdict (SpendPolicy::online).
+};
+
 /// A lease of this device's, as canonical last showed it, less what pending operations drew.
 struct OpenLease {
   Uuid user_id{};
@@ -197,6 +206,9 @@ class TALLY_API Replica {
   void wait_for_queued(std::uint64_t queued, std::chrono::milliseconds timeout) const noexcept;
   /// The next push asks for everything from the start.
   Result<bool> forget_cursor() noexcept;
+  /// For Callbacks::metric, where the engine's host has one.
+  bool measures() const noexcept;
+  void measure(const Measurement& measurement) const noexcept;
   /// An attempt failed: for the status, which other processes read, too. take() ends it.
   Result<bool> note_failure(std::string_view error_class, std::string_view error,
                             std::optional<Timestamp> next_attempt_at) noexcept;
@@ -222,6 +234,10 @@ class TALLY_API Replica {
   Result<std::vector<Uuid>> refill(const LeaseTarget& target) noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;
+  /// In order, in one snapshot and in little memory, until `visit`, which must not throw, answers
+  /// false. Answers how many were visited.
+  Result<std::int64_t> each_pending(
+      const std::function<bool(const PendingOperation&)>& visit) const noexcept;
   /// Refusals: not_found.
   Result<bool> dismiss(std::int64_t number) noexcept;
   /// Applies it anew, under its op_id, on the mirror as it is; then it is pending again. Refusals:

@@ -154,6 +154,9 @@ class TALLY_API Canonical {
   /// back, and compares; sign-ups wait as long (about a second). Empty where all is well.
   Result<std::vector<DoctorFinding>> doctor() noexcept;
 
+  /// The server's clock.
+  Result<Timestamp> now() noexcept;
+
   /// What in the ledger is not as it should be, for all users: credits that the PRD's original
   /// functions gave or took twice, what old data left behind, and every invariant, computed anew.
   Result<std::vector<CanonicalFinding>> audit() noexcept;
