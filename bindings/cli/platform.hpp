@@ -26,5 +26,8 @@ void wait_for_socket(int socket, bool readable, bool writable, std::chrono::mill
 
 /// A new folder that is ours alone, for the caller to remove. Throws std::system_error.
 std::filesystem::path make_temporary_folder(const char* name);
+/// The same, within that folder.
+std::filesystem::path make_temporary_folder_in(const std::filesystem::path& within,
+                                               const char* name);
 
 }  // namespace tally::cli

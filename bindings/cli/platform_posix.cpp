@@ -43,7 +43,12 @@ void wait_for_socket(int socket, bool readable, bool writable, std::chrono::mill
 }
 
 std::filesystem::path make_temporary_folder(const char* name) {
-  std::string path = (std::filesystem::temp_directory_path() / name).string() + "-XXXXXX";
+  return make_temporary_folder_in(std::filesystem::temp_directory_path(), name);
+}
+
+std::filesystem::path make_temporary_folder_in(const std::filesystem::path& within,
+                                               const char* name) {
+  std::string path = (within / name).string() + "-XXXXXX";
   if (mkdtemp(path.data()) == nullptr)
     throw std::system_error(errno, std::generic_category(), "cannot make a temporary folder");
   return path;

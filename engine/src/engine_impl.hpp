@@ -102,6 +102,8 @@ class Engine::Impl final : private AccountMemory {
   };
 
   const Options& options() const noexcept { return options_; }
+  /// Moves with every commit of every process.
+  std::uint64_t change() const noexcept { return change_word_.load(); }
   Uuid new_id() const;
   Timestamp now() const;
   const std::filesystem::path& path() const noexcept { return path_; }

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine_impl.hpp"
+#include "entry_reader.hpp"
 
 namespace tally {
 namespace {
@@ -265,35 +266,13 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
     if (!account.bind(user_id).step())
       return Error{Code::user_not_found, "no user " + user_id.text()};
     // The user's chain, newest first.
-    Query entry(reader.db(),
-                "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
-                "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal"
-                " from tally_entry n join tally_entry_kind k on k.kind = n.kind"
-                " left join tally_operation o on o.o = n.e - k.ordinal"
-                " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j"
-                " where n.e = ?");
+    EntryReader reading(reader.db());
     std::vector<Entry> entries;
     for (auto e = account.column<std::int64_t>(0); e > 0 && entries.size() < limit;) {
-      const Rewind rewind(entry);
-      if (!entry.bind(e).step())
+      if (!reading.seek(e))
         return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
-      const auto distance = entry.column<std::int64_t>(1);
-      if (!before_seq || entry.column<std::int64_t>(0) < *before_seq) {
-        Entry out;
-        out.seq = entry.column<std::int64_t>(0);
-        out.type = entry.column<std::string>(2);
-        out.amount = Credits{entry.column<std::int64_t>(3)};
-        out.balance_after = Credits{entry.column<std::int64_t>(4)};
-        out.note = entry.column<std::optional<std::string>>(5);
-        out.created_at = entry.column<Timestamp>(6);
-        if (!entry.is_null(7)) out.job_id = unfolded(entry.column<Uuid>(7));
-        out.stripe_payment_id = entry.column<std::optional<std::string>>(8);
-        out.id = entry.is_null(9)
-                     ? unfolded(entry.column<Uuid>(10)).derived(entry.column<unsigned>(11))
-                     : entry.column<Uuid>(9);
-        entries.push_back(std::move(out));
-      }
-      e = distance == 0 ? 0 : e - distance;
+      if (!before_seq || reading.seq() < *before_seq) entries.push_back(reading.entry());
+      e = reading.distance() == 0 ? 0 : e - reading.distance();
     }
     return entries;
   } catch (...) {

@@ -1,0 +1,50 @@
+#pragma once
+// Entries with all that is shown of them, by their numbers.
+
+#include "rows.hpp"
+#include "sqlite.hpp"
+#include "tally/engine.hpp"
+
+namespace tally {
+
+class EntryReader {
+ public:
+  explicit EntryReader(SQLite::Database& db)
+      : query_(db,
+               "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
+               "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal"
+               " from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+               " left join tally_operation o on o.o = n.e - k.ordinal"
+               " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j"
+               " where n.e = ?") {}
+
+  /// False where there is none of that number; else the next calls are of it.
+  bool seek(std::int64_t e) {
+    query_.reset();
+    return query_.bind(e).step();
+  }
+  std::int64_t seq() const { return query_.column<std::int64_t>(0); }
+  /// How far the user's entry before is; 0 at the first.
+  std::int64_t distance() const { return query_.column<std::int64_t>(1); }
+  Timestamp created_at() const { return query_.column<Timestamp>(6); }
+  Entry entry() const {
+    Entry out;
+    out.seq = seq();
+    out.type = query_.column<std::string>(2);
+    out.amount = Credits{query_.column<std::int64_t>(3)};
+    out.balance_after = Credits{query_.column<std::int64_t>(4)};
+    out.note = query_.column<std::optional<std::string>>(5);
+    out.created_at = created_at();
+    if (!query_.is_null(7)) out.job_id = unfolded(query_.column<Uuid>(7));
+    out.stripe_payment_id = query_.column<std::optional<std::string>>(8);
+    out.id = query_.is_null(9)
+                 ? unfolded(query_.column<Uuid>(10)).derived(query_.column<unsigned>(11))
+                 : query_.column<Uuid>(9);
+    return out;
+  }
+
+ private:
+  Query query_;
+};
+
+}  // namespace tally
