@@ -169,20 +169,6 @@ std::string title_of(const Engine& engine, const ViewRow& job) {
   return row ? column(*row, "title").value_or("") : "";
 }
 
-JsonValue holds_of(const Engine& engine, const Account& account) {
-  JsonValue holds = JsonValue::array();
-  for (const OpenHold& hold : account.holds) {
-    if (holds.size() == inspect_page_rows) break;
-    const auto view = engine.job(hold.job_id);
-    holds.push_back({{"job_id", hold.job_id.text()},
-                     {"title", view ? title_of(engine, view->job) : ""},
-                     {"status", view ? column(view->job, "status").value_or("") : ""},
-                     {"amount", hold.amount.value},
-                     {"reservation", cli::to_json(hold.reservation)}});
-  }
-  return holds;
-}
-
 JsonValue report_json(const AuditReport& report) { return parsed(texts::audit_text(report)); }
 
 }  // namespace
@@ -309,7 +295,8 @@ JsonValue InspectData::accounts(const Query& query) {
 
 JsonValue InspectData::account(const Uuid& user_id, const Query&) {
   JsonValue out = line(take(inspection_.account(user_id)));
-  out["holds"] = holds_of(engine_, take(engine_.account(user_id)));
+  out["holds"] = lines(take(inspection_.held_jobs(user_id, inspect_page_rows)));
+  out["holds_total"] = take(engine_.account(user_id)).holds.size();
   JsonValue lease = nullptr;
   for (const OpenLease& each : take(replica_.leases())) {
     if (each.user_id == user_id) lease = cli::to_json(std::vector{each}).at(0);

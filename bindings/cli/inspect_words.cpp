@@ -56,8 +56,7 @@ std::string sentence_of(const Entry& entry) {
   if (entry.type == "reserve" && amount < 0)
     return "At " + at(entry) + " " + credits + (amount == -1 ? " was" : " were") +
            " reserved: the balance went to " + thousands(entry.balance_after.value) + ".";
-  if (entry.type == "reserve")
-    return "At " + at(entry) + " the job was settled: " + credits + " left the hold";
+  if (entry.type == "reserve") return "At " + at(entry) + " the job was settled";
   if (entry.type == "usage") return credits + (amount == -1 ? " was" : " were") + " charged";
   return "At " + at(entry) + " " + credits + (amount == 1 ? " was" : " were") +
          " given back, since the job failed: the balance went to " +
@@ -120,6 +119,7 @@ std::vector<std::string> story_of(const JobView& view, const std::vector<Entry>&
   std::vector<std::string> story;
   // Settling is two or three entries of one operation, and one sentence.
   std::string settling;
+  std::int64_t taken = 0;  // Out of the hold, by what is being settled.
   const auto end_sentence = [&] {
     if (!settling.empty()) story.push_back(std::exchange(settling, {}) + ".");
   };
@@ -128,8 +128,11 @@ std::vector<std::string> story_of(const JobView& view, const std::vector<Entry>&
     if (entry.type == "reserve" && entry.amount.value >= 0) {
       end_sentence();
       settling = sentence_of(entry);
+      taken = entry.amount.value;
     } else if (!settling.empty() && entry.type == "usage") {
-      settling += ", " + sentence_of(entry);
+      settling += ": " + sentence_of(entry);
+      if (-entry.amount.value > taken)
+        settling += ", " + thousands(-entry.amount.value - taken) + " more than were held";
     } else if (!settling.empty() && is_rest) {
       settling += ", and " + thousands(entry.amount.value) + " that it did not need went back";
       end_sentence();

@@ -89,6 +89,13 @@ AccountLine read_account(const Query& query) {
   return line;
 }
 
+constexpr std::string_view job_columns =
+    "select w.j, w.id, x.id, q.title, w.status, coalesce(w.progress, 0), w.hold,"
+    "  w.cost_credits_final, w.created_at, w.started_at, w.finished_at,"
+    "  t.status_message, t.failed_step, t.error_code"
+    " from tally_job w join tally_user x on x.u = w.u"
+    " join tally_project q on q.p = w.p left join tally_job_text t on t.j = w.j";
+
 JobLine read_job(const Query& query) {
   JobLine line;
   line.number = query.column<std::int64_t>(0);
@@ -430,15 +437,24 @@ Result<std::vector<JobLine>> Inspection::jobs(std::uint32_t statuses,
     std::optional<std::int64_t> u;
     if (user_id) u = require_user(reader.db(), *user_id);
     Query query(reader.db(),
-                "select w.j, w.id, x.id, q.title, w.status, coalesce(w.progress, 0), w.hold,"
-                "  w.cost_credits_final, w.created_at, w.started_at, w.finished_at,"
-                "  t.status_message, t.failed_step, t.error_code"
-                " from tally_job w join tally_user x on x.u = w.u"
-                " join tally_project q on q.p = w.p left join tally_job_text t on t.j = w.j"
-                " where w.j < ?1 and (?2 >> w.status) & 1 and (?3 is null or w.u = ?3)"
-                " order by w.j desc limit ?4");
+                std::string(job_columns) +
+                    " where w.j < ?1 and (?2 >> w.status) & 1 and (?3 is null or w.u = ?3)"
+                    " order by w.j desc limit ?4");
     query.bind(before_number.value_or(std::numeric_limits<std::int64_t>::max()),
                static_cast<std::int64_t>(statuses), u, static_cast<std::int64_t>(limit));
+    std::vector<JobLine> lines;
+    while (query.step()) lines.push_back(read_job(query));
+    return lines;
+  });
+}
+
+Result<std::vector<JobLine>> Inspection::held_jobs(const Uuid& user_id,
+                                                   std::size_t limit) noexcept {
+  return guarded<std::vector<JobLine>>([&]() -> Result<std::vector<JobLine>> {
+    Engine::Impl::Reader reader(*engine_.impl_);
+    Query query(reader.db(), std::string(job_columns) +
+                                 " where w.u = ?1 and w.hold > 0 order by w.j desc limit ?2");
+    query.bind(require_user(reader.db(), user_id), static_cast<std::int64_t>(limit));
     std::vector<JobLine> lines;
     while (query.step()) lines.push_back(read_job(query));
     return lines;

@@ -225,8 +225,23 @@ class Audit {
   AuditReport report_;
 };
 
-std::string ids_clause(std::string_view view) {
-  return "select * from " + std::string(view) + " where id = ?";
+/// A view's rows of one row of the table beneath it. The view's ids are texts that it makes, which
+/// no index finds: so this is the view's own select, in which that table is cut down to the row.
+std::string select_narrowed(SQLite::Database& db, std::string_view view, std::string_view table,
+                            std::string_view key) {
+  Query definition(db, "select sql from sqlite_schema where type = 'view' and name = ?");
+  if (!definition.bind(view).step())
+    throw Failure{Code::corrupt, "the mirror has no view " + std::string(view)};
+  const auto sql = definition.column<std::string>(0);
+  // create view NAME (COLUMNS) as SELECT
+  constexpr std::string_view as = ") as";
+  const std::size_t columns = sql.find('(');
+  const std::size_t select = sql.find(as);
+  if (columns == std::string::npos || select == std::string::npos)
+    throw Failure{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
+  return "with " + std::string(table) + " as (select * from main." + std::string(table) +
+         " where " + std::string(key) + " = ?), narrowed " + sql.substr(columns, select - columns) +
+         ") as (" + sql.substr(select + as.size()) + ") select * from narrowed";
 }
 
 }  // namespace
@@ -283,9 +298,9 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
 Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    Query query(reader.db(), ids_clause("projects"));
-    const std::string id = project_id.text();
-    if (!query.bind(id).step()) return Error{Code::project_not_found, "no project " + id};
+    Query query(reader.db(), select_narrowed(reader.db(), "projects", "tally_project", "id"));
+    if (!query.bind(project_id).step())
+      return Error{Code::project_not_found, "no project " + project_id.text()};
     return read_view_row(query);
   } catch (...) {
     return error_in_flight();
@@ -295,17 +310,19 @@ Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
 Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    const std::string id = job_id.text();
-    Query exists(reader.db(), "select j from tally_job where id = ?");
+    SQLite::Database& db = reader.db();
+    Query exists(db, "select j from tally_job where id = ?");
     const Uuid key = folded(job_id);
-    if (!exists.bind(key).step()) return Error{Code::job_not_found, "no job " + id};
-    Query job(reader.db(), ids_clause("jobs"));
-    Query steps(reader.db(), "select * from job_steps where job_id = ? order by step_order");
-    Query assets(reader.db(), "select * from assets where job_id = ? order by created_at, id");
+    if (!exists.bind(key).step()) return Error{Code::job_not_found, "no job " + job_id.text()};
+    const auto j = exists.column<std::int64_t>(0);
+    Query job(db, select_narrowed(db, "jobs", "tally_job", "j"));
+    Query steps(db, select_narrowed(db, "job_steps", "tally_job", "j") + " order by step_order");
+    Query assets(db,
+                 select_narrowed(db, "assets", "tally_asset", "j") + " order by created_at, id");
     JobView view;
-    if (job.bind(id).step()) view.job = read_view_row(job);
-    view.steps = read_view_rows(steps.bind(id));
-    view.assets = read_view_rows(assets.bind(id));
+    if (job.bind(j).step()) view.job = read_view_row(job);
+    view.steps = read_view_rows(steps.bind(j));
+    view.assets = read_view_rows(assets.bind(j));
     return view;
   } catch (...) {
     return error_in_flight();

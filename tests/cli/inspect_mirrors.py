@@ -120,8 +120,8 @@ def synced(db, server, folder):
         spends.add("reserve_credits", job_id=job, user_id=ADA, amount=30)
     assert set(replay(db, spends.text())) == {"ok"}
     expires = Trace("0e0e0e0e", 100_000)
-    for _ in range(20):
-        expires.add("expire_credits", user_id=ADA, amount=6, note="Promotion ended")
+    for _ in range(60):
+        expires.add("expire_credits", user_id=ADA, amount=10, note="Promotion ended")
     run("replay", "-", "--pg", pg, stdin=expires.text())
     run(*sync, expected=(1,))
     more = Trace("0c0c0c0c", 110_000)

@@ -10,6 +10,7 @@ const live = document.getElementById("live");
 const POLL_MS = 1000;
 let shown_address = null;
 let shown_answers = null;
+let shown_route = null;
 let asked = 0;
 let change = null;
 
@@ -74,16 +75,19 @@ async function show() {
     change = shown_answers.overview.change;
     // Another chart of the same account is no other page.
     const same_page = shown_address?.split("?")[0] === location.hash.split("?")[0];
+    const is_first = shown_address === null;
     shown_address = location.hash;
+    shown_route = route;
     if (is_new && !same_page) main.replaceChildren();
     draw(route, shown_answers);
     if (is_new && (!same_page || route.query.get("seq"))) arrive(route);
-    if (is_new && !same_page && document.activeElement?.closest("main, nav") === null) main.focus({ preventScroll: true });
+    if (is_new && !same_page && !is_first && document.activeElement?.closest("main, nav") === null) main.focus({ preventScroll: true });
     say(is_kept ? "kept" : "live", is_kept ? "kept page" : "live");
   } catch (error) {
     if (mine !== asked) return;
     if (error instanceof Refusal) {
       shown_address = location.hash;
+      shown_route = null;
       main.replaceChildren(h("section", { class: "panel" }, empty("Nothing to show here", error.message)));
       frame(null, route.name);
     } else {
@@ -134,7 +138,7 @@ document.getElementById("search").onsubmit = (event) => {
 document.querySelector(".skip").onclick = (event) => { event.preventDefault(); main.focus(); };
 listen_for_keys(toggle_theme);
 addEventListener("hashchange", show);
-addEventListener("resize", () => { if (shown_answers && route_now().name === "account") draw(route_now(), shown_answers); });
+addEventListener("resize", () => { if (shown_route?.name === "account") draw(shown_route, shown_answers); });
 if (!location.hash) history.replaceState(null, "", "#/overview");
 await show();
 if (!is_kept) follow();

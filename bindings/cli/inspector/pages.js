@@ -123,8 +123,8 @@ function holds_panel(a) {
   return panel("Open holds", table("Open holds", [
     { title: "Job", class: "wide", cell: (hold) => [job_link(hold.job_id, { class: "id row" }), h("span", { class: "sub", dir: "auto" }, hold.title)] },
     { title: "Status", cell: (hold) => status_tag(hold.status) },
-    { title: "Held", num: true, cell: (hold) => number(hold.amount) },
-  ], a.holds, { key: (hold) => `hold-${hold.job_id}` }));
+    { title: "Held", num: true, cell: (hold) => number(hold.hold) },
+  ], a.holds, { key: (hold) => `hold-${hold.job_id}` }), a.holds_total > a.holds.length && pager(`${number(a.holds.length)} of ${number(a.holds_total)}`, []));
 }
 
 function lease_panel(a) {
@@ -153,7 +153,7 @@ const account = {
       h("div", { class: "head" }, h("p", { class: "crumb" }, h("a", { href: "#/accounts" }, "Accounts")),
         h("h1", { dir: "auto" }, a.display_name || "Account"), id_text(id), a.email && h("span", { class: "quiet" }, "e-mail: ", shown(a.email))),
       facts([
-        ["Balance", number(a.balance), "can be spent"], ["Held", number(a.held), counted(a.holds.length, "open hold", "open holds")],
+        ["Balance", number(a.balance), "can be spent"], ["Held", number(a.held), counted(a.holds_total, "open hold", "open holds")],
         ["Lease", a.lease ? number(a.lease.unspent) : "\u2013", a.lease ? "unspent on this device" : "none"],
         ["Entries", number(a.entries)], ["Pending", number(a.pending), "not confirmed by canonical"]]),
       chart_panel(c, route, redraw),

@@ -143,6 +143,8 @@ class TALLY_API Inspection {
   Result<std::vector<JobLine>> jobs(std::uint32_t statuses,
                                     std::optional<std::int64_t> before_number,
                                     std::optional<Uuid> user_id, std::size_t limit) noexcept;
+  /// At most `limit` jobs of a user that have an open hold. Refusals: user_not_found.
+  Result<std::vector<JobLine>> held_jobs(const Uuid& user_id, std::size_t limit) noexcept;
   /// A job's entries in account order. Refusals: job_not_found.
   Result<std::vector<Entry>> entries_of_job(const Uuid& job_id) noexcept;
   /// At most `limit` pending operations behind a number, in order.
