@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t chart_steps = 400;
 constexpr std::size_t found_of_a_kind_max = 8;
+constexpr std::size_t newest_jobs = 12;
 constexpr auto seq_max = std::numeric_limits<std::int64_t>::max();
 
 /// What people wrote, and what may quote it. Who has a session token owns the draft, so that one is
@@ -225,7 +226,7 @@ InspectData::InspectData(Engine& engine, std::string file_name, bool show_prompt
       show_prompts_(show_prompts),
       is_file_(is_file) {
   // What has to be read once is read before the first page is asked for.
-  (void)overview({});
+  (void)overview_now();
 }
 InspectData::~InspectData() = default;
 
@@ -240,27 +241,33 @@ JsonValue InspectData::changes(const Query&) {
           {"audit_running", audit_ && !audit_->is_done()}};
 }
 
-JsonValue InspectData::overview(const Query& query) {
+/// Counted anew only where the mirror has changed.
+const MirrorOverview& InspectData::overview_now() {
   const std::uint64_t change = inspection_.change();
   if (!overview_ || change != overview_change_) {
     overview_ = take(inspection_.overview());
     overview_change_ = change;
   }
+  return *overview_;
+}
+
+JsonValue InspectData::overview(const Query& query) {
+  const MirrorOverview& counts = overview_now();
   JsonValue jobs = JsonValue::object();
-  for (std::size_t i = 0; i < overview_->jobs.size(); ++i)
-    jobs[std::string(job_status_names[i])] = overview_->jobs[i];
+  for (std::size_t i = 0; i < counts.jobs.size(); ++i)
+    jobs[std::string(job_status_names[i])] = counts.jobs[i];
   return {{"file", file_name_},
           {"version", version()},
-          {"change", std::to_string(change)},
+          {"change", std::to_string(overview_change_)},
           {"now", now().text()},
           {"show_prompts", show_prompts_},
-          {"users", overview_->users},
-          {"entries", overview_->entries},
-          {"projects", overview_->projects},
-          {"drafts", overview_->drafts},
-          {"balance", overview_->balance},
-          {"held", overview_->held},
-          {"pending", overview_->pending_operations},
+          {"users", counts.users},
+          {"entries", counts.entries},
+          {"projects", counts.projects},
+          {"drafts", counts.drafts},
+          {"balance", counts.balance},
+          {"held", counts.held},
+          {"pending", counts.pending_operations},
           {"jobs", std::move(jobs)},
           {"sync", sync(query)},
           {"audit", audit({})}};
@@ -289,20 +296,20 @@ JsonValue InspectData::accounts(const Query& query) {
     rows.push_back(line(account));
   return {{"order", account_order_names[static_cast<std::size_t>(by)]},
           {"offset", offset},
-          {"total", take(inspection_.overview()).users},
+          {"total", overview_now().users},
           {"rows", std::move(rows)}};
 }
 
 JsonValue InspectData::account(const Uuid& user_id, const Query&) {
   JsonValue out = line(take(inspection_.account(user_id)));
-  out["holds"] = lines(take(inspection_.held_jobs(user_id, inspect_page_rows)));
+  out["holds"] = lines(take(inspection_.held_jobs(user_id, newest_jobs)));
   out["holds_total"] = take(engine_.account(user_id)).holds.size();
   JsonValue lease = nullptr;
   for (const OpenLease& each : take(replica_.leases())) {
     if (each.user_id == user_id) lease = cli::to_json(std::vector{each}).at(0);
   }
   out["lease"] = std::move(lease);
-  out["jobs"] = lines(take(inspection_.jobs(statuses_named("all"), {}, user_id, 12)));
+  out["jobs"] = lines(take(inspection_.jobs(statuses_named("all"), {}, user_id, newest_jobs)));
   return out;
 }
 

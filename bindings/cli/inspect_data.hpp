@@ -55,6 +55,7 @@ class InspectData {
   JsonValue chart(const Uuid& user_id, const Query& query);
   JsonValue job(const Uuid& job_id, const Query& query);
 
+  const MirrorOverview& overview_now();
   JsonValue line(const AccountLine& account) const;
   /// With what is not to be seen replaced by how long it is.
   JsonValue seen(JsonValue value) const;

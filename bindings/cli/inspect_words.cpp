@@ -48,6 +48,23 @@ const Meaning* meaning_of(const Entry& entry) {
   return nullptr;
 }
 
+/// Somebody's text within a sentence of ours: it must not turn the rest of that around.
+std::string in_a_sentence(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view three = text.substr(i, 3);
+    const bool turns = (three >= "\u202a" && three <= "\u202e") ||
+                       (three >= "\u2066" && three <= "\u2069") || three == "\u2028" ||
+                       three == "\u2029";
+    if (turns) {
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return "\u2068" + shown(out, 80) + "\u2069";
+}
+
 std::string at(const Entry& entry) { return short_time(entry.created_at.text()); }
 
 std::string sentence_of(const Entry& entry) {
@@ -85,8 +102,8 @@ std::string outcome(const JobView& view, const std::vector<Entry>& entries) {
     return status == "PENDING" ? "No credits were reserved yet; it starts once they are."
                                : "No entry of the mirror's is about this job.";
   if (hold > 0)
-    return credits_text(hold) +
-           " of it are held: they are charged when the job is settled, and given back if it fails.";
+    return credits_text(hold) + (hold == 1 ? " is" : " are") +
+           " held: charged when the job is settled, given back if it fails.";
   const std::string final_cost = word(view.job, "cost_credits_final");
   if (status == "FAILED") return "Nothing is held, and the job failed: a retry reserves anew.";
   if (!final_cost.empty())
@@ -102,7 +119,8 @@ std::string words_of(const Entry& entry) {
                     (meaning != nullptr ? std::string(meaning->words) : entry.type);
   const std::string note = entry.note.value_or("");
   const bool is_said = meaning != nullptr && !meaning->note.empty();
-  if (!note.empty() && !is_said && note != "Video generation") out += " (" + shown(note, 80) + ")";
+  if (!note.empty() && !is_said && note != "Video generation")
+    out += " (" + in_a_sentence(note) + ")";
   return out + ", balance " + thousands(entry.balance_after.value);
 }
 

@@ -249,8 +249,7 @@ class Search {
                "select w.id, x.id, w.id, null from tally_job w join tally_user x on x.u = w.u"
                " where w.id between ? and ? order by w.id");
     plain(FoundKind::project,
-          "select q.id, x.id, (select id from tally_job w where w.p = q.p order by j desc limit 1),"
-          " null from tally_project q join tally_user x on x.u = q.u"
+          "select q.id, x.id, null, null from tally_project q join tally_user x on x.u = q.u"
           " where q.id between ? and ? order by q.id");
     entries();
     folded_ids(FoundKind::operation,
@@ -294,15 +293,16 @@ class Search {
     }
   }
 
+  /// Operations first, in the order of their index: of many it is read no further than the limit.
   /// Their ids are derived of their operations', but for those that have one of their own.
   void entries() {
     constexpr std::string_view of_operation =
         "select o.id, x.id, w.id, n.seq, k.ordinal from tally_operation o"
-        " join tally_entry n on n.e between o.o and o.o + 3"
-        " join tally_entry_kind k on k.kind = n.kind and n.e - k.ordinal = o.o"
+        " cross join tally_entry n on n.e between o.o and o.o + 3"
+        " cross join tally_entry_kind k on k.kind = n.kind and n.e - k.ordinal = o.o"
         " left join tally_entry_text t on t.e = n.e"
         " join tally_user x on x.u = n.u left join tally_job w on w.j = n.j"
-        " where o.id between ? and ? and t.id is null order by o.id, n.e";
+        " where o.id between ? and ? and t.id is null order by o.id";
     Query query(db_, of_operation);
     const IdRange wide = up_to_version(range_);
     query.bind(wide.low, wide.high);

@@ -561,6 +561,7 @@ class Examples(cli_test.InFolder):
 
     # One story: each command finds what those before it left, and what `before` adds.
     story = ["operations", "codes", "migrate", "doctor", "replay", "balance", "account", "history", "job", "audit",
+             "inspect",
              "device add", "device list", "sync", "status", "verify", "claim-next", "lease open", "lease list",
              "lease return", "lease write-off", "rejected list", "rejected show", "rejected retry",
              "rejected dismiss", "device rotate", "device revoke", "demo", "completion", "help", "version"]

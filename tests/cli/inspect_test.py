@@ -376,7 +376,7 @@ class Data(WithMirrors):
         self.assertEqual(ready[2:], ["Nothing is held any more. The job cost 5 credits."])
         failed = inspector.value(f"job/{JOBS['failed']}")["story"]
         self.assertIn("8 credits were given back, since the job failed", failed[1])
-        self.assertIn("8 credits of it are held", inspector.value(f"job/{JOBS['rendering']}")["story"][-1])
+        self.assertIn("8 credits are held", inspector.value(f"job/{JOBS['rendering']}")["story"][-1])
         self.assertIn("No credits were reserved yet", inspector.value(f"job/{JOBS['pending']}")["story"][0])
 
     def test_every_kind_of_id_is_found_by_its_beginning(self):
@@ -731,7 +731,7 @@ def pictures(folder):
         user = {"huge": inspect_mirrors.BIG_USER}.get(kind, ADA)
         views = {name: f"#/{name}" for name in PAGES}
         if kind != "empty":
-            views.update(account=f"#/account/{user}", search="#/search?q=1")
+            views.update(account=f"#/account/{user}", search="#/search?q=" + ("1" if kind == "synced" else "0"))
             jobs = JOBS if kind == "synced" else {"first": "00000001-0000-7000-9000-000000000000"}
             views.update({f"job-{name}": f"#/job/{job}" for name, job in jobs.items()})
         if kind == "synced":

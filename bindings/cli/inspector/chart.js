@@ -26,6 +26,20 @@ function time_labels(first, last) {
   return [text(a), text(b)];
 }
 
+// Half of the steps have a place of their own, at least a quarter as wide as if all were alike.
+export function is_readable_by_time(steps) {
+  if (steps.length < 3) return true;
+  const times = steps.map((step) => us_of(step.to));
+  const gaps = times.slice(1).map((at, i) => at - times[i]).sort((a, b) => a - b);
+  return gaps[gaps.length >> 1] >= 0.25 * ((Math.max(...times) - Math.min(...times)) / gaps.length);
+}
+
+// Clocks differ and entries keep their order: none is drawn before the one that it follows.
+function times_in_order(steps) {
+  let latest = -Infinity;
+  return new Map(steps.map((step) => [step.last_seq, (latest = Math.max(latest, us_of(step.to)))]));
+}
+
 function scales(data, width, by_time) {
   const values = data.steps.flatMap((step) => [step.high + step.held, step.balance + step.held]);
   const lowest = Math.min(0, ...data.steps.map((step) => step.low));
@@ -33,14 +47,15 @@ function scales(data, width, by_time) {
   const most = marks.at(-1);
   const left = Math.max(34, number(most).length * 7.4 + 12);
   const first = by_time ? us_of(data.steps[0].from) : data.steps[0].first_seq - 1;
-  const last = by_time ? us_of(data.steps.at(-1).to) : data.steps.at(-1).last_seq;
+  const times = times_in_order(data.steps);
+  const last = by_time ? times.get(data.steps.at(-1).last_seq) : data.steps.at(-1).last_seq;
   const span = Math.max(last - first, 1);
   const fix = (n) => Math.round(n * 10) / 10;
   return {
     marks, left, first, last,
     x: (at) => fix(left + ((at - first) / span) * (width - left - ROOM.right - 6)),
     y: (credits) => fix(ROOM.top + ((most - credits) / (most - lowest)) * (HEIGHT - ROOM.top - ROOM.bottom)),
-    at: (step) => (by_time ? us_of(step.to) : step.last_seq),
+    at: (step) => (by_time ? times.get(step.last_seq) : step.last_seq),
   };
 }
 

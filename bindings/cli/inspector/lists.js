@@ -84,7 +84,7 @@ export function job_columns(with_user) {
     { title: "Job", cell: (job) => [job_link(job.job_id, { class: "id row" }), h("span", { class: "sub", dir: "auto" }, job.title)], class: "wide" },
     { title: "Where it is", cell: (job) => [h("span", { class: "nowrap" }, mini_track(job), status_tag(job.status)),
       job.status === "FAILED" ? h("span", { class: "sub" }, `${job.failed_step ? `at ${job.failed_step}` : "before its first step"}${job.error_code ? `: ${job.error_code}` : ""}`)
-        : job.status !== "READY" && job.status_message && h("span", { class: "sub", dir: "auto" }, job.status_message)] },
+        : job.status !== "READY" && job.status_message && h("span", { class: "sub", dir: "auto" }, job.status_message)], class: "mid" },
     { title: "Progress", num: true, cell: (job) => `${job.progress} %` },
     { title: "Held", num: true, cell: (job) => (job.hold ? number(job.hold) : "\u2013") },
     { title: "Cost", num: true, cell: (job) => (job.cost_credits_final === null ? "\u2013" : number(job.cost_credits_final)) },

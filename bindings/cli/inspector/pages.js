@@ -1,6 +1,6 @@
 // The pages: what each asks for, and how it looks.
 import { h, number, time, duration, us_of, counted } from "./dom.js";
-import { chart } from "./chart.js";
+import { chart, is_readable_by_time } from "./chart.js";
 import { is_kept } from "./source.js";
 import { STATUSES, id_text, user_link, job_link, shown, pairs, table, empty, panel, facts, tag, status_tag, track, job_columns, entry_columns, pager, operation_details } from "./lists.js";
 
@@ -49,7 +49,7 @@ const overview = {
       facts([
         ["Users", number(o.users)],
         ["Spendable credits", number(o.balance), "all balances"],
-        ["Held credits", number(o.held), "all open holds"],
+        ["Held credits", number(o.held), "open holds and leases"],
         ["Entries", number(o.entries)],
         ["Jobs", number(jobs), `${number(o.projects)} projects, ${number(o.drafts)} drafts`],
         ["Pending operations", number(o.pending), "wait to be pushed"],
@@ -72,7 +72,7 @@ const accounts = {
   render({ accounts: a }) {
     const last = a.offset + a.rows.length;
     const columns = [
-      { title: "User", sort: "id", class: "wide", cell: (row) => [user_link(row.user_id, { class: "id row" }), h("span", { class: "sub", dir: "auto" }, row.display_name ?? "", row.email && [row.display_name && " \u00b7 ", shown(row.email)])] },
+      { title: "User", sort: "id", class: "wide", cell: (row) => [user_link(row.user_id, { class: "id row" }), h("span", { class: "sub" }, h("bdi", {}, row.display_name ?? ""), row.email && [row.display_name && " \u00b7 ", shown(row.email)])] },
       { title: "Balance", sort: "balance", num: true, cell: (row) => h("b", {}, number(row.balance)) },
       { title: "Held", sort: "held", num: true, cell: (row) => number(row.held) },
       { title: "Entries", sort: "entries", num: true, cell: (row) => number(row.entries) },
@@ -93,7 +93,8 @@ const accounts = {
 
 // ---- one account -------------------------------------------------------------------------------
 
-const chart_choice = { by_time: true };
+// Until somebody chooses: by time, but by entry where by time most steps would lie on each other.
+const chart_choice = { by_time: null };
 
 function chart_panel(c, route, redraw) {
   const id = route.id;
@@ -102,11 +103,12 @@ function chart_panel(c, route, redraw) {
   const is_all = c.from <= 1 && c.to >= c.total;
   const range = (from, to) => here({ from: Math.max(from, 1), to: Math.min(to, c.total) });
   const on_open = (step) => (step.first_seq === step.last_seq ? here({ seq: step.last_seq }) : range(step.first_seq, step.last_seq));
-  const choice = (by_time, text) => h("button", { type: "button", "aria-pressed": String(chart_choice.by_time === by_time), onclick: () => { chart_choice.by_time = by_time; redraw(); } }, text);
+  const by_time = chart_choice.by_time ?? is_readable_by_time(c.steps);
+  const choice = (chosen, text) => h("button", { type: "button", "aria-pressed": String(by_time === chosen), onclick: () => { chart_choice.by_time = chosen; redraw(); } }, text);
   const width = Math.max(document.getElementById("main").clientWidth - (innerWidth > 640 ? 42 : 26), 280);
   return h("section", { class: "panel", "data-key": "chart-panel" },
     h("div", { class: "panel-head" }, h("h2", {}, "Balance"), choice(true, "by time"), choice(false, "by entry")),
-    chart(c, { key: `chart-${id}`, width, by_time: chart_choice.by_time, on_open }),
+    chart(c, { key: `chart-${id}`, width, by_time, on_open }),
     c.steps.length > 0 && h("div", { class: "more" },
       h("span", { class: "legend" }, h("span", {}, h("i", {}), "balance"), h("span", {}, h("i", { class: "held" }), "held for jobs"),
         c.steps.some((step) => step.high > step.low) && h("span", {}, h("i", { class: "spread" }), "from low to high within a step")),
@@ -124,7 +126,7 @@ function holds_panel(a) {
     { title: "Job", class: "wide", cell: (hold) => [job_link(hold.job_id, { class: "id row" }), h("span", { class: "sub", dir: "auto" }, hold.title)] },
     { title: "Status", cell: (hold) => status_tag(hold.status) },
     { title: "Held", num: true, cell: (hold) => number(hold.hold) },
-  ], a.holds, { key: (hold) => `hold-${hold.job_id}` }), a.holds_total > a.holds.length && pager(`${number(a.holds.length)} of ${number(a.holds_total)}`, []));
+  ], a.holds, { key: (hold) => `hold-${hold.job_id}` }), a.holds_total > a.holds.length && pager(`the latest ${number(a.holds.length)} of ${number(a.holds_total)}`, [["jobs under way", address("jobs", { state: "open", user: a.user_id })]]));
 }
 
 function lease_panel(a) {
@@ -153,7 +155,7 @@ const account = {
       h("div", { class: "head" }, h("p", { class: "crumb" }, h("a", { href: "#/accounts" }, "Accounts")),
         h("h1", { dir: "auto" }, a.display_name || "Account"), id_text(id), a.email && h("span", { class: "quiet" }, "e-mail: ", shown(a.email))),
       facts([
-        ["Balance", number(a.balance), "can be spent"], ["Held", number(a.held), counted(a.holds_total, "open hold", "open holds")],
+        ["Balance", number(a.balance), "can be spent"], ["Held", number(a.held), counted(a.holds_total, "open hold", "open holds") + (a.lease ? ", and the lease" : "")],
         ["Lease", a.lease ? number(a.lease.unspent) : "\u2013", a.lease ? "unspent on this device" : "none"],
         ["Entries", number(a.entries)], ["Pending", number(a.pending), "not confirmed by canonical"]]),
       chart_panel(c, route, redraw),
@@ -217,13 +219,13 @@ function timeline(job, steps, now) {
     const gap = step.started_at && before !== null && start - before > 1e6 ? `waited ${duration(start - before)} before it` : "";
     if (step.started_at) before = end;
     const percent = (us) => `${(us / span) * 100}%`;
-    const says = [words_of_step[step.state], step.state === "started" && `${step.progress_pct} %`, step.started_at && h("span", {}, "from ", time(step.started_at)), gap, step.status_message, step.error_message]
+    const says = [words_of_step[step.state], step.state === "started" && `${step.progress_pct} %`, step.started_at && h("span", {}, "from ", time(step.started_at)), gap, step.status_message && h("bdi", {}, step.status_message), step.error_message && h("bdi", {}, step.error_message)]
       .filter(Boolean).flatMap((each, i) => (i ? [" \u00b7 ", each] : [each]));
     return h("li", { class: step.state, "data-key": step.step_name },
       h("span", { class: "name" }, step.state === "failed" && "\u2715 ", step.state === "succeeded" && "\u2713 ", step.step_name),
       h("span", { class: "lane", "aria-hidden": "true" }, step.started_at && h("i", { css: { left: `min(${percent(start - first)}, calc(100% - 3px))`, width: percent(end - start) } })),
       h("span", { class: "num" }, step.started_at ? duration(end - start) : "\u2013"),
-      h("span", { class: "says", dir: "auto" }, says),
+      h("span", { class: "says" }, says),
       step.logs_url && h("span", { class: "says" }, "logs: ", step.logs_url));
   }));
 }
@@ -242,7 +244,7 @@ const job = {
       h("div", { class: "head" }, h("p", { class: "crumb" }, h("a", { href: "#/jobs" }, "Jobs")),
         h("h1", { dir: "auto" }, view.title || "Job"), h("p", { class: "bar" }, status_tag(j.status), id_text(j.id)),
         h("p", { class: "quiet" }, "of ", user_link(j.user_id))),
-      j.status === "FAILED" && h("p", { class: "note bad-note", role: "note" }, h("b", {}, `Failed at ${failed_step ?? "PENDING"}`), j.error_code && `: ${j.error_code}`, j.error_message && h("span", { dir: "auto" }, ` \u2014 ${j.error_message}`)),
+      j.status === "FAILED" && h("p", { class: "note bad-note", role: "note" }, h("b", {}, `Failed at ${failed_step ?? "PENDING"}`), j.error_code && [": ", h("bdi", {}, j.error_code)], j.error_message && h("span", { dir: "auto" }, ` \u2014 ${j.error_message}`)),
       facts([
         ["Progress", `${j.progress} %`, j.status_message ?? ""], ["Held now", number(hold), j.cost_credits_reserved === null ? "nothing reserved yet" : `${number(j.cost_credits_reserved)} reserved at last`],
         ["Cost", j.cost_credits_final === null ? "\u2013" : number(j.cost_credits_final), j.cost_credits_final === null ? "not settled" : "settled"],
@@ -327,7 +329,7 @@ const sync = {
       h("div", { class: "columns" },
         panel("Device", h("div", { class: "body" }, pairs([
           ["device", id_text(s.device_id)], ["capabilities", s.capabilities.join(", ")], ["scope", s.scope ? ["the user ", user_link(s.scope)] : "all users"],
-          ["next attempt", s.next_attempt], ["failed attempts", number(s.attempts)], ["cursor", h("code", {}, s.cursor ?? "none")]]))),
+          ["next attempt", s.next_attempt], ["failed attempts", number(s.attempts)], ["cursor", h("code", {}, s.cursor === null ? "none" : JSON.stringify(s.cursor))]]))),
         panel("Open leases", s.leases.length === 0 ? empty("No lease is open", ["A lease sets credits aside for this device: ", hint("tally lease open USER")]) : table("Open leases", [
           { title: "User", cell: (lease) => user_link(lease.user_id, { class: "id row" }) },
           { title: "Unspent", num: true, cell: (lease) => number(lease.unspent) },
@@ -367,6 +369,7 @@ function found_address(row) {
   if (row.kind === "job" || row.kind === "asset") return `#/job/${row.job_id}`;
   if (row.kind === "device") return "#/sync";
   if (row.seq !== null && row.user_id) return `#/account/${row.user_id}?seq=${row.seq}`;
+  if (row.kind === "project") return address("jobs", { user: row.user_id });
   if (row.job_id) return `#/job/${row.job_id}`;
   return row.user_id ? `#/account/${row.user_id}` : null;
 }

@@ -108,7 +108,7 @@ struct Found {
   FoundKind kind = FoundKind::user;
   Uuid id{};
   std::optional<Uuid> user_id{};      ///< Whose it is,
-  std::optional<Uuid> job_id{};       ///< and of which job: of a project its newest.
+  std::optional<Uuid> job_id{};       ///< and of which job.
   std::optional<std::int64_t> seq{};  ///< Of an entry; of an operation its first entry.
 };
 
