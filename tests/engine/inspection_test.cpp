@@ -138,7 +138,8 @@ TEST_CASE("inspection: ids are found by how they begin, and nothing else is") {
   Inspection inspection(mirror.engine());
   const auto kinds = [&](std::string_view begin) {
     std::vector<FoundKind> out;
-    for (const Found& found : inspection.find(begin, 8).value()) out.push_back(found.kind);
+    const std::vector<Found> all = inspection.find(begin, 8).value();
+    for (const Found& found : all) out.push_back(found.kind);
     return out;
   };
   CHECK(kinds(user_id(2).text()) == std::vector{FoundKind::user});
