@@ -102,7 +102,7 @@ constexpr Manual inspect_manual{
         "accounts and jobs with all that they lead to, and the audit's verdict.",
     .on_disk =
         "What was there, and with --html that file, whole or not at all. The mirror's file "
-        "is opened for reading only.",
+        "is opened for reading only; SQLite may leave its companions, -wal and -shm, beside it.",
     .examples = {{{"A mirror in a file to look at or to send",
                    "tally inspect --db mirror.db --html mirror.html"},
                   {"In the browser, for as long as two seconds",

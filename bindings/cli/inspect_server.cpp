@@ -175,13 +175,13 @@ struct InspectServer::Listener {
   tcp::acceptor acceptor{context};
   asio::steady_timer timer{context};
 
-  void accept() {
+  void take_next() {
     acceptor.async_accept([this](beast::error_code error, tcp::socket socket) {
       if (error == asio::error::operation_aborted) return;
       // One too many is closed unheard.
       if (!error && open < connections_max)
         std::make_shared<Session>(std::move(socket), gatekeeper, open)->read();
-      accept();
+      take_next();
     });
   }
 
@@ -219,7 +219,7 @@ InspectServer::InspectServer(std::uint16_t port, std::string token, HttpHandler 
   }
   const std::string taken = std::to_string(listener_->acceptor.local_endpoint().port());
   listener_->gatekeeper = {std::move(token), taken, std::move(handler)};
-  listener_->accept();
+  listener_->take_next();
 }
 
 InspectServer::~InspectServer() = default;
