@@ -138,13 +138,13 @@ JsonValue line(const ChartStep& step) {
 }
 
 /// Unsent, sent, queued for its verdict, or without effect and why.
-std::string state_of(const PendingOperation& operation) {
+std::string state_of(const OutboxLine& operation) {
   if (operation.code != Code::ok) return "blocked";
   if (operation.queued) return "queued";
   return operation.sent ? "sent" : "waiting";
 }
 
-JsonValue line(const PendingOperation& operation) {
+JsonValue line(const OutboxLine& operation) {
   const CodeRow& code = row_of(operation.code);
   return {{"number", operation.number},
           {"state", state_of(operation)},

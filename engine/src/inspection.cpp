@@ -478,19 +478,19 @@ Result<std::vector<Entry>> Inspection::entries_of_job(const Uuid& job_id) noexce
   });
 }
 
-Result<std::vector<PendingOperation>> Inspection::pending(std::int64_t after,
-                                                          std::size_t limit) noexcept {
-  return guarded<std::vector<PendingOperation>>([&]() -> Result<std::vector<PendingOperation>> {
+Result<std::vector<OutboxLine>> Inspection::pending(std::int64_t after,
+                                                    std::size_t limit) noexcept {
+  return guarded<std::vector<OutboxLine>>([&]() -> Result<std::vector<OutboxLine>> {
     Engine::Impl::Reader reader(*engine_.impl_);
     const auto link = read_link(reader.db());
     const std::int64_t from = std::max(after, link ? link->acked : 0);
     const Rebased rebased = read_rebased(reader.db(), from);
-    std::vector<PendingOperation> out;
+    std::vector<OutboxLine> out;
     for_each_pending(reader.db(), from,
                      [&](std::int64_t n, std::string_view bytes, const Body& body) {
                        if (out.size() == limit) return false;
                        const Record record = decode(n, bytes, body, rebased);
-                       PendingOperation operation;
+                       OutboxLine operation;
                        operation.number = n;
                        operation.sent = link && n <= link->sent;
                        operation.queued = record.is_queued();

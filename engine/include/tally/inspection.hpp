@@ -79,7 +79,7 @@ struct Chart {
 };
 
 /// An operation that waits for canonical's verdict.
-struct PendingOperation {
+struct OutboxLine {
   std::int64_t number = 0;  ///< The mirror's own, as rejected operations have it.
   bool sent = false;        ///< It may have reached canonical.
   bool queued = false;      ///< It has no effect here before its verdict (SpendPolicy::online).
@@ -148,7 +148,7 @@ class TALLY_API Inspection {
   /// A job's entries in account order. Refusals: job_not_found.
   Result<std::vector<Entry>> entries_of_job(const Uuid& job_id) noexcept;
   /// At most `limit` pending operations behind a number, in order.
-  Result<std::vector<PendingOperation>> pending(std::int64_t after, std::size_t limit) noexcept;
+  Result<std::vector<OutboxLine>> pending(std::int64_t after, std::size_t limit) noexcept;
   /// Whose ids begin with those hex digits (dashes and case do not matter): at most `limit` of each
   /// kind. Refusals: invalid_argument (another character, more than 32 digits, or none).
   Result<std::vector<Found>> find(std::string_view id_begin, std::size_t limit) noexcept;
