@@ -113,7 +113,7 @@ TEST_CASE("inspection: jobs come in pages, by status and user, with their entrie
   TemporaryMirror mirror;
   mirror.make_users(3);
   mirror.apply("reserve_credits user_id=u2 job_id=j2 amount=4");
-  mirror.apply("fail_job job_id=j3");
+  mirror.check({{"fail_job job_id=j3 error_code=E", "ok 10"}});
   Inspection inspection(mirror.engine());
   constexpr std::uint32_t all = 0xfff;
   const auto first = inspection.jobs(all, {}, {}, 2).value();
