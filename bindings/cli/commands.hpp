@@ -31,6 +31,7 @@ void add_backup(CLI::App& app, Run& run);
 void add_canonical_commands(CLI::App& app, Run& run);
 void add_sync_commands(CLI::App& app, Run& run);
 void add_demo(CLI::App& app, Run& run);
+void add_inspect(CLI::App& app, Run& run);
 void add_table_commands(CLI::App& app, Run& run);
 void add_telemetry(CLI::App& app, Run& run);
 void add_help_commands(CLI::App& app, Run& run);
@@ -57,6 +58,8 @@ Uuid uuid_argument(const std::string& text, const std::string& name);
 
 /// Opens a mirror that is there.
 Engine open_mirror(const std::string& path, bool create = false, Callbacks callbacks = {});
+/// The same, and its file is not written to by anything that is done with it.
+Engine open_mirror_to_read(const std::string& path);
 sync::Canonical connect(const std::string& conninfo, const std::string& schema = "public");
 /// `audit` of canonical's ledger; with `repair`, what it corrects.
 Exit audit_canonical(const std::string& pg, const std::string& schema, bool repair, bool json);

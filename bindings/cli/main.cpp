@@ -66,21 +66,36 @@ Uuid uuid_argument(const std::string& text, const std::string& name) {
   return *id;
 }
 
-Engine open_mirror(const std::string& path, bool create, Callbacks callbacks) {
+namespace {
+
+Engine open_with(const std::string& path, Options options) {
   std::error_code error;
   if (fs::is_directory(path, error))
     throw Stop{Exit::world, "io", path + " is a folder, not a mirror's file"};
   if (fs::is_regular_file(path, error) && fs::file_size(path, error) == 0) {
     throw Stop{Exit::world, "corrupt", path + " is empty, not a mirror"};
   }
-  Options options;
-  options.create = create;
-  options.callbacks = std::move(callbacks);
   auto opened = Engine::open(path, std::move(options));
   if (!opened && opened.error().code == Code::not_found) {
     throw stop_for(opened.error(), "tally replay TRACE --db " + path + " makes one");
   }
   return take(std::move(opened));
+}
+
+}  // namespace
+
+Engine open_mirror(const std::string& path, bool create, Callbacks callbacks) {
+  Options options;
+  options.create = create;
+  options.callbacks = std::move(callbacks);
+  return open_with(path, std::move(options));
+}
+
+Engine open_mirror_to_read(const std::string& path) {
+  Options options;
+  options.create = false;
+  options.read_only = true;
+  return open_with(path, std::move(options));
 }
 
 std::string_view canonical_hint(Code code) {
@@ -256,6 +271,7 @@ Exit run_program(int argc, char** argv) {
   add_doctor(app, run);
   add_canonical_commands(app, run);
   add_sync_commands(app, run);
+  add_inspect(app, run);
   add_demo(app, run);
   add_table_commands(app, run);
   add_telemetry(app, run);

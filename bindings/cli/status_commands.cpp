@@ -11,20 +11,6 @@ namespace {
 
 // ---- status -----------------------------------------------------------------------------------
 
-/// Why a mirror is not in sync, in words; empty where it is.
-std::string not_in_sync(const LinkState& link) {
-  std::vector<std::string> why;
-  if (link.pending > 0) why.push_back(thousands(link.pending) + " pending");
-  if (link.blocked > 0) why.push_back(thousands(link.blocked) + " blocked");
-  if (link.rejected > 0) why.push_back(thousands(link.rejected) + " rejected");
-  if (link.error_class) {
-    why.push_back(link.attempts == 1 ? std::string("the last attempt failed")
-                                     : "the last " + thousands(link.attempts) + " attempts failed");
-  }
-  if (!link.synced_at) why.emplace_back("canonical has not answered yet");
-  return joined(why);
-}
-
 Exit status_of_no_device(const Engine& engine, bool json) {
   const std::int64_t pending = take(engine.pending_operations());
   if (json) {
@@ -51,16 +37,6 @@ void print_status_json(const LinkState& link, const std::vector<OpenLease>& leas
     }
   }
   print_json(out);
-}
-
-std::string next_attempt(const LinkState& link) {
-  if (link.next_attempt_at) {
-    const std::int64_t left = link.next_attempt_at->us - now().us;
-    return left > 0 ? "in " + duration(left) : "due, as soon as a process syncs the mirror";
-  }
-  if (link.error_class == name_of(sync::ErrorClass::authentication))
-    return "after another token is in the token file";
-  return link.error_class ? "none before an operator has decided" : "at the next sync";
 }
 
 void print_status(const LinkState& link, const std::vector<OpenLease>& leases) {

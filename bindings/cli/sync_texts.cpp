@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "tally/syncer.hpp"
+
 namespace tally::cli {
 
 void add_pg(CLI::App* command, CanonicalArguments& arguments) {
@@ -49,6 +51,29 @@ std::vector<std::string> names_of(const std::vector<Capability>& capabilities) {
 
 std::string scope_text(const std::optional<Uuid>& scope) {
   return scope ? "user " + scope->text() : "all users";
+}
+
+std::string not_in_sync(const LinkState& link) {
+  std::vector<std::string> why;
+  if (link.pending > 0) why.push_back(thousands(link.pending) + " pending");
+  if (link.blocked > 0) why.push_back(thousands(link.blocked) + " blocked");
+  if (link.rejected > 0) why.push_back(thousands(link.rejected) + " rejected");
+  if (link.error_class) {
+    why.push_back(link.attempts == 1 ? std::string("the last attempt failed")
+                                     : "the last " + thousands(link.attempts) + " attempts failed");
+  }
+  if (!link.synced_at) why.emplace_back("canonical has not answered yet");
+  return joined(why);
+}
+
+std::string next_attempt(const LinkState& link) {
+  if (link.next_attempt_at) {
+    const std::int64_t left = link.next_attempt_at->us - now().us;
+    return left > 0 ? "in " + duration(left) : "due, as soon as a process syncs the mirror";
+  }
+  if (link.error_class == name_of(sync::ErrorClass::authentication))
+    return "after another token is in the token file";
+  return link.error_class ? "none before an operator has decided" : "at the next sync";
 }
 
 JsonValue to_json(const RejectedOperation& rejected) {

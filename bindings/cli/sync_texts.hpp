@@ -36,6 +36,11 @@ std::string on_one_line(std::string_view text);
 std::vector<std::string> names_of(const std::vector<Capability>& capabilities);
 std::string scope_text(const std::optional<Uuid>& scope);
 
+/// Why a mirror is not in sync, in words; empty where it is.
+std::string not_in_sync(const LinkState& link);
+/// When it is tried again.
+std::string next_attempt(const LinkState& link);
+
 JsonValue to_json(const std::optional<Timestamp>& time);
 JsonValue to_json(const RejectedOperation& rejected);
 JsonValue to_json(const std::vector<RejectedOperation>& rejected);

@@ -107,6 +107,8 @@ class Engine::Impl final : private AccountMemory {
                std::span<const Attribute> attributes = {}) const noexcept {
     options_.callbacks.metric({metric, value, attributes});
   }
+  /// Moves with every commit of every process.
+  std::uint64_t change() const noexcept { return change_word_.load(); }
   Uuid new_id() const;
   Timestamp now() const;
   const std::filesystem::path& path() const noexcept { return path_; }

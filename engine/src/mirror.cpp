@@ -36,9 +36,9 @@ FileState read_state(SQLite::Database& db) {
 }
 
 /// Throws where the file is another program's, or of a newer version.
-void check_ours(const FileState& state, const std::filesystem::path& path, const Options& options) {
+void check_ours(const FileState& state, const std::filesystem::path& path, bool creates) {
   const bool untouched = state.empty && state.application == 0 && state.version == 0;
-  if (untouched && !options.create) {
+  if (untouched && !creates) {
     throw Failure{Code::corrupt, utf8(path) + " is empty, and no mirror"};
   }
   if (!untouched && (state.application != application_id || state.version < 1)) {
@@ -49,6 +49,14 @@ void check_ours(const FileState& state, const std::filesystem::path& path, const
                   "the mirror has schema version " + std::to_string(state.version) +
                       ", this library knows " + std::to_string(mirror_version)};
   }
+}
+
+/// Throws where the file would have to be migrated first.
+void check_current(const FileState& state, const std::filesystem::path& path) {
+  if (state.version == mirror_version) return;
+  throw Failure{Code::read_only, utf8(path) + " has the older schema version " +
+                                     std::to_string(state.version) +
+                                     ", which is migrated when it is opened for writing"};
 }
 
 /// SQLite does not wait for others who open the new file at the same time; we do.
@@ -132,7 +140,8 @@ std::filesystem::path from_utf8(std::string_view text) {
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes) {
   const bool gathers = writes || !platform::companions_have_the_rights_of_the_file;
   if (gathers) add_gathering_vfs();
-  SQLite::Database db(utf8(path), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX,
+  const int mode = options.read_only ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE;
+  SQLite::Database db(utf8(path), mode | SQLite::OPEN_NOMUTEX,
                       static_cast<int>(options.busy_timeout.count()), gathers ? gathering_vfs : "");
   const bool full = options.durability == Durability::full;
   db.exec(full ? "pragma synchronous = full" : "pragma synchronous = normal");
@@ -149,7 +158,8 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
                       " can lose committed work; build with the SQLite that the build "
                       "brings, or with 3.51.3 or later"};
   }
-  if (options.create) {
+  const bool creates = options.create && !options.read_only;
+  if (creates) {
     platform::create_private_file(path);
   } else if (!std::filesystem::exists(path)) {
     throw Failure{Code::not_found, "there is no mirror at " + utf8(path)};
@@ -160,7 +170,9 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
     throw Failure{Code::read_only, utf8(path) + " may only be read"};
   // Looked at before anything is changed, and once more under the lock: another process may have
   // migrated it while this one waited.
-  check_ours(read_state(db), path, options);
+  const FileState before = read_state(db);
+  check_ours(before, path, creates);
+  if (options.read_only) return check_current(before, path);
   // Of a new mirror: a commit of one operation changes a few bytes on each of seven pages, and its
   // time is that of writing them. Large commits cost the same with either size.
   db.exec("pragma page_size = 2048");
@@ -168,7 +180,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   if (read_state(db).version == mirror_version) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
   const FileState state = read_state(db);
-  check_ours(state, path, options);
+  check_ours(state, path, creates);
   if (state.version == mirror_version) return;
   for (int v = state.version; v < mirror_version; ++v) {
     db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));

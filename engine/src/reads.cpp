@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine_impl.hpp"
+#include "entry_reader.hpp"
 #include "outbox.hpp"
 #include "reads.hpp"
 
@@ -296,37 +297,23 @@ class Audit {
   AuditReport report_;
 };
 
-std::string ids_clause(std::string_view view) {
-  return "select * from " + std::string(view) + " where id = ?";
-}
-
-// ---- entries ----------------------------------------------------------------------------------
-
-/// `more` are columns behind those that read_entry() reads. The entries come first in the join:
-/// they are in the order that is asked for already.
-std::string select_entries(std::string_view more, std::string_view which) {
-  return "select n.seq, n.prev, k.type, n.amount, n.balance_after, coalesce(t.note, k.note),"
-         "  coalesce(t.created_at, o.at), j.id, t.stripe_payment_id, t.id, o.id, k.ordinal" +
-         std::string(more) +
-         " from tally_entry n cross join tally_entry_kind k on k.kind = n.kind"
-         " left join tally_operation o on o.o = n.e - k.ordinal"
-         " left join tally_entry_text t on t.e = n.e left join tally_job j on j.j = n.j" +
-         std::string(which);
-}
-
-Entry read_entry(const Query& query) {
-  Entry out;
-  out.seq = query.column<std::int64_t>(0);
-  out.type = query.column<std::string>(2);
-  out.amount = Credits{query.column<std::int64_t>(3)};
-  out.balance_after = Credits{query.column<std::int64_t>(4)};
-  out.note = query.column<std::optional<std::string>>(5);
-  out.created_at = query.column<Timestamp>(6);
-  if (!query.is_null(7)) out.job_id = unfolded(query.column<Uuid>(7));
-  out.stripe_payment_id = query.column<std::optional<std::string>>(8);
-  out.id = query.is_null(9) ? unfolded(query.column<Uuid>(10)).derived(query.column<unsigned>(11))
-                            : query.column<Uuid>(9);
-  return out;
+/// A view's rows of one row of the table beneath it. The view's ids are texts that it makes, which
+/// no index finds: so this is the view's own select, in which that table is cut down to the row.
+std::string select_narrowed(SQLite::Database& db, std::string_view view, std::string_view table,
+                            std::string_view key) {
+  Query definition(db, "select sql from sqlite_schema where type = 'view' and name = ?");
+  if (!definition.bind(view).step())
+    throw Failure{Code::corrupt, "the mirror has no view " + std::string(view)};
+  const auto sql = definition.column<std::string>(0);
+  // create view NAME (COLUMNS) as SELECT
+  constexpr std::string_view as = ") as";
+  const std::size_t columns = sql.find('(');
+  const std::size_t select = sql.find(as);
+  if (columns == std::string::npos || select == std::string::npos)
+    throw Failure{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
+  return "with " + std::string(table) + " as (select * from main." + std::string(table) +
+         " where " + std::string(key) + " = ?), narrowed " + sql.substr(columns, select - columns) +
+         ") as (" + sql.substr(select + as.size()) + ") select * from narrowed";
 }
 
 /// The user's key; a refusal where there is none. Without a user, none.
@@ -381,17 +368,13 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
     if (!account.bind(user_id).step())
       return Error{Code::user_not_found, "no user " + user_id.text()};
     // The user's chain, newest first.
-    Query entry(reader.db(), select_entries("", " where n.e = ?"));
+    EntryReader reading(reader.db());
     std::vector<Entry> entries;
     for (auto e = account.column<std::int64_t>(0); e > 0 && entries.size() < limit;) {
-      const Rewind rewind(entry);
-      if (!entry.bind(e).step())
+      if (!reading.seek(e))
         return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
-      const auto distance = entry.column<std::int64_t>(1);
-      if (!before_seq || entry.column<std::int64_t>(0) < *before_seq) {
-        entries.push_back(read_entry(entry));
-      }
-      e = distance == 0 ? 0 : e - distance;
+      if (!before_seq || reading.seq() < *before_seq) entries.push_back(reading.entry());
+      e = reading.distance() == 0 ? 0 : e - reading.distance();
     }
     return entries;
   } catch (...) {
@@ -402,9 +385,9 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
 Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    Query query(reader.db(), ids_clause("projects"));
-    const std::string id = project_id.text();
-    if (!query.bind(id).step()) return Error{Code::project_not_found, "no project " + id};
+    Query query(reader.db(), select_narrowed(reader.db(), "projects", "tally_project", "id"));
+    if (!query.bind(project_id).step())
+      return Error{Code::project_not_found, "no project " + project_id.text()};
     return read_view_row(query);
   } catch (...) {
     return error_in_flight();
@@ -414,23 +397,26 @@ Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
 Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    const std::string id = job_id.text();
-    Query beneath(reader.db(),
-                  "select w.hold, w.claim_until, w.active_at, coalesce(l.claimed_elsewhere, 0)"
+    SQLite::Database& db = reader.db();
+    Query beneath(db,
+                  "select w.j, w.hold, w.claim_until, w.active_at,"
+                  " coalesce(l.claimed_elsewhere, 0)"
                   " from tally_job w left join tally_job_link l on l.j = w.j where w.id = ?");
     const Uuid key = folded(job_id);
-    if (!beneath.bind(key).step()) return Error{Code::job_not_found, "no job " + id};
-    Query job(reader.db(), ids_clause("jobs"));
-    Query steps(reader.db(), "select * from job_steps where job_id = ? order by step_order");
-    Query assets(reader.db(), "select * from assets where job_id = ? order by created_at, id");
+    if (!beneath.bind(key).step()) return Error{Code::job_not_found, "no job " + job_id.text()};
+    const auto j = beneath.column<std::int64_t>(0);
+    Query job(db, select_narrowed(db, "jobs", "tally_job", "j"));
+    Query steps(db, select_narrowed(db, "job_steps", "tally_job", "j") + " order by step_order");
+    Query assets(db,
+                 select_narrowed(db, "assets", "tally_asset", "j") + " order by created_at, id");
     JobView view;
-    if (job.bind(id).step()) view.job = read_view_row(job);
-    view.steps = read_view_rows(steps.bind(id));
-    view.assets = read_view_rows(assets.bind(id));
-    view.hold = Credits{beneath.column<std::int64_t>(0)};
-    view.claim_until = beneath.column<std::optional<Timestamp>>(1);
-    view.active_at = beneath.column<Timestamp>(2);
-    view.claimed_elsewhere = beneath.column<int>(3) != 0;
+    if (job.bind(j).step()) view.job = read_view_row(job);
+    view.steps = read_view_rows(steps.bind(j));
+    view.assets = read_view_rows(assets.bind(j));
+    view.hold = Credits{beneath.column<std::int64_t>(1)};
+    view.claim_until = beneath.column<std::optional<Timestamp>>(2);
+    view.active_at = beneath.column<Timestamp>(3);
+    view.claimed_elsewhere = beneath.column<int>(4) != 0;
     return view;
   } catch (...) {
     return error_in_flight();

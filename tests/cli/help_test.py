@@ -561,7 +561,7 @@ class Examples(cli_test.InFolder):
 
     # One story: each command finds what those before it left, and what `before` adds.
     story = ["operations", "codes", "migrate", "replay", "balance", "account", "history", "job", "why", "export",
-             "trace", "backup", "telemetry", "audit", "device add", "device list", "sync", "status", "verify",
+             "trace", "backup", "telemetry", "audit", "inspect", "device add", "device list", "sync", "status", "verify",
              "doctor", "claim-next", "lease open", "lease list", "lease return", "lease write-off", "rejected list",
              "rejected show", "rejected retry", "rejected dismiss", "device rotate", "device revoke", "demo",
              "completion", "help", "version"]

@@ -65,6 +65,9 @@ struct Options {
   Durability durability = Durability::full;
   /// False: a file that does not exist is `not_found`.
   bool create = true;
+  /// For looking into a mirror that others use: no call writes to its file. Operations fail with
+  /// `read_only`, and so does opening a mirror of an older schema, which would have to be migrated.
+  bool read_only = false;
   /// How long a call waits for another process' transaction before it fails with `busy`.
   std::chrono::milliseconds busy_timeout{10'000};
   SpendPolicy spend_policy = SpendPolicy::optimistic;
@@ -320,6 +323,7 @@ class TALLY_API Engine {
 
  private:
   class Impl;
+  friend class Inspection;
   friend class Replica;
   friend struct BalanceInMemory;
   Result<Receipt> apply_operation(Operation operation, CallId call) noexcept;
