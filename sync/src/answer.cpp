@@ -8,12 +8,24 @@ namespace {
 
 constexpr int protocol = 1;
 
-template <class Number>
-Number number_of(const std::optional<std::string>& text) {
-  Number value{};
-  if (text) std::from_chars(text->data(), text->data() + text->size(), value);
-  return value;
-}
+/// Reads numbers, and remembers whether one was none.
+class Numbers {
+ public:
+  /// 0 where there is no text.
+  template <class Number = std::int64_t>
+  Number read(const std::optional<std::string>& text) {
+    Number value{};
+    if (!text) return value;
+    const char* const end = text->data() + text->size();
+    const auto [at, error] = std::from_chars(text->data(), end, value);
+    if (error != std::errc{} || at != end) all_are_ = false;
+    return value;
+  }
+  bool all_are() const noexcept { return all_are_; }
+
+ private:
+  bool all_are_ = true;
+};
 
 ErrorClass class_of(Code code) {
   switch (code) {
@@ -59,11 +71,14 @@ Answer read_answer(const Rows& rows, const Push& push) {
                       {Code::protocol, "canonical answered with what this program does not know"}};
     return answer;
   };
+  Numbers numbers;
   bool has_state = false;
   for (int row = 0; row < rows.count(); ++row) {
     const std::string_view part = rows.text(row, 0);
     const auto user_id = rows.is_null(row, 1) ? std::nullopt : Uuid::parse(rows.text(row, 1));
-    auto fields = parse_text_array(rows.text(row, 2));
+    auto array = parse_text_array(rows.text(row, 2));
+    if (!array) return not_understood();
+    Texts& fields = *array;
     const auto need = [&](std::size_t n) { return fields.size() >= n; };
     if (part == "refused") {
       const auto code = need(1) && fields[0] ? code_named(*fields[0]) : std::nullopt;
@@ -73,7 +88,7 @@ Answer read_answer(const Rows& rows, const Push& push) {
     }
     if (part == "state" && need(10) && fields[4] && fields[5]) {
       has_state = true;
-      answer.reply.watermark = number_of<std::int64_t>(fields[0]);
+      answer.reply.watermark = numbers.read(fields[0]);
       answer.more = fields[2] == "true";
       if (fields[3]) answer.claimed = Uuid::parse(*fields[3]);
       answer.reply.cursor = *fields[4];
@@ -91,22 +106,21 @@ Answer read_answer(const Rows& rows, const Push& push) {
       }
     } else if (part == "verdict" && need(5) && fields[2]) {
       PulledVerdict verdict;
-      verdict.number = number_of<std::int64_t>(fields[0]);
+      verdict.number = numbers.read(fields[0]);
       const auto code = code_named(*fields[2]);
       if (!code) return not_understood();
       verdict.code = *code;
       if (fields[3]) verdict.id = Uuid::parse(*fields[3]);
-      if (fields[4]) verdict.index = number_of<std::uint32_t>(fields[4]);
+      if (fields[4]) verdict.index = numbers.read<std::uint32_t>(fields[4]);
       answer.reply.verdicts.push_back(verdict);
     } else if (part == "lease" && need(3) && user_id && fields[0] && fields[2]) {
       const auto id = Uuid::parse(*fields[0]);
       const auto expires = Timestamp::parse(*fields[2]);
       if (!id || !expires) return not_understood();
-      answer.reply.leases.push_back(
-          {*user_id, *id, Credits{number_of<std::int64_t>(fields[1])}, *expires});
+      answer.reply.leases.push_back({*user_id, *id, Credits{numbers.read(fields[1])}, *expires});
     } else if (part == "digest" && need(3) && fields[0]) {
       answer.digest.push_back(
-          {*fields[0], number_of<std::int64_t>(fields[1]), number_of<std::uint64_t>(fields[2])});
+          {*fields[0], numbers.read(fields[1]), numbers.read<std::uint64_t>(fields[2])});
     } else if ((part == "row" || part == "gone" || part == "page" || part == "user") && user_id &&
                !fields.empty()) {
       auto& users = answer.reply.users;
@@ -126,11 +140,11 @@ Answer read_answer(const Rows& rows, const Push& push) {
         user.page = fields[0] == "first" ? PulledUser::Page::first : PulledUser::Page::next;
       } else if (part == "user" && need(7)) {
         PulledState& state = user.state.emplace();
-        state.since = number_of<std::int64_t>(fields[0]);
-        state.since_entries = number_of<std::int64_t>(fields[1]);
-        state.entries = number_of<std::int64_t>(fields[3]);
-        state.balance = number_of<std::int64_t>(fields[4]);
-        state.held = number_of<std::int64_t>(fields[5]);
+        state.since = numbers.read(fields[0]);
+        state.since_entries = numbers.read(fields[1]);
+        state.entries = numbers.read(fields[3]);
+        state.balance = numbers.read(fields[4]);
+        state.held = numbers.read(fields[5]);
         state.with_pages = fields[6] == "true";
         state.with_email = need(9);
         if (state.with_email) {
@@ -144,7 +158,7 @@ Answer read_answer(const Rows& rows, const Push& push) {
       return not_understood();
     }
   }
-  if (!has_state) return not_understood();
+  if (!has_state || !numbers.all_are()) return not_understood();
   return answer;
 }
 

@@ -48,19 +48,19 @@ ErrorClass class_of_state(std::string_view state) {
 }  // namespace
 
 class Syncer::Impl {
+  static constexpr std::string_view call =
+      "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
+      "$4::bytea, $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, "
+      "$11::uuid, $12::uuid, $13::integer, $14::uuid[], $15::uuid)";
+
  public:
   Impl(Engine& engine, SyncOptions options)
       : engine_(engine),
         replica_(engine),
         options_(std::move(options)),
-        random_(std::random_device{}()) {
-    statement_ =
-        "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint, "
-        "$4::bytea,"
-        " $5::uuid[], $6::text[], $7::text[], $8::jsonb, $9::integer, $10::integer, $11::uuid, "
-        "$12::uuid, $13::integer, $14::uuid[], $15::uuid)";
-    if (options_.schema != "public") statement_ = moved_to_schema(statement_, options_.schema);
-  }
+        statement_(options_.schema == "public" ? std::string(call)
+                                               : moved_to_schema(call, options_.schema)),
+        random_(std::random_device{}()) {}
   ~Impl() { stop(); }
 
   Wait step() {

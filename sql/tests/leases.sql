@@ -1,0 +1,106 @@
+begin;
+\ir include/begin.sql
+select plan(33 + 5);
+
+-- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
+-- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone.
+
+insert into tally_sync.devices (device_id, created_at, name, token_sha256, capabilities)
+select ('dddddddd-0000-4000-8000-00000000000' || n)::uuid, now(), 'd' || n, sha256(convert_to('token' || n, 'UTF8')),
+       case when n = 3 then '{worker}' else '{author,worker,service}' end::text[]
+  from generate_series(1, 3) n;
+
+create temp table trace (n integer primary key, device integer, lease text, line text, want text, balance integer);
+insert into trace values
+  (1,  1, '',     '{"op":"create_user","user_id":"@11"}', 'ok', 10),
+  (2,  1, '',     '{"op":"add_credits","user_id":"@11","amount":90,"type":"grant"}', 'ok', 100),
+  (3,  1, '',     '{"op":"create_project","project_id":"@21","user_id":"@11","title":"t","prompt_text":"p","niche_preset":"facts","target_minutes":3}', 'ok', 100),
+  (4,  1, '',     '{"op":"create_job","job_id":"@31","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  (5,  1, '',     '{"op":"create_job","job_id":"@32","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  (6,  1, '',     '{"op":"create_job","job_id":"@33","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  -- opened, and filled up
+  (7,  1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":101,"ttl":3600}', 'insufficient_credits', 100),
+  (8,  1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":20,"ttl":3600}', 'ok', 80),
+  (9,  1, '',     '{"op":"lease_credits","lease_id":"@72","user_id":"@11","amount":20,"ttl":3600}', 'already_exists', 80),
+  (10, 2, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":20,"ttl":3600}', 'already_exists', 80),
+  (11, 1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":80,"ttl":7200}', 'ok', 0),
+  (12, 2, '',     '{"op":"expire_credits","user_id":"@11","amount":1}', 'insufficient_credits', 0),
+  (13, 1, '',     '{"op":"add_credits","user_id":"@11","amount":5,"type":"grant"}', 'ok', 5),
+  -- drawn on: what it holds, and no more
+  (14, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@31","amount":101}', 'insufficient_credits', 5),
+  (15, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@31","amount":30}', 'ok', 5),
+  (16, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":101}', 'insufficient_credits', 5),
+  (17, 3, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":31}', 'not_permitted', 5),
+  (18, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":40}', 'ok', 5),
+  -- given back: to the lease
+  (19, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@32","amount":60}', 'ok', 5),
+  (20, 1, '',     '{"op":"finalize_job_credits","job_id":"@32","final_cost":10}', 'ok', 5),
+  (21, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":50}', 'ok', 5),
+  (22, 3, '',     '{"op":"release_job_credits","job_id":"@33"}', 'ok', 5),
+  -- another's lease is not drawn on: the balance pays
+  (23, 2, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":6}', 'lease_reclaimed', 5),
+  (24, 2, '',     '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":6}', 'insufficient_credits', 5),
+  (25, 2, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":5}', 'ok', 0),
+  (26, 2, '',     '{"op":"release_job_credits","job_id":"@33"}', 'ok', 5),
+  -- drawn, returned, and then settled: what is left over is the account's
+  (27, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":8}', 'ok', 5),
+  (28, 2, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 5),
+  (29, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'ok', 47),
+  (30, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 47),
+  (31, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":3}', 'ok', 52);
+
+create function pg_temp.expanded(t text) returns text language sql as $$
+  select regexp_replace(t, '@([0-9]+)', '00000000-0000-4000-8000-0000000000\1', 'g') $$;
+
+create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
+declare
+  v_line text := replace(pg_temp.expanded(t.line), '{"op":"', format(
+    '{"op_id":"11111111-0000-7000-8000-0000000000%s","at":"2026-01-18T00:00:%s.000000Z","op":"', lpad(t.n::text, 2, '0'), lpad(t.n::text, 2, '0')));
+  d tally_sync.devices;
+  v_ops tally.op[];
+  v_inner tally.op[];
+  v_verdict tally.verdict;
+begin
+  select * into d from tally_sync.devices x where x.name = 'd' || t.device;
+  select x.operations, x.inner_operations into v_ops, v_inner
+    from tally_sync.decode(array[v_line], array['00000000-0000-4000-8000-000000000011'::uuid], array[pg_temp.expanded(t.lease)]) x;
+  -- As sync() does, whose owner entries are appended by.
+  perform set_config('role', 'tally_owner', true);
+  v_verdict := (tally_sync.judge(row(d.device_id, d.capabilities, clock_timestamp(), false, null)::tally.pusher, v_ops, v_inner))[1];
+  perform set_config('role', 'none', true);
+  return v_verdict;
+end;
+$$;
+
+create temp table answers as
+select t.n, p.result, p.balance
+  from (select * from trace order by n) t cross join lateral pg_temp.push(t::trace) p;
+
+select is(format('%s, balance %s', a.result, a.balance), format('%s, balance %s', t.want, t.balance),
+          t.n || ' ' || left(t.line, 60) || ' → ' || t.want)
+  from trace t join answers a using (n) order by t.n;
+
+select is(string_agg(format('%s %s%s', type, amount, case when job_id is null then '' else ' of a job' end), ', ' order by seq),
+  'grant 10, grant 90, reserve -20, reserve -80, grant 5, '
+  'refund 30, reserve -30 of a job, refund 10, reserve 30 of a job, usage -40 of a job, '
+  'refund 60, reserve -60 of a job, reserve 10 of a job, usage -10 of a job, refund 50 of a job, reserve -50, '
+  'refund 50, reserve -50 of a job, refund 50 of a job, reserve -50, '
+  'reserve -5 of a job, refund 5 of a job, '
+  'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job',
+  'the entries')
+  from public.credit_ledger where user_id = '00000000-0000-4000-8000-000000000011';
+
+-- Ended from here: with what it had, once.
+create temp table more as select * from tally.apply_operations(array['{"op":"add_credits","op_id":"22222222-0000-7000-8000-000000000001","at":"2026-01-18T00:01:00.000000Z","user_id":"00000000-0000-4000-8000-000000000011","amount":1,"type":"grant"}']);
+insert into trace values (40, 2, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 46);
+create temp table opened as select pg_temp.push(t) from trace t where n = 40;
+set local role tally_owner;
+create temp table closed as
+select array[tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim'),
+                tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim')] as unspent;
+reset role;
+select is(unspent, array[7, null], 'a lease is closed once, and says what it had') from closed;
+
+\ir include/invariants.sql
+select * from finish();
+rollback;

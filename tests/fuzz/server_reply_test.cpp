@@ -1,0 +1,21 @@
+// An answer of canonical's is given the corpus, and thousands of seeded mutations of it.
+#include "fuzz/run_corpus.hpp"
+
+namespace tally::fuzz {
+namespace {
+
+TEST_CASE(
+    "an answer of canonical's: the rules hold for the corpus, and both kinds of answers come") {
+  const Outcomes outcomes = run_corpus("server_reply");
+  CHECK(outcomes.taken > 20);
+  CHECK(outcomes.refused > 5);
+}
+
+TEST_CASE("an answer of canonical's: the rules hold for mutations of the corpus") {
+  const Outcomes outcomes = run_mutations("server_reply", 3'000);
+  CHECK(outcomes.taken > 50);
+  CHECK(outcomes.refused > 50);
+}
+
+}  // namespace
+}  // namespace tally::fuzz
