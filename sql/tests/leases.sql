@@ -49,13 +49,10 @@ insert into trace values
   (30, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 47),
   (31, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":3}', 'ok', 52);
 
-create function pg_temp.expanded(t text) returns text language sql as $$
-  select regexp_replace(t, '@([0-9]+)', '00000000-0000-4000-8000-0000000000\1', 'g') $$;
-
+\ir include/lines.sql
 create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
 declare
-  v_line text := replace(pg_temp.expanded(t.line), '{"op":"', format(
-    '{"op_id":"11111111-0000-7000-8000-0000000000%s","at":"2026-01-18T00:00:%s.000000Z","op":"', lpad(t.n::text, 2, '0'), lpad(t.n::text, 2, '0')));
+  v_line text := pg_temp.numbered(t.n, t.line);
   d tally_sync.devices;
   v_ops tally.op[];
   v_inner tally.op[];

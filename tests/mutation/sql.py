@@ -81,7 +81,7 @@ class Canonical:
         if self.verdict(None) is not None:
             raise RuntimeError("the same functions do not answer the same twice")
 
-    steps = ["operations.sql", "leases.sql", "trace"]
+    steps = ["operations.sql", "leases.sql", "bounds.sql", "trace"]
 
     def close(self):
         self.server.close()
