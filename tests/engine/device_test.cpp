@@ -104,7 +104,7 @@ using Lines = std::vector<std::string>;
 TEST_CASE("a hold is drawn on the lease, and its credits pass through the balance") {
   FedDevice device(all, {{1}, {2}});
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=6") == "ok 4");
-  CHECK(device.latest(2) == Lines{"reserve 6", "reserve -6 1"});
+  CHECK(device.latest(2) == Lines{"refund 6", "reserve -6 1"});
   CHECK(device.unspent() == 4);
   CHECK(device.held() == 10);
   // The balance would do, and the lease does not.
@@ -121,7 +121,7 @@ TEST_CASE("a price above the hold draws what is missing, and one below gives bac
   FedDevice device(all, {{1}, {2}, {3}});
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 4");
   CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=5") == "ok 4");
-  CHECK(device.latest(3) == Lines{"reserve 2", "reserve 3 1", "usage -5 1"});
+  CHECK(device.latest(3) == Lines{"refund 2", "reserve 3 1", "usage -5 1"});
   CHECK(device.unspent() == 5);
   CHECK(device.held() == 5);
 

@@ -19,7 +19,7 @@ SWAPS = [
 def swapped(text, words):
     """Every variant of `text` with one change; `words` are lists of names of which one stands for another."""
     changes = [(match, put) for pattern, put in SWAPS for match in re.finditer(pattern, text)]
-    for names in words:
+    for names in filter(None, words):
         for match in re.finditer(r"|".join(rf"{re.escape(name)}\b" for name in names), text):
             at = names.index(match.group())
             changes.append((match, names[(at + 1) % len(names)]))
