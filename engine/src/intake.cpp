@@ -1182,11 +1182,22 @@ class Intake {
   Taken taken_;
 };
 
+/// Those that are looked at when the transaction is committed: then it would be too late to refuse.
+void check_references(const SQLite::Database& db) {
+  int unresolved = 0;
+  int highest = 0;
+  sqlite3_db_status(db.getHandle(), SQLITE_DBSTATUS_DEFERRED_FKS, &unresolved, &highest, 0);
+  if (unresolved > 0)
+    refuse(Code::invalid_argument, "canonical fed rows that refer to what went, or never came");
+}
+
 }  // namespace
 
 Taken take_reply(Store& store, Work& work, const Reply& reply, Timestamp now) {
   try {
-    return Intake(store, work, store.db(), reply, now).run();
+    Taken taken = Intake(store, work, store.db(), reply, now).run();
+    check_references(store.db());
+    return taken;
   } catch (const SQLite::Exception& e) {
     // What the mirror's tables do not take was not for them: the mirror is as sound as before.
     if ((e.getErrorCode() & 0xff) != SQLITE_CONSTRAINT) throw;

@@ -1,14 +1,15 @@
 begin;
 \ir include/begin.sql
-select plan(33 + 5);
+select plan(40 + 5);
 
 -- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
--- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone.
+-- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
+-- d4 an author.
 
 insert into tally_sync.devices (device_id, created_at, name, token_sha256, capabilities)
 select ('dddddddd-0000-4000-8000-00000000000' || n)::uuid, now(), 'd' || n, sha256(convert_to('token' || n, 'UTF8')),
-       case when n = 3 then '{worker}' else '{author,worker,service}' end::text[]
-  from generate_series(1, 3) n;
+       case n when 3 then '{worker}' when 4 then '{author}' else '{author,worker,service}' end::text[]
+  from generate_series(1, 4) n;
 
 create temp table trace (n integer primary key, device integer, lease text, line text, want text, balance integer);
 insert into trace values
@@ -47,7 +48,15 @@ insert into trace values
   (28, 2, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 5),
   (29, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'ok', 47),
   (30, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 47),
-  (31, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":3}', 'ok', 52);
+  (31, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":3}', 'ok', 52),
+  -- who may do what with a hold
+  (32, 2, '',     '{"op":"create_job","job_id":"@34","project_id":"@21","user_id":"@11"}', 'ok', 52),
+  (33, 4, '',     '{"op":"reserve_credits","user_id":"@11","job_id":"@34","amount":4}', 'ok', 48),
+  (34, 4, '',     '{"op":"advance_job","job_id":"@34","to":"QUEUED"}', 'ok', 48),
+  (35, 3, '',     '{"op":"advance_job","job_id":"@34","to":"SCRIPTING"}', 'ok', 48),
+  (36, 4, '',     '{"op":"fail_job","job_id":"@34","error_code":"E"}', 'illegal_transition', 48),
+  (37, 3, '',     '{"op":"finalize_job_credits","job_id":"@34","final_cost":4}', 'ok', 48),
+  (38, 3, '',     '{"op":"fail_job","job_id":"@34","error_code":"E"}', 'ok', 48);
 
 \ir include/lines.sql
 create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
@@ -83,13 +92,14 @@ select is(string_agg(format('%s %s%s', type, amount, case when job_id is null th
   'refund 60, reserve -60 of a job, reserve 10 of a job, usage -10 of a job, refund 50 of a job, reserve -50, '
   'refund 50, reserve -50 of a job, refund 50 of a job, reserve -50, '
   'reserve -5 of a job, refund 5 of a job, '
-  'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job',
+  'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job, '
+  'reserve -4 of a job, reserve 4 of a job, usage -4 of a job',
   'the entries')
   from public.credit_ledger where user_id = '00000000-0000-4000-8000-000000000011';
 
 -- Ended from here: with what it had, once.
 create temp table more as select * from tally.apply_operations(array['{"op":"add_credits","op_id":"22222222-0000-7000-8000-000000000001","at":"2026-01-18T00:01:00.000000Z","user_id":"00000000-0000-4000-8000-000000000011","amount":1,"type":"grant"}']);
-insert into trace values (40, 2, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 46);
+insert into trace values (40, 2, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 42);
 create temp table opened as select pg_temp.push(t) from trace t where n = 40;
 set local role tally_owner;
 create temp table closed as

@@ -249,5 +249,17 @@ TEST_CASE("a job that lacks steps takes no report for them, and has all once it 
   CHECK(device.mirror->job(job_id(2))->steps.size() == 8);
 }
 
+TEST_CASE("a job that others put into a stage without its step is worked on all the same") {
+  FedDevice device(all, {{1, "SCRIPTING", 2, id('r', 1).text()},
+                         {2, "SCRIPTING", 1, id('r', 2).text()},
+                         {3, "SCRIPTING", 1, id('r', 3).text(), {}, {}, 254}});
+  CHECK(device.mirror.apply("report_progress job_id=j1 step_name=SCRIPTING progress_pct=5") ==
+        "ok 0");
+  CHECK(device.mirror.apply("advance_job job_id=j2 to=VOICE_GEN") == "ok 0");
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 2");
+  CHECK(device.mirror.apply("fail_job job_id=j3 error_code=E") == "ok 3");
+  CHECK(device.mirror.findings().empty());
+}
+
 }  // namespace
 }  // namespace tally::test

@@ -3,6 +3,7 @@
 
 #include "arguments.hpp"
 #include "fuzz/scratch.hpp"
+#include "fuzz/setups.hpp"
 #include "fuzz/target.hpp"
 #include "tally.h"
 
@@ -37,7 +38,7 @@ class CJson : public Target {
     if (!nlohmann::json::accept(nlohmann::json(error.detail).dump()))
       throw Broken("no UTF-8", json);
     if (rewinder_->was_written()) throw Broken("a refusal wrote something", json);
-    if (balance() != 10) throw Broken("a refusal changed a balance in memory", json);
+    if (balance() != balance_) throw Broken("a refusal changed a balance in memory", json);
     return Outcome::refused;
   }
 
@@ -45,9 +46,6 @@ class CJson : public Target {
   struct Free {
     void operator()(tally_engine* engine) const { tally_engine_free(engine); }
   };
-
-  // The ids are the demo's: its trace is in the corpus.
-  static constexpr std::string_view ada = "ada00000-0000-4000-8000-000000000001";
 
   void open() {
     rewinder_.reset();
@@ -61,16 +59,9 @@ class CJson : public Target {
     if (tally_engine_open(name.data(), name.size(), &options, &engine, nullptr) != TALLY_OK)
       throw std::runtime_error("no mirror can be made");
     engine_.reset(engine);
-    must_apply(R"({"op":"create_user","user_id":")" + std::string(ada) + "\"}");
-    must_apply(R"({"op":"create_user","user_id":"b0b00000-0000-4000-8000-000000000002"})");
-    must_apply(R"({"op":"create_project","project_id":"f1100000-0000-4000-8000-000000000003",)"
-               R"("user_id":")" +
-               std::string(ada) +
-               R"(","title":"T","prompt_text":"P","niche_preset":"facts","target_minutes":1})");
-    must_apply(R"({"op":"create_draft","draft_id":"d4af7000-0000-4000-8000-000000000009",)"
-               R"("session_token":"session-ada-5e1f","prompt_text":"Rome"})");
+    for (const std::string& line : lines_of("setup.jsonl")) must_apply(line);
     rewinder_.emplace(path);
-    balance();
+    balance_ = balance();
     taken_ = 0;
   }
 
@@ -88,8 +79,9 @@ class CJson : public Target {
   }
 
   std::int64_t balance() {
+    constexpr std::string_view user = "00000075-0000-7000-8000-000000000001";
     tally_uuid id{};
-    tally_uuid_parse(ada.data(), ada.size(), &id);
+    tally_uuid_parse(user.data(), user.size(), &id);
     return tally_engine_balance_value(engine_.get(), &id);
   }
 
@@ -111,6 +103,7 @@ class CJson : public Target {
   std::unique_ptr<test::TemporaryFolder> folder_;
   std::unique_ptr<tally_engine, Free> engine_{};
   std::optional<Rewinder> rewinder_;
+  std::int64_t balance_ = 0;
   int taken_ = 0;
 };
 

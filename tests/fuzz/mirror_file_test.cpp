@@ -13,7 +13,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a mirror whose bytes were changed: the rules hold for mutations of the corpus") {
-  const Outcomes outcomes = run_mutations("mirror_file", 600);
+  const Outcomes outcomes = run_mutations("mirror_file", 300);
   CHECK(outcomes.taken > 50);
   CHECK(outcomes.refused > 50);
 }

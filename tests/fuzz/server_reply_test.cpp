@@ -73,7 +73,9 @@ TEST_CASE("rows that no mirror can hold are refused, and the engine goes on") {
   for (const std::string& row :
        {job_line("101", "0"), job_line("5", "-1"), job_line("5", "9223372036854775807"),
         step_line("skipped"), entry_line("grant", "9223372036854775807"),
-        entry_line("grant", "-9223372036854775808"), entry_line("gift", "5")}) {
+        entry_line("grant", "-9223372036854775808"), entry_line("gift", "5"),
+        // A project refers to it.
+        "gone|" + user + "|{voice_profiles,00000076-0000-7000-8000-000000000001}"}) {
     CAPTURE(row);
     const auto answer = read_answer(rows_of({state_line("0"), row, end}), push_of(replica));
     REQUIRE(answer.trouble.error_class == sync::ErrorClass::none);

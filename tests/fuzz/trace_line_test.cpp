@@ -11,7 +11,7 @@ TEST_CASE("a trace's line: the rules hold for the corpus, and both kinds of answ
 }
 
 TEST_CASE("a trace's line: the rules hold for mutations of the corpus") {
-  const Outcomes outcomes = run_mutations("trace_line", 4'000);
+  const Outcomes outcomes = run_mutations("trace_line", 2'000);
   CHECK(outcomes.taken > 50);
   CHECK(outcomes.refused > 50);
 }

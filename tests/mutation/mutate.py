@@ -94,6 +94,7 @@ class SqlRun(Run):
         trace = folder / "trace.jsonl"
         with open(trace, "wb") as out:
             subprocess.run([build / "tests/c/write_trace", "7", "1500", "clean"], check=True, stdout=out)
+            out.write((ROOT / "tests/traces/demo.jsonl").read_bytes())
         self.canonical = sql.Canonical(ROOT, trace)
         self.mutants = sql.mutants(ROOT)
 

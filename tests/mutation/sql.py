@@ -112,9 +112,11 @@ class Canonical:
           select a.* from generate_series(0, (select max(n) / 200 from lines)) k,
             lateral tally.apply_operations(array(select line from lines where n / 200 = k order by n)) a;
           select l.* from public.credit_ledger l order by user_id, seq;
-          select id, status, cost_credits_reserved, cost_credits_final, finished_at from public.jobs order by id;
+          select * from public.jobs order by id;
+          select * from public.job_steps order by job_id, step_order;
+          select user_id, kind, row_id, gone from tally_sync.changes order by user_id, kind, row_id;
           select * from tally.accounts order by user_id;
-          select user_id, job_id, hold, reservation, lease from tally.job_state order by job_id;
+          select user_id, job_id, hold, reservation, lease, claim_until from tally.job_state order by job_id;
           select stripe_payment_id, operation, user_id, amount, type from tally.payments order by 1;"""
         done = self.psql(database, text=script)
         return (done.returncode, hashlib.sha256(done.stdout.encode()).hexdigest())
