@@ -1,7 +1,7 @@
 begin;
 \ir include/begin.sql
 \ir include/lines.sql
-select plan(39 + 3 + 5);
+select plan(39 + 4 + 5);
 
 -- Amounts at their bounds: exactly the balance, exactly the hold, exactly the ledger's most, and one more.
 
@@ -49,6 +49,8 @@ select pg_temp.expect(30, '{"op":"report_progress","job_id":"@32","step_name":"S
 select pg_temp.expect(31, '{"op":"retry_job","job_id":"@32","amount":1}', 'illegal_transition', 2);
 select pg_temp.expect(32, '{"op":"fail_job","job_id":"@32","error_code":"E","error_message":"e"}', 'ok', 6);
 select pg_temp.expect(33, '{"op":"retry_job","job_id":"@32","amount":7}', 'insufficient_credits', 6);
+select is(state::text, 'failed', 'a step is as it was where there is too little for the retry')
+  from public.job_steps where job_id = pg_temp.expanded('@32')::uuid and step_name = 'SCRIPTING';
 select pg_temp.expect(34, '{"op":"retry_job","job_id":"@32","amount":6}', 'ok', 0);
 select is(format('%s %s %s %s %s %s %s %s', status, progress, status_message, failed_step, error_code, error_message, finished_at, cost_credits_reserved),
           'QUEUED 0      6', 'nothing of the failure is left on a job that is retried')

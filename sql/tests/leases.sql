@@ -1,6 +1,6 @@
 begin;
 \ir include/begin.sql
-select plan(40 + 5);
+select plan(46 + 5);
 
 -- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
 -- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
@@ -56,7 +56,11 @@ insert into trace values
   (35, 3, '',     '{"op":"advance_job","job_id":"@34","to":"SCRIPTING"}', 'ok', 48),
   (36, 4, '',     '{"op":"fail_job","job_id":"@34","error_code":"E"}', 'illegal_transition', 48),
   (37, 3, '',     '{"op":"finalize_job_credits","job_id":"@34","final_cost":4}', 'ok', 48),
-  (38, 3, '',     '{"op":"fail_job","job_id":"@34","error_code":"E"}', 'ok', 48);
+  -- of nobody, and of one credit, which comes back; another device's stays open
+  (39, 1, '',     '{"op":"lease_credits","lease_id":"@75","user_id":"@19","amount":1,"ttl":60}', 'user_not_found', null),
+  (41, 2, '',     '{"op":"lease_credits","lease_id":"@76","user_id":"@11","amount":3,"ttl":60}', 'ok', 45),
+  (42, 1, '',     '{"op":"lease_credits","lease_id":"@77","user_id":"@11","amount":1,"ttl":60}', 'ok', 44),
+  (43, 1, '',     '{"op":"return_lease","lease_id":"@77"}', 'ok', 45);
 
 \ir include/lines.sql
 create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
@@ -93,14 +97,22 @@ select is(string_agg(format('%s %s%s', type, amount, case when job_id is null th
   'refund 50, reserve -50 of a job, refund 50 of a job, reserve -50, '
   'reserve -5 of a job, refund 5 of a job, '
   'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job, '
-  'reserve -4 of a job, reserve 4 of a job, usage -4 of a job',
+  'reserve -4 of a job, reserve 4 of a job, usage -4 of a job, '
+  'reserve -3, reserve -1, refund 1',
   'the entries')
   from public.credit_ledger where user_id = '00000000-0000-4000-8000-000000000011';
 
+select is(string_agg(format('%s %s %s', right(lease_id::text, 2), unspent, closed_by), ', ' order by lease_id),
+          '71 0 return, 76 3 , 77 0 return', 'what is left of the leases') from tally_sync.leases;
+select is(state::text, 'started', 'a step is as it was where its job was not to be failed')
+  from public.job_steps where job_id = pg_temp.expanded('@34')::uuid and step_name = 'SCRIPTING';
+select ok(bool_and(expires_at - now() > case right(lease_id::text, 2) when '71' then interval '119 minutes' else interval '50 seconds' end),
+          'a lease lasts as long as was asked for, and filling it up only makes it longer') from tally_sync.leases;
+
 -- Ended from here: with what it had, once.
 create temp table more as select * from tally.apply_operations(array['{"op":"add_credits","op_id":"22222222-0000-7000-8000-000000000001","at":"2026-01-18T00:01:00.000000Z","user_id":"00000000-0000-4000-8000-000000000011","amount":1,"type":"grant"}']);
-insert into trace values (40, 2, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 42);
-create temp table opened as select pg_temp.push(t) from trace t where n = 40;
+insert into trace values (44, 1, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 42);
+create temp table opened as select pg_temp.push(t) from trace t where n = 44;
 set local role tally_owner;
 create temp table closed as
 select array[tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim'),

@@ -63,7 +63,7 @@ def units(text):
     for match in re.finditer(r"^ +const [\w:]+ \w+ = ([^;{}]+);", text, re.M):
         found.append(Unit("value", match.start(1), match.end(1), match.group(1)))
     # A call or an assignment; a declaration has a type before its name.
-    statement = r"^ +((?:if \([^;\n]*\) )?)((?!return\b|const\b|case\b|else\b|using\b)(?:std::)?[a-z_][\w.>\[\]-]*(?:\((?:[^;{}]|\{[^;{}]*\})*\)| [+-]?= [^;{}]+);)"
+    statement = r"^ +((?:if \([^;\n]*\) )?)((?!return\b|assert\b|const\b|case\b|else\b|using\b)(?:std::)?[a-z_][\w.>\[\]-]*(?:\((?:[^;{}]|\{[^;{}]*\})*\)| [+-]?= [^;{}]+);)"
     for match in re.finditer(statement, text, re.M):
         found.append(Unit("statement", match.start(2), match.end(2), match.group(2)))
     # Of pieces within one another the outer one is left out, so that each place has one text.
