@@ -2,6 +2,8 @@
 // their before-images, canonical's rows are taken, and what is still pending is applied again.
 #include "intake.hpp"
 
+#include <sqlite3.h>
+
 #include <algorithm>
 #include <charconv>
 #include <limits>
@@ -59,6 +61,14 @@ class Columns {
     return parsed;
   }
   std::int64_t required_number() { return or_refuse(number()); }
+  /// One that no sum of such overflows.
+  std::int64_t within(std::int64_t min, std::int64_t max, std::optional<std::int64_t> value) const {
+    return or_refuse(value && *value >= min && *value <= max ? value : std::nullopt);
+  }
+  std::int64_t percentage() { return within(0, 100, number().value_or(0)); }
+  std::int64_t amount_at(std::size_t i) const {
+    return within(-Credits::max, Credits::max, number_at(i));
+  }
   template <class T>
   T or_refuse(std::optional<T> value) const {
     if (!value)
@@ -858,7 +868,7 @@ class Intake {
     row.p = *p;
     in.text();
     row.status = in.or_refuse(job_status_named(in.required()));
-    row.progress = in.number().value_or(0);
+    row.progress = in.percentage();
     JobTextRow text;
     text.status_message = in.text();
     row.cost_credits_reserved = in.number();
@@ -871,7 +881,7 @@ class Intake {
     row.created_at = in.time();
     row.started_at = in.time();
     row.finished_at = in.time();
-    row.hold = in.required_number();
+    row.hold = in.within(0, Credits::max, in.number());
     row.reservation = in.id();
     std::int64_t j = key_for(store_.jobs, user, "jobs", id);
     std::optional<JobRow> before = row_at(store_.jobs, j);
@@ -925,10 +935,8 @@ class Intake {
     if (!j || !order) return;  // A step of a plain writer's own making: the digest tells.
     StepRow row;
     if (id != job_id.derived(static_cast<unsigned>(*order))) row.id = id;
-    const std::string state = in.required();
-    const auto named = std::find(step_state_names.begin(), step_state_names.end(), state);
-    row.state = static_cast<StepState>(named - step_state_names.begin());
-    row.progress_pct = in.number().value_or(0);
+    row.state = in.or_refuse(step_state_named(in.required()));
+    row.progress_pct = in.percentage();
     row.status_message = in.text();
     row.error_message = in.text();
     row.logs_url = in.text();
@@ -1000,7 +1008,7 @@ class Intake {
           equals(user.entries[local.taken], texts)) {
         const std::int64_t e = user.entries[local.taken++].e;
         account.seq = seq;
-        account.balance += in.number_at(entry_amount);
+        account.balance += in.amount_at(entry_amount);
         account.head = e;
         continue;
       }
@@ -1029,7 +1037,8 @@ class Intake {
     text.id = in.required_id();
     in.text();
     const std::string type = in.required();
-    const std::int64_t amount = in.required_number();
+    const std::int64_t amount = in.amount_at(entry_amount);
+    in.text();
     text.note = in.text();
     text.created_at = in.time();
     const auto job_id = in.id();
@@ -1069,6 +1078,8 @@ class Intake {
       }
       const PulledLease& lease = *found->second;
       const LeaseRow* had = store_.leases.find(u);
+      if (lease.unspent.value < 0 || lease.unspent.value > Credits::max)
+        refuse(Code::invalid_argument, "canonical shows a lease of an impossible amount");
       const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->closing != 0;
       put(store_.leases, u,
           LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});
@@ -1225,21 +1236,27 @@ class Intake {
   Taken taken_;
 };
 
+/// Those that are looked at when the transaction is committed: then it would be too late to refuse.
+void check_references(const SQLite::Database& db) {
+  int unresolved = 0;
+  int highest = 0;
+  sqlite3_db_status(db.getHandle(), SQLITE_DBSTATUS_DEFERRED_FKS, &unresolved, &highest, 0);
+  if (unresolved > 0)
+    refuse(Code::invalid_argument, "canonical fed rows that refer to what went, or never came");
+}
+
 }  // namespace
 
 Taken take_reply(Store& store, Work& work, const Reply& reply, Timestamp now) {
-  SQLite::Database& db = store.db();
   try {
-    Taken taken = Intake(store, work, db, reply, now).run();
-    int unresolved = 0;
-    int highest = 0;
-    sqlite3_db_status(db.getHandle(), SQLITE_DBSTATUS_DEFERRED_FKS, &unresolved, &highest, 0);
-    if (unresolved != 0) refuse(Code::invalid_argument, "canonical fed rows that refer to none");
+    Taken taken = Intake(store, work, store.db(), reply, now).run();
+    check_references(store.db());
     return taken;
   } catch (const SQLite::Exception& e) {
-    // No invariant of this mirror's is broken: the rows are what cannot be.
+    // What the mirror's tables do not take was not for them: the mirror is as sound as before.
     if ((e.getErrorCode() & 0xff) != SQLITE_CONSTRAINT) throw;
-    refuse(Code::invalid_argument, std::string("canonical fed rows that cannot be: ") + e.what());
+    refuse(Code::invalid_argument,
+           "canonical fed what no mirror can hold: " + std::string(e.what()));
   }
 }
 

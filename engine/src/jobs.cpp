@@ -35,17 +35,20 @@ void enter_stage(Work& work, std::int64_t j, JobRow& job, JobStatus stage) {
   if (!job.started_at) job.started_at = work.at();
 }
 
-void leave_stage(Work& work, std::int64_t j, JobRow& job) {
-  StepRow& step = work.store.steps.edit(step_key(j, step_order_of(job.status)));
-  step.state = StepState::succeeded;
-  set_step_pct(job, step, 100);
-  step.finished_at = work.at();
-}
-
 /// A job that canonical fed may lack steps until it enters its first stage.
 bool has_step(Work& work, std::int64_t j, int order) {
   const JobLinkRow* link = work.link(j);
   return link == nullptr || (link->steps >> (order - 1) & 1) != 0;
+}
+
+/// What others wrote on canonical may be in a stage whose step is as it was made, or is not there.
+void leave_stage(Work& work, std::int64_t j, JobRow& job) {
+  const int order = step_order_of(job.status);
+  if (!has_step(work, j, order)) return;
+  StepRow& step = work.store.steps.edit_or_insert(step_key(j, order));
+  step.state = StepState::succeeded;
+  set_step_pct(job, step, 100);
+  step.finished_at = work.at();
 }
 
 /// READY and FAILED are the ends of a run: of its claim, too.
@@ -126,7 +129,8 @@ Code apply(Work& work, const ReportProgress& op) {
   const JobRow& now = work.store.jobs.get(j);
   if (!is_stage(now.status) || step_order_of(now.status) != *order) return Code::illegal_transition;
 
-  StepRow step = work.store.steps.get(step_key(j, *order));
+  const StepRow* as_is = work.store.steps.find(step_key(j, *order));
+  StepRow step = as_is == nullptr ? StepRow{} : *as_is;
   JobRow job = now;
   bool changed = take(step.status_message, op.status_message);
   changed = take(step.logs_url, op.logs_url) || changed;
@@ -141,7 +145,7 @@ Code apply(Work& work, const ReportProgress& op) {
   }
   touch(job, work.at());
   work.store.jobs.edit(j) = job;
-  work.store.steps.edit(step_key(j, *order)) = std::move(step);
+  work.store.steps.edit_or_insert(step_key(j, *order)) = std::move(step);
   return Code::ok;
 }
 
@@ -208,10 +212,12 @@ Code apply(Work& work, const FailJob& op) {
   JobTextRow& text = store.job_texts.edit_or_insert(j);
   text.failed_step.reset();
   if (is_stage(status)) {
-    StepRow& step = store.steps.edit(step_key(j, step_order_of(status)));
-    step.state = StepState::failed;
-    step.finished_at = work.at();
-    step.error_message = op.error_message;
+    if (const int order = step_order_of(status); has_step(work, j, order)) {
+      StepRow& step = store.steps.edit_or_insert(step_key(j, order));
+      step.state = StepState::failed;
+      step.finished_at = work.at();
+      step.error_message = op.error_message;
+    }
     text.failed_step = name_of(status);
   }
   text.error_code = op.error_code;

@@ -155,6 +155,8 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
               store.retire_user_key(record->u);
             insert_rejected(db, *record, Code::device_forked, {}, now);
           }
+          Query accounts(db, "select u from tally_account where pending <> 0");
+          while (accounts.step()) store.accounts.edit(accounts.column<std::int64_t>(0)).pending = 0;
           store.flush();
           const std::int64_t last = last_number(db, link.acked);
           execute(db, "delete from tally_outbox");
@@ -164,7 +166,6 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           Query next(db, "insert or replace into tally_meta values ('outbox_next', ?)");
           next.bind(last + 1).run();
           write_link(db, enrolment, last);
-          execute(db, "update tally_account set pending = 0");
           store.bump_epoch();
         },
         true);

@@ -231,9 +231,9 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   store.find_like(command.op_id, call.like);
   // A job that was deleted takes its user with it, and so does a lease that is closed: their
   // operations, and batches of such, are known by their op_id alone.
-  const bool named_is_gone = batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
-                             (named_job(command).has_value() ||
-                              std::holds_alternative<ReturnLease>(command.operation));
+  const bool named_is_gone =
+      batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
+      (named_job(command).has_value() || std::holds_alternative<ReturnLease>(command.operation));
   const bool of_any_user = named_is_gone || (batch != nullptr && call.u == 0 && comparable);
   const auto is_same = [&](const AppliedOperation& seen) {
     return comparable && seen.kind == row.number && seen.fingerprint == print;
@@ -290,27 +290,33 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
 // ---- batches --------------------------------------------------------------------------------
 
 std::optional<std::int64_t> Work::user_of_batch(const Batch& batch) {
-  std::optional<std::int64_t> user;
-  std::vector<std::pair<Uuid, std::int64_t>> made;  // Jobs that the batch makes itself.
+  struct Whose {
+    std::int64_t u = 0;
+    std::optional<Uuid> unknown{};  // Who is not here has no key, and is somebody all the same.
+    bool operator==(const Whose&) const = default;
+  };
+  std::optional<Whose> user;
+  std::vector<std::pair<Uuid, Whose>> made;  // Jobs that the batch makes itself.
   for (const Command& inner : batch.operations) {
     if (inner.op_id == Uuid{}) continue;  // No operation: the batch is malformed.
     Call named;
     find_named(inner, named);
     const auto user_id = named_user(inner);
     const auto job_id = named_job(inner);
+    Whose whose{named.u, named.u < 0 ? user_id : std::nullopt};
     if (!user_id && job_id && named.j == 0) {
       const auto maker = std::find_if(made.rbegin(), made.rend(),
                                       [&](const auto& pair) { return pair.first == *job_id; });
       if (maker == made.rend()) continue;  // Of nobody: answered job_not_found in its turn.
-      named.u = maker->second;
+      whose = maker->second;
     }
     if (job_id && user_id && std::holds_alternative<CreateJob>(inner.operation)) {
-      made.emplace_back(*job_id, named.u);
+      made.emplace_back(*job_id, whose);
     }
-    if (user && *user != named.u) return std::nullopt;
-    user = named.u;
+    if (user && *user != whose) return std::nullopt;
+    user = whose;
   }
-  return user.value_or(0);
+  return user ? user->u : 0;
 }
 
 Code Work::apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index) {

@@ -93,7 +93,9 @@ Answer read_answer(const Rows& rows, const Push& push) {
   for (int row = 0; row < rows.count(); ++row) {
     const std::string_view part = rows.text(row, 0);
     const auto user_id = rows.is_null(row, 1) ? std::nullopt : Uuid::parse(rows.text(row, 1));
-    auto fields = parse_text_array(rows.text(row, 2));
+    auto array = parse_text_array(rows.text(row, 2));
+    if (!array) return not_understood();
+    Texts& fields = *array;
     const auto need = [&](std::size_t n) { return fields.size() >= n; };
     if (part == "refused") {
       const auto code = need(1) && fields[0] ? code_named(*fields[0]) : std::nullopt;

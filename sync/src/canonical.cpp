@@ -142,7 +142,7 @@ Result<std::vector<RowTexts>> Canonical::rows(std::string_view table,
     if (!rows) return rows.error();
     std::vector<RowTexts> all;
     for (int row = 0; row < rows->count(); ++row)
-      all.push_back(parse_text_array(rows->text(row, 0)));
+      all.push_back(parse_text_array(rows->text(row, 0)).value_or(RowTexts{}));
     return all;
   });
 }

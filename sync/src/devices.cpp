@@ -68,8 +68,10 @@ Result<std::vector<DeviceInfo>> Canonical::devices() noexcept {
       device.device_id = Uuid::parse(rows->text(row, 0)).value_or(Uuid{});
       device.name = rows->text(row, 1);
       if (!rows->is_null(row, 2)) device.scope = Uuid::parse(rows->text(row, 2));
-      for (auto& capability : parse_text_array(rows->text(row, 3)))
-        device.capabilities.push_back(capability.value_or(""));
+      if (const auto capabilities = parse_text_array(rows->text(row, 3))) {
+        for (const auto& capability : *capabilities)
+          device.capabilities.push_back(capability.value_or(""));
+      }
       device.watermark = number(row, 4);
       device.leased = Credits{number(row, 5)};
       device.created_at = rows->text(row, 6);

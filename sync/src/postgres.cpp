@@ -158,29 +158,45 @@ Error Connection::error_of(const PGresult* result) const {
   return {code, one_line(detail) + " (SQLSTATE " + std::string(state) + ")"};
 }
 
-std::vector<std::optional<std::string>> parse_text_array(std::string_view text) {
+namespace {
+
+/// An element up to its closing quote, where `text` then begins behind; nothing without one.
+std::optional<std::string> take_quoted(std::string_view& text) {
+  std::string element;
+  while (!text.empty() && text.front() != '"') {
+    if (text.front() == '\\') text.remove_prefix(1);
+    if (text.empty()) return std::nullopt;
+    element += text.front();
+    text.remove_prefix(1);
+  }
+  if (text.empty()) return std::nullopt;
+  text.remove_prefix(1);
+  return element;
+}
+
+}  // namespace
+
+std::optional<std::vector<std::optional<std::string>>> parse_text_array(std::string_view text) {
+  if (text.size() < 2 || text.front() != '{' || text.back() != '}') return std::nullopt;
+  text = text.substr(1, text.size() - 2);
   std::vector<std::optional<std::string>> elements;
-  std::size_t i = 1;  // After the opening brace.
-  while (i < text.size() && text[i] != '}') {
-    std::string element;
-    const bool quoted = text[i] == '"';
-    if (quoted) {
-      for (++i; i < text.size() && text[i] != '"'; ++i) {
-        if (text[i] == '\\') ++i;
-        element += text[i];
-      }
-      ++i;
+  while (!text.empty()) {
+    if (text.front() == '"') {
+      text.remove_prefix(1);
+      auto element = take_quoted(text);
+      if (!element) return std::nullopt;
+      elements.push_back(std::move(element));
     } else {
-      const std::size_t end = std::min(text.find_first_of(",}", i), text.size());
-      element = text.substr(i, end - i);
-      i = end;
+      const std::string_view element = text.substr(0, text.find(','));
+      if (element.empty() || element.find_first_of("{}\"\\") != std::string_view::npos)
+        return std::nullopt;
+      elements.push_back(element == "NULL" ? std::nullopt : std::optional(std::string(element)));
+      text.remove_prefix(element.size());
     }
-    if (!quoted && element == "NULL") {
-      elements.emplace_back(std::nullopt);
-    } else {
-      elements.emplace_back(std::move(element));
-    }
-    if (i < text.size() && text[i] == ',') ++i;
+    if (text.empty()) break;
+    // A comma, and an element behind it.
+    if (text.front() != ',' || text.size() == 1) return std::nullopt;
+    text.remove_prefix(1);
   }
   return elements;
 }

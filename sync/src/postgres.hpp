@@ -67,7 +67,7 @@ class Connection {
   bool was_deadlock_ = false;
 };
 
-/// The elements of a text[] in Postgres' text form, `{a,"b \"c\"",NULL}`.
-std::vector<std::optional<std::string>> parse_text_array(std::string_view text);
+/// The elements of a text[] in Postgres' text form, `{a,"b \"c\"",NULL}`; nothing where it is none.
+std::optional<std::vector<std::optional<std::string>>> parse_text_array(std::string_view text);
 
 }  // namespace tally::sync

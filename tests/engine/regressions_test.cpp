@@ -42,6 +42,19 @@ TEST_CASE("at rest, every engine's memory shows the file's balance, however comm
   }
 }
 
+TEST_CASE("a batch of two users who do not exist is one of two users, as canonical has it") {
+  TemporaryMirror mirror;
+  const std::string of_two =
+      "batch ops=(add_credits user_id=u8 amount=1 type=grant; add_credits user_id=u9 amount=1 "
+      "type=grant)";
+  CHECK(mirror.apply(of_two) == "invalid_argument -");
+  CHECK(mirror.apply("batch ops=(create_job job_id=j1 project_id=p1 user_id=u8; fail_job job_id=j1 "
+                     "error_code=C; add_credits user_id=u9 amount=1 type=grant)") ==
+        "invalid_argument -");
+  CHECK(mirror.apply("batch ops=(add_credits user_id=u8 amount=1 type=grant; add_credits "
+                     "user_id=u8 amount=1 type=grant)") == "user_not_found - index=0");
+}
+
 TEST_CASE("a refused batch that deleted a project does not free the number of its job") {
   TemporaryMirror mirror;
   mirror.make_users(2);

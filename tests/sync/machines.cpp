@@ -365,8 +365,8 @@ int CanonicalStates::observe() {
                   std::string(PQresultErrorMessage(result.get())));
   const auto texts = [&](int column) {
     std::vector<std::string> out;
-    for (auto& text : sync::parse_text_array(PQgetvalue(result.get(), 0, column)))
-      out.push_back(text.value_or("NULL"));
+    const auto texts = sync::parse_text_array(PQgetvalue(result.get(), 0, column));
+    for (const auto& text : texts.value()) out.push_back(text.value_or("NULL"));
     return out;
   };
   State state;
@@ -399,7 +399,7 @@ const RowTexts& CanonicalStates::rows(int state) {
   for (const std::string& line :
        session_.ask("select array_prepend(table_name, fields) from explore.rows('" +
                     user_id_.text() + "')")) {
-    const auto fields = sync::parse_text_array(line);
+    const Texts fields = sync::parse_text_array(line).value();
     texts.push_back(row_text(*fields[0], {fields.begin() + 1, fields.end()}));
   }
   std::sort(texts.begin(), texts.end());

@@ -45,6 +45,12 @@ constexpr std::optional<JobStatus> job_status_named(std::string_view name) noexc
   }
   return std::nullopt;
 }
+constexpr std::optional<StepState> step_state_named(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < step_state_names.size(); ++i) {
+    if (step_state_names[i] == name) return static_cast<StepState>(i);
+  }
+  return std::nullopt;
+}
 
 /// Steps have orders 1 (SCRIPTING) to 8 (PACKAGING).
 inline constexpr int step_count = 8;

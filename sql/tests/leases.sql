@@ -1,0 +1,125 @@
+begin;
+\ir include/begin.sql
+select plan(46 + 5);
+
+-- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
+-- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
+-- d4 an author.
+
+insert into tally_sync.devices (device_id, created_at, name, token_sha256, capabilities)
+select ('dddddddd-0000-4000-8000-00000000000' || n)::uuid, now(), 'd' || n, sha256(convert_to('token' || n, 'UTF8')),
+       case n when 3 then '{worker}' when 4 then '{author}' else '{author,worker,service}' end::text[]
+  from generate_series(1, 4) n;
+
+create temp table trace (n integer primary key, device integer, lease text, line text, want text, balance integer);
+insert into trace values
+  (1,  1, '',     '{"op":"create_user","user_id":"@11"}', 'ok', 10),
+  (2,  1, '',     '{"op":"add_credits","user_id":"@11","amount":90,"type":"grant"}', 'ok', 100),
+  (3,  1, '',     '{"op":"create_project","project_id":"@21","user_id":"@11","title":"t","prompt_text":"p","niche_preset":"facts","target_minutes":3}', 'ok', 100),
+  (4,  1, '',     '{"op":"create_job","job_id":"@31","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  (5,  1, '',     '{"op":"create_job","job_id":"@32","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  (6,  1, '',     '{"op":"create_job","job_id":"@33","project_id":"@21","user_id":"@11"}', 'ok', 100),
+  -- opened, and filled up
+  (7,  1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":101,"ttl":3600}', 'insufficient_credits', 100),
+  (8,  1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":20,"ttl":3600}', 'ok', 80),
+  (9,  1, '',     '{"op":"lease_credits","lease_id":"@72","user_id":"@11","amount":20,"ttl":3600}', 'already_exists', 80),
+  (10, 2, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":20,"ttl":3600}', 'already_exists', 80),
+  (11, 1, '',     '{"op":"lease_credits","lease_id":"@71","user_id":"@11","amount":80,"ttl":7200}', 'ok', 0),
+  (12, 2, '',     '{"op":"expire_credits","user_id":"@11","amount":1}', 'insufficient_credits', 0),
+  (13, 1, '',     '{"op":"add_credits","user_id":"@11","amount":5,"type":"grant"}', 'ok', 5),
+  -- drawn on: what it holds, and no more
+  (14, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@31","amount":101}', 'insufficient_credits', 5),
+  (15, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@31","amount":30}', 'ok', 5),
+  (16, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":101}', 'insufficient_credits', 5),
+  (17, 3, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":31}', 'not_permitted', 5),
+  (18, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@31","final_cost":40}', 'ok', 5),
+  -- given back: to the lease
+  (19, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@32","amount":60}', 'ok', 5),
+  (20, 1, '',     '{"op":"finalize_job_credits","job_id":"@32","final_cost":10}', 'ok', 5),
+  (21, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":50}', 'ok', 5),
+  (22, 3, '',     '{"op":"release_job_credits","job_id":"@33"}', 'ok', 5),
+  -- another's lease is not drawn on: the balance pays
+  (23, 2, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":6}', 'lease_reclaimed', 5),
+  (24, 2, '',     '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":6}', 'insufficient_credits', 5),
+  (25, 2, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":5}', 'ok', 0),
+  (26, 2, '',     '{"op":"release_job_credits","job_id":"@33"}', 'ok', 5),
+  -- drawn, returned, and then settled: what is left over is the account's
+  (27, 1, '@71',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":8}', 'ok', 5),
+  (28, 2, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 5),
+  (29, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'ok', 47),
+  (30, 1, '',     '{"op":"return_lease","lease_id":"@71"}', 'lease_not_found', 47),
+  (31, 1, '@71',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":3}', 'ok', 52),
+  -- who may do what with a hold
+  (32, 2, '',     '{"op":"create_job","job_id":"@34","project_id":"@21","user_id":"@11"}', 'ok', 52),
+  (33, 4, '',     '{"op":"reserve_credits","user_id":"@11","job_id":"@34","amount":4}', 'ok', 48),
+  (34, 4, '',     '{"op":"advance_job","job_id":"@34","to":"QUEUED"}', 'ok', 48),
+  (35, 3, '',     '{"op":"advance_job","job_id":"@34","to":"SCRIPTING"}', 'ok', 48),
+  (36, 4, '',     '{"op":"fail_job","job_id":"@34","error_code":"E"}', 'illegal_transition', 48),
+  (37, 3, '',     '{"op":"finalize_job_credits","job_id":"@34","final_cost":4}', 'ok', 48),
+  -- of nobody, and of one credit, which comes back; another device's stays open
+  (39, 1, '',     '{"op":"lease_credits","lease_id":"@75","user_id":"@19","amount":1,"ttl":60}', 'user_not_found', null),
+  (41, 2, '',     '{"op":"lease_credits","lease_id":"@76","user_id":"@11","amount":3,"ttl":60}', 'ok', 45),
+  (42, 1, '',     '{"op":"lease_credits","lease_id":"@77","user_id":"@11","amount":1,"ttl":60}', 'ok', 44),
+  (43, 1, '',     '{"op":"return_lease","lease_id":"@77"}', 'ok', 45);
+
+\ir include/lines.sql
+create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
+declare
+  v_line text := pg_temp.numbered(t.n, t.line);
+  d tally_sync.devices;
+  v_ops tally.op[];
+  v_inner tally.op[];
+  v_verdict tally.verdict;
+begin
+  select * into d from tally_sync.devices x where x.name = 'd' || t.device;
+  select x.operations, x.inner_operations into v_ops, v_inner
+    from tally_sync.decode(array[v_line], array['00000000-0000-4000-8000-000000000011'::uuid], array[pg_temp.expanded(t.lease)]) x;
+  -- As sync() does, whose owner entries are appended by.
+  perform set_config('role', 'tally_owner', true);
+  v_verdict := (tally_sync.judge(row(d.device_id, d.capabilities, clock_timestamp(), false, null)::tally.pusher, v_ops, v_inner))[1];
+  perform set_config('role', 'none', true);
+  return v_verdict;
+end;
+$$;
+
+create temp table answers as
+select t.n, p.result, p.balance
+  from (select * from trace order by n) t cross join lateral pg_temp.push(t::trace) p;
+
+select is(format('%s, balance %s', a.result, a.balance), format('%s, balance %s', t.want, t.balance),
+          t.n || ' ' || left(t.line, 60) || ' → ' || t.want)
+  from trace t join answers a using (n) order by t.n;
+
+select is(string_agg(format('%s %s%s', type, amount, case when job_id is null then '' else ' of a job' end), ', ' order by seq),
+  'grant 10, grant 90, reserve -20, reserve -80, grant 5, '
+  'refund 30, reserve -30 of a job, refund 10, reserve 30 of a job, usage -40 of a job, '
+  'refund 60, reserve -60 of a job, reserve 10 of a job, usage -10 of a job, refund 50 of a job, reserve -50, '
+  'refund 50, reserve -50 of a job, refund 50 of a job, reserve -50, '
+  'reserve -5 of a job, refund 5 of a job, '
+  'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job, '
+  'reserve -4 of a job, reserve 4 of a job, usage -4 of a job, '
+  'reserve -3, reserve -1, refund 1',
+  'the entries')
+  from public.credit_ledger where user_id = '00000000-0000-4000-8000-000000000011';
+
+select is(string_agg(format('%s %s %s', right(lease_id::text, 2), unspent, closed_by), ', ' order by lease_id),
+          '71 0 return, 76 3 , 77 0 return', 'what is left of the leases') from tally_sync.leases;
+select is(state::text, 'started', 'a step is as it was where its job was not to be failed')
+  from public.job_steps where job_id = pg_temp.expanded('@34')::uuid and step_name = 'SCRIPTING';
+select ok(bool_and(expires_at - now() > case right(lease_id::text, 2) when '71' then interval '119 minutes' else interval '50 seconds' end),
+          'a lease lasts as long as was asked for, and filling it up only makes it longer') from tally_sync.leases;
+
+-- Ended from here: with what it had, once.
+create temp table more as select * from tally.apply_operations(array['{"op":"add_credits","op_id":"22222222-0000-7000-8000-000000000001","at":"2026-01-18T00:01:00.000000Z","user_id":"00000000-0000-4000-8000-000000000011","amount":1,"type":"grant"}']);
+insert into trace values (44, 1, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 42);
+create temp table opened as select pg_temp.push(t) from trace t where n = 44;
+set local role tally_owner;
+create temp table closed as
+select array[tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim'),
+                tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim')] as unspent;
+reset role;
+select is(unspent, array[7, null], 'a lease is closed once, and says what it had') from closed;
+
+\ir include/invariants.sql
+select * from finish();
+rollback;

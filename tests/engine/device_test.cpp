@@ -1,0 +1,265 @@
+// What a device's mirror does with what canonical fed it: leases, other devices' claims,
+// capabilities, jobs with fewer steps. No server: the answers are made here.
+#include <doctest/doctest.h>
+#include <tally/replica.hpp>
+
+#include "support/fixture.hpp"
+
+namespace tally::test {
+namespace {
+
+const std::string fed_at = "2026-01-17T00:00:00.000000Z";
+
+PulledUser::Row row(std::string table, Texts texts) { return {std::move(table), std::move(texts)}; }
+
+PulledUser::Row entry(std::uint64_t n, const std::string& type, std::int64_t amount,
+                      std::int64_t balance, Texts::value_type job = {}) {
+  return row("credit_ledger",
+             {id('e', n).text(), user_id(1).text(), type, std::to_string(amount), std::nullopt,
+              fed_at, job, std::nullopt, std::to_string(balance), std::to_string(n)});
+}
+
+/// A job of u1 as canonical feeds it: with all its steps, nothing held and nobody's claim.
+struct FedJob {
+  std::uint64_t n;
+  std::string status = "PENDING";
+  std::int64_t hold = 0;
+  Texts::value_type reservation{};
+  Texts::value_type claim_until{};
+  Texts::value_type claimed_by{};
+  int steps = 255;
+};
+
+void add(std::vector<PulledUser::Row>& rows, const FedJob& job) {
+  Texts texts{job_id(job.n).text(), project_id(1).text(), user_id(1).text(), job.status, "0"};
+  texts.resize(13);
+  texts.insert(texts.end(),
+               {fed_at, std::nullopt, std::nullopt, std::to_string(job.hold), job.reservation,
+                std::nullopt, job.claim_until, job.claimed_by, fed_at});
+  rows.push_back(row("jobs", std::move(texts)));
+  rows.push_back(row("job_steps", {job_id(job.n).text(), std::to_string(job.steps)}));
+}
+
+/// A device with these capabilities. User u1 has 14 credits, of which it has leased 10 for an hour.
+struct FedDevice {
+  FedDevice(std::vector<Capability> capabilities, const std::vector<FedJob>& jobs,
+            SpendPolicy policy = SpendPolicy::leased)
+      : mirror([&] {
+          Options options = TemporaryMirror::fast();
+          options.spend_policy = policy;
+          return options;
+        }()),
+        replica(mirror.engine()) {
+    REQUIRE(replica.enrol({id('x', 1), std::move(capabilities), std::nullopt}));
+    REQUIRE(replica.next_push(10, 10'000));
+    Reply reply;
+    reply.cursor = "1";
+    reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+    PulledUser& user = reply.users.emplace_back();
+    user.user_id = user_id(1);
+    Texts project{project_id(1).text(), user_id(1).text(), "T", "P", "facts", "1"};
+    project.resize(9);
+    project.insert(project.end(), {std::nullopt, fed_at, std::nullopt});
+    user.rows.push_back(row("projects", project));
+    std::int64_t held = 10;
+    std::int64_t entries = 2;
+    std::int64_t balance = 4;
+    for (const FedJob& job : jobs) add(user.rows, job);
+    user.rows.push_back(entry(1, "grant", 14, 14));
+    user.rows.push_back(entry(2, "reserve", -10, 4));
+    for (const FedJob& job : jobs) {
+      if (job.hold == 0) continue;
+      held += job.hold;
+      balance -= job.hold;
+      user.rows.push_back(entry(static_cast<std::uint64_t>(++entries), "reserve", -job.hold,
+                                balance, job_id(job.n).text()));
+    }
+    user.state = PulledState{.entries = entries, .balance = balance, .held = held};
+    const auto taken = replica.take(reply);
+    REQUIRE(taken.has_value());
+    REQUIRE(taken->diverged.empty());
+  }
+
+  std::int64_t unspent() { return replica.leases()->at(0).unspent.value; }
+  std::int64_t held() { return mirror->check(user_id(1))->held.value; }
+  /// The latest entries, oldest first: `reserve -4 1`, the job behind the amount.
+  std::vector<std::string> latest(std::size_t count) {
+    std::vector<std::string> out;
+    const auto entries = mirror->history(user_id(1), count);
+    for (const Entry& made : entries.value()) {
+      out.insert(out.begin(),
+                 made.type + " " + std::to_string(made.amount.value) +
+                     (made.job_id ? " " + std::to_string(made.job_id->bytes[15]) : ""));
+    }
+    return out;
+  }
+
+  TemporaryMirror mirror;
+  Replica replica;
+};
+
+const std::vector<Capability> all{Capability::author, Capability::worker, Capability::service};
+using Lines = std::vector<std::string>;
+
+TEST_CASE("a hold is drawn on the lease, and its credits pass through the balance") {
+  FedDevice device(all, {{1}, {2}});
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=6") == "ok 4");
+  CHECK(device.latest(2) == Lines{"refund 6", "reserve -6 1"});
+  CHECK(device.unspent() == 4);
+  CHECK(device.held() == 10);
+  // The balance would do, and the lease does not.
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j2 amount=5") ==
+        "insufficient_credits 4");
+  CHECK(device.unspent() == 4);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j2 amount=4") == "ok 4");
+  CHECK(device.unspent() == 0);
+  CHECK(device.held() == 10);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a price above the hold draws what is missing, and one below gives back to the lease") {
+  FedDevice device(all, {{1}, {2}, {3}});
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=5") == "ok 4");
+  CHECK(device.latest(3) == Lines{"refund 2", "reserve 3 1", "usage -5 1"});
+  CHECK(device.unspent() == 5);
+  CHECK(device.held() == 5);
+
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j2 amount=3") == "ok 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j2 final_cost=1") == "ok 4");
+  CHECK(device.latest(4) == Lines{"reserve 1 2", "usage -1 2", "refund 2 2", "reserve -2"});
+  CHECK(device.unspent() == 2);  // Canonical will show the two that came back.
+  CHECK(device.held() == 4);
+
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j3 amount=2") == "ok 4");
+  CHECK(device.mirror.apply("release_job_credits job_id=j3") == "ok 4");
+  CHECK(device.latest(2) == Lines{"refund 2 3", "reserve -2"});
+  CHECK(device.unspent() == 0);
+  CHECK(device.held() == 4);
+  // Exactly the hold: nothing comes back, and nothing more is drawn.
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE(
+    "a price above the hold and the lease is refused, and one that is the hold draws nothing") {
+  FedDevice device(all, {{1}});
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=8") == "ok 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=11") ==
+        "insufficient_credits 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=8") == "ok 4");
+  CHECK(device.latest(2) == Lines{"reserve 8 1", "usage -8 1"});
+  CHECK(device.unspent() == 2);
+  CHECK(device.held() == 2);
+}
+
+TEST_CASE("a lease that is over, or on its way back, is not drawn on") {
+  FedDevice device(all, {{1}, {2}});
+  CHECK(device.mirror.apply("lease_credits lease_id=l2 user_id=u1 amount=1 ttl=3600") ==
+        "already_exists 4");
+  CHECK(device.mirror.apply("lease_credits lease_id=l1 user_id=u1 amount=1 ttl=3600") == "ok 4");
+  CHECK(device.mirror.apply("return_lease lease_id=l9") == "lease_not_found -");
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1 at=\"" +
+                            time_at(3600).text() + "\"") == "insufficient_credits 4");
+  CHECK(device.mirror.apply("return_lease lease_id=l1") == "ok -");
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1") ==
+        "insufficient_credits 4");
+  CHECK(device.unspent() == 10);
+}
+
+TEST_CASE("an optimistic device spends the balance and leaves the lease alone") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=5") ==
+        "insufficient_credits 4");
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4") == "ok 0");
+  CHECK(device.held() == 14);
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=1") == "ok 3");
+  CHECK(device.unspent() == 10);
+  CHECK(device.held() == 10);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a FAILED job that old data left with a hold is released as it is retried") {
+  FedDevice device(all, {{1, "FAILED", 3}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.balance() == 1);
+  CHECK(device.mirror.apply("retry_job job_id=j1 amount=5") == "insufficient_credits 1");
+  CHECK(device.mirror.apply("retry_job job_id=j1 amount=4") == "ok 0");
+  CHECK(device.latest(2) == Lines{"refund 3 1", "reserve -4 1"});
+  CHECK(device.held() == 14);
+}
+
+TEST_CASE("while another device has the claim, a worker's operations are not this one's") {
+  const std::string until = time_at(3600).text();
+  const std::string other = id('x', 2).text();
+  FedDevice device(all, {{1, "QUEUED", 2, id('r', 1).text(), until, other},
+                         {2, "SCRIPTING", 2, id('r', 2).text(), until, id('x', 1).text()}});
+  for (const std::string line :
+       {"claim_job job_id=j1 ttl=60", "renew_claim job_id=j1 ttl=60", "drop_claim job_id=j1",
+        "advance_job job_id=j1 to=SCRIPTING", "finalize_job_credits job_id=j1 final_cost=1",
+        "release_job_credits job_id=j1"}) {
+    CAPTURE(line);
+    const bool claims = line.starts_with("claim");
+    CHECK(device.mirror.apply(line) == (claims ? "already_claimed 0" : "not_claim_holder 0"));
+  }
+  // Its own claim it may renew and drop.
+  CHECK(device.mirror.apply("renew_claim job_id=j2 ttl=7200") == "ok 0");
+  CHECK(device.mirror.apply("drop_claim job_id=j2") == "ok 0");
+  CHECK(device.mirror.apply("renew_claim job_id=j2 ttl=60") == "not_claim_holder 0");
+  // At its end the other's claim is nobody's, and can be taken.
+  const std::string at = " at=\"" + until + "\"";
+  CHECK(device.mirror.apply("renew_claim job_id=j1 ttl=60" + at) == "not_claim_holder 0");
+  CHECK(device.mirror.apply("claim_job job_id=j1 ttl=60" + at) == "ok 0");
+  CHECK(device.mirror.apply("advance_job job_id=j1 to=SCRIPTING" + at) == "ok 0");
+}
+
+TEST_CASE("an author cancels what has not begun, whoever has the claim, and nothing that has") {
+  const std::string until = time_at(3600).text();
+  const std::string other = id('x', 2).text();
+  FedDevice device(
+      {Capability::author},
+      {{1, "QUEUED", 2, id('r', 1).text(), until, other}, {2, "SCRIPTING", 2, id('r', 2).text()}},
+      SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("fail_job job_id=j2 error_code=C") == "illegal_transition 0");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j2 final_cost=1") == "not_permitted 0");
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=C") == "ok 2");
+}
+
+TEST_CASE("a worker alone settles up to the hold, and not above it") {
+  FedDevice device({Capability::worker}, {{1, "SCRIPTING", 2, id('r', 1).text()}},
+                   SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=3") == "not_permitted 2");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=2") == "ok 2");
+}
+
+TEST_CASE("an operation that names another reservation than the job's is stale") {
+  FedDevice device(all, {{1, "SCRIPTING", 2, id('r', 1).text()}});
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=1 reservation=r2") ==
+        "stale_reservation 2");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=1 reservation=r1") ==
+        "ok 3");
+}
+
+TEST_CASE("a job that lacks steps takes no report for them, and has all once it starts") {
+  FedDevice device(all, {{1, "SCRIPTING", 2, id('r', 1).text(), {}, {}, 254},
+                         {2, "QUEUED", 1, id('r', 2).text(), {}, {}, 0}});
+  CHECK(device.mirror.apply("report_progress job_id=j1 step_name=SCRIPTING progress_pct=5") ==
+        "step_not_found 1");
+  CHECK(device.mirror.apply("advance_job job_id=j2 to=SCRIPTING") == "ok 1");
+  CHECK(device.mirror.apply("report_progress job_id=j2 step_name=SCRIPTING progress_pct=5") ==
+        "ok 1");
+  CHECK(device.mirror->job(job_id(2))->steps.size() == 8);
+}
+
+TEST_CASE("a job that others put into a stage without its step is worked on all the same") {
+  FedDevice device(all, {{1, "SCRIPTING", 2, id('r', 1).text()},
+                         {2, "SCRIPTING", 1, id('r', 2).text()},
+                         {3, "SCRIPTING", 1, id('r', 3).text(), {}, {}, 254}});
+  CHECK(device.mirror.apply("report_progress job_id=j1 step_name=SCRIPTING progress_pct=5") ==
+        "ok 0");
+  CHECK(device.mirror.apply("advance_job job_id=j2 to=VOICE_GEN") == "ok 0");
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 2");
+  CHECK(device.mirror.apply("fail_job job_id=j3 error_code=E") == "ok 3");
+  CHECK(device.mirror.findings().empty());
+}
+
+}  // namespace
+}  // namespace tally::test

@@ -1,0 +1,45 @@
+// The mirror answers random traces as the independent model does, and holds the same rows; the same
+// as canonical/halves_test.cpp without its server, and shorter.
+#include <doctest/doctest.h>
+
+#include "model/model.hpp"
+#include "model/trace_generator.hpp"
+#include "support/fixture.hpp"
+
+namespace tally::test {
+namespace {
+
+using Row = model::Model::Row;
+
+std::vector<Row> rows_of(TemporaryMirror& mirror, const char* table) {
+  std::vector<Row> out;
+  const auto rows = mirror->rows(table);
+  for (const ViewRow& view_row : rows.value()) {
+    Row& row = out.emplace_back();
+    for (const auto& [name, text] : view_row) row.push_back(text);
+  }
+  return out;
+}
+
+TEST_CASE("random traces: mirror and model answer alike and hold the same rows") {
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    CAPTURE(seed);
+    model::GeneratorOptions options;
+    options.seed = seed;
+    options.operations = 3'000;
+    options.users = 8;
+    TemporaryMirror mirror;
+    model::Model model;
+    for (const std::string& line : model::generate_trace(options))
+      REQUIRE(mirror.apply_line(line) == model.apply(line));
+    for (const char* table : {"profiles", "credit_ledger", "draft_prompts", "projects", "jobs",
+                              "job_steps", "assets", "voice_profiles"}) {
+      CAPTURE(table);
+      CHECK(rows_of(mirror, table) == model.rows(table));
+    }
+    CHECK(mirror.findings().empty());
+  }
+}
+
+}  // namespace
+}  // namespace tally::test

@@ -1,0 +1,22 @@
+// A mirror whose bytes were changed is given the corpus, and thousands of seeded mutations of it.
+#include "fuzz/run_corpus.hpp"
+
+namespace tally::fuzz {
+namespace {
+
+TEST_CASE(
+    "a mirror whose bytes were changed: the rules hold for the corpus, and both kinds of answers "
+    "come") {
+  const Outcomes outcomes = run_corpus("mirror_file");
+  CHECK(outcomes.taken > 20);
+  CHECK(outcomes.refused > 5);
+}
+
+TEST_CASE("a mirror whose bytes were changed: the rules hold for mutations of the corpus") {
+  const Outcomes outcomes = run_mutations("mirror_file", 300);
+  CHECK(outcomes.taken > 50);
+  CHECK(outcomes.refused > 50);
+}
+
+}  // namespace
+}  // namespace tally::fuzz

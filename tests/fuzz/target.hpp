@@ -1,0 +1,57 @@
+#pragma once
+// What must hold for any bytes that the ledger is given, door by door. libFuzzer and the ordinary
+// tests share the targets.
+
+#include <array>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace tally::fuzz {
+
+enum class Outcome {
+  refused,  ///< It was seen to be none of ours, and changed nothing.
+  taken,
+};
+
+/// One door. What does not hold throws Broken.
+class Target {
+ public:
+  Target() = default;
+  virtual ~Target() = default;
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+  virtual Outcome run(std::string_view bytes) = 0;
+};
+
+/// A rule that does not hold, with the bytes for which it does not.
+class Broken : public std::logic_error {
+ public:
+  Broken(const std::string& what, std::string_view bytes)
+      : std::logic_error(what + ": " + std::string(bytes)) {}
+};
+
+/// A line of a trace: it goes through its text form and back, and mirror and model answer it alike.
+std::unique_ptr<Target> make_trace_line();
+/// JSON for tally_apply(): an answer that says why, no effect of what is refused, or of a repeat.
+std::unique_ptr<Target> make_c_json();
+/// Rows that canonical's sync function might answer with: taken whole or not at all, and no
+/// operation is lost.
+std::unique_ptr<Target> make_server_reply();
+/// A mirror in whose file bytes were changed: opened, read, written, audited, with an answer.
+std::unique_ptr<Target> make_mirror_file();
+
+struct NamedTarget {
+  std::string_view name;
+  std::unique_ptr<Target> (*make)();
+};
+inline constexpr std::array<NamedTarget, 4> targets{{{"trace_line", make_trace_line},
+                                                     {"c_json", make_c_json},
+                                                     {"server_reply", make_server_reply},
+                                                     {"mirror_file", make_mirror_file}}};
+
+/// Throws std::out_of_range where there is none of that name.
+std::unique_ptr<Target> make_target(std::string_view name);
+
+}  // namespace tally::fuzz
