@@ -74,7 +74,10 @@ struct FedDevice {
       user.rows.push_back(entry(static_cast<std::uint64_t>(++entries), "reserve", -job.hold,
                                 balance, job_id(job.n).text()));
     }
-    user.state = PulledState{.entries = entries, .balance = balance, .held = held};
+    PulledState& state = user.state.emplace();
+    state.entries = entries;
+    state.balance = balance;
+    state.held = held;
     const auto taken = replica.take(reply);
     REQUIRE(taken.has_value());
     REQUIRE(taken->diverged.empty());

@@ -9,6 +9,7 @@
 
 #include "answer.hpp"
 #include "postgres.hpp"
+#include "sync/machines.hpp"
 #include "sync/world.hpp"
 
 namespace tally::test {
@@ -17,22 +18,10 @@ namespace {
 using Page = PulledUser::Page;
 
 /// What canonical answers to a push.
-Reply honest_reply(const std::string& conninfo, const std::string& token, const Push& push) {
-  auto connection = sync::Connection::open(conninfo);
-  REQUIRE(connection.has_value());
-  std::vector<sync::Parameter> parameters;
-  for (const auto& parameter : sync::push_parameters(push, token)) {
-    if (parameter) parameters.push_back(*parameter);
-  }
-  const std::string sql =
-      "select part, user_id, fields from tally_sync.sync($1::integer, $2::text, $3::bigint,"
-      " $4::bytea, $5::uuid[], $6::text[], $7::text[], " +
-      std::string(push.cursor ? "$8::jsonb" : "null") +
-      ", 200, null, null, null, 20000, null, null)";
-  const auto rows = connection->query(sql.c_str(), parameters);
-  REQUIRE_MESSAGE(rows.has_value(), (rows ? "" : rows.error().detail));
-  const sync::Answer answer = sync::read_answer(*rows, push);
-  REQUIRE(answer.trouble.error_class == sync::ErrorClass::none);
+Reply honest_reply(Session& session, const std::string& token, const Push& push) {
+  std::string told;
+  const sync::Answer answer = call_canonical(session, {.push = push, .token = token}, told);
+  REQUIRE_MESSAGE(answer.trouble.error_class == sync::ErrorClass::none, told);
   return answer.reply;
 }
 
@@ -52,7 +41,7 @@ class Scene {
     const auto push = Replica(engine()).next_push(9, 1'000'000);
     REQUIRE(push.has_value());
     REQUIRE(push->operations.size() == 9);
-    honest = honest_reply(world_.database.conninfo(), device_->options.token, *push);
+    honest = honest_reply(world_.session, device_->options.token, *push);
     REQUIRE(honest.verdicts.size() == 9);
     REQUIRE(honest.users.size() == 1);
     last_ = Replica(engine()).state().value()->acked + pending();
