@@ -49,7 +49,15 @@ std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise) {
 }
 
 RecordCheck::RecordCheck(SQLite::Database& db)
-    : seen_(db, "select kind, fingerprint from tally_operation where id = ? and u = ?") {}
+    : seen_(db, "select kind, fingerprint from tally_operation where id = ? and u = ?"),
+      blocked_(db, "select 1 from tally_rebased where n = ? and code <> 0") {}
+
+bool RecordCheck::is_as_applied(const Record& record, const Command& command) {
+  // One without effect here has left nothing to compare with: its op_id may be another's by now.
+  if (record.is_queued()) return true;
+  const Rewind rewind(blocked_);
+  return blocked_.bind(record.n).step() || is_as_applied(record.u, command);
+}
 
 bool RecordCheck::is_as_applied(std::int64_t u, const Command& command) {
   {

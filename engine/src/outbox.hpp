@@ -76,10 +76,12 @@ std::string leases_of(const Command& command);
 class RecordCheck {
  public:
   explicit RecordCheck(SQLite::Database& db);
-  bool is_as_applied(std::int64_t u, const Command& command);
+  bool is_as_applied(const Record& record, const Command& command);
 
  private:
+  bool is_as_applied(std::int64_t u, const Command& command);
   Query seen_;
+  Query blocked_;
 };
 
 /// The chain's next hash: what was sent of the operation, after the hash before it.

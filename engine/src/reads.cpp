@@ -273,7 +273,7 @@ class Audit {
       const Record record = decode(n, bytes, body);
       if (n != last + 1)
         find("I9", record.u, "pending operation " + std::to_string(last + 1) + " is missing");
-      if (!applied.is_as_applied(record.u, record.command()))
+      if (!applied.is_as_applied(record, record.command()))
         find("I6", record.u, "pending operation " + std::to_string(n) + " is not what was applied");
       ++pending[record.u];
       last = n;

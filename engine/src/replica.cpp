@@ -234,7 +234,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
               return false;
             const Record record = decode(n, bytes, body);
             const Command command = record.command();
-            if (n != last + 1 || !applied.is_as_applied(record.u, command))
+            if (n != last + 1 || !applied.is_as_applied(record, command))
               refuse(Code::corrupt, "pending operation " + std::to_string(n - link.base) +
                                         " is not what was applied; run an audit");
             PushedOperation operation;
