@@ -166,7 +166,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   }
   SQLite::Database db = connect(path, options, false);
   // SQLite opens what it may only read all the same, and fails at the first write.
-  if (sqlite3_db_readonly(db.getHandle(), "main") != 0)
+  if (!options.read_only && sqlite3_db_readonly(db.getHandle(), "main") != 0)
     throw Failure{Code::read_only, utf8(path) + " may only be read"};
   // Looked at before anything is changed, and once more under the lock: another process may have
   // migrated it while this one waited.

@@ -32,8 +32,8 @@ endfunction()
 
 tally_sim_canary(i1_conservation
   FILE tests/model/state.cpp NOTICED I1
-  FIND [[if (held > 0) give_back(operation, job, held, "Job failed]]
-  REPLACE [[if (held > 0) give_back(operation, job, held + 1, "Job failed]])
+  FIND [[append(operation, job.user_id, &job, "usage", -cost, "Video generation");]]
+  REPLACE [[append(operation, job.user_id, &job, "usage", 1 - cost, "Video generation");]])
 
 tally_sim_canary(i2_no_overdraft
   FILE tests/model/state.cpp NOTICED I2
@@ -95,7 +95,7 @@ tally_sim_canary(i10_no_gaps
 tally_sim_canary(i11_leased_credits
   FILE tests/model/state.cpp NOTICED I11
   FIND [[if (is_mine && found->second.unspent >= amount) return {true};]]
-  REPLACE [[if (is_mine && found->second.unspent > amount) return {true};]])
+  REPLACE [[if (is_mine && found->second.unspent < amount - 99) return {true};]])
 
 tally_sim_canary(i12_least_privilege
   FILE tests/model/state.cpp NOTICED I12
