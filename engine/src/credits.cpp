@@ -26,7 +26,7 @@ template <class T>
 void record_payment(Work& work, const T& op, std::string_view type) {
   if (!op.stripe_payment_id) return;
   Store& store = work.store;
-  store.payments.insert(store.payments.new_key(),
+  store.payments.insert(store.new_key(store.payments),
                         PaymentRow{*op.stripe_payment_id, T::row.number, work.u(), op.amount.value,
                                    std::string(type)});
 }

@@ -25,7 +25,7 @@ Code apply(Work& work, const CreateDraft& op) {
   draft.options = op.options ? op.options->text : "{}";
   draft.created_at = draft.updated_at = work.at();
   draft.expires_at = work.at().plus_seconds(draft_life_s);
-  store.drafts.insert(store.drafts.new_key(), std::move(draft));
+  store.drafts.insert(store.new_key(store.drafts), std::move(draft));
   return Code::ok;
 }
 
@@ -69,7 +69,9 @@ Code apply(Work& work, const ClaimDraft& op) {
 }
 
 Code apply(Work& work, const PurgeExpiredDrafts&) {
-  for (const std::int64_t d : work.store.expired_drafts(work.at())) work.store.drafts.erase(d);
+  Store& store = work.store;
+  for (const std::int64_t d : store.expired_drafts(work.at()))
+    store.erase_for_good(store.drafts, d);
   return Code::ok;
 }
 

@@ -702,13 +702,15 @@ class Intake {
       if (fed_jobs.count(j) == 0) {
         delete_job(store_, j);
       } else {
-        for (const auto a : store_.assets_of_job(j)) store_.assets.erase(a);
+        for (const auto a : store_.assets_of_job(j)) store_.erase_for_good(store_.assets, a);
       }
     }
-    for (const auto p : keys("select p from tally_project where u = ?")) store_.projects.erase(p);
+    for (const auto p : keys("select p from tally_project where u = ?"))
+      store_.erase_for_good(store_.projects, p);
     for (const auto v : keys("select v from tally_voice_profile where u = ?"))
-      store_.voice_profiles.erase(v);
-    for (const auto d : keys("select d from tally_draft where u = ?")) store_.drafts.erase(d);
+      store_.erase_for_good(store_.voice_profiles, v);
+    for (const auto d : keys("select d from tally_draft where u = ?"))
+      store_.erase_for_good(store_.drafts, d);
     store_.profiles.erase(u);
     std::set<std::int64_t> kept;
     for (const LocalEntry& entry : user.entries) kept.insert(entry.e);
@@ -775,12 +777,7 @@ class Intake {
     }
     const auto found = user.keys.find({name, id});
     if (found != user.keys.end()) return found->second;
-    std::int64_t key = 0;
-    if constexpr (std::is_same_v<Row, JobRow>) {
-      key = store_.new_job_key();
-    } else {
-      key = table.new_key();
-    }
+    const std::int64_t key = store_.new_key(table);
     user.keys[{name, id}] = key;
     return key;
   }
@@ -788,14 +785,16 @@ class Intake {
   /// What went, where it is the user's: the id may be another's by now.
   void erase(std::int64_t u, const std::string& table, const Uuid& id) {
     const auto erase_from = [&](auto& rows) {
-      if (const auto key = rows.find_id(id); key && rows.get(*key).u == u) rows.erase(*key);
+      if (const auto key = rows.find_id(id); key && rows.get(*key).u == u)
+        store_.erase_for_good(rows, *key);
     };
     if (table == "projects") erase_from(store_.projects);
     if (table == "voice_profiles") erase_from(store_.voice_profiles);
     if (table == "draft_prompts") erase_from(store_.drafts);
     if (table == "assets") {
       const auto a = store_.assets.find_id(id);
-      if (a && store_.jobs.get(store_.assets.get(*a).j).u == u) store_.assets.erase(*a);
+      if (a && store_.jobs.get(store_.assets.get(*a).j).u == u)
+        store_.erase_for_good(store_.assets, *a);
     }
     if (table != "jobs" && table != "job_steps") return;
     const auto j = store_.jobs.find_id(folded(id));
@@ -1049,7 +1048,7 @@ class Intake {
       // Made after the jobs' pages, it is fed behind them, unless it went before: under this key,
       // which is no other's then.
       j = key_for(store_.jobs, user, "jobs", *job_id);
-      store_.retire_job_key(*j);
+      store_.retire_key(*j);
     }
     // Of an entry that somebody deleted by hand the text is still here, under the id that is fed.
     if (user.is_wiped) orphans_.bind(*text.id).run();
@@ -1057,7 +1056,7 @@ class Intake {
     if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
       const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
       store_.payments.insert(
-          store_.payments.new_key(),
+          store_.new_key(store_.payments),
           PaymentRow{*text.stripe_payment_id, kind, u, amount > 0 ? amount : -amount, type});
     }
   }
@@ -1158,7 +1157,7 @@ class Intake {
     payments.bind(u);
     std::vector<std::int64_t> keys;
     while (payments.step()) keys.push_back(payments.column<std::int64_t>(0));
-    for (const std::int64_t y : keys) store_.payments.erase(y);
+    for (const std::int64_t y : keys) store_.erase_for_good(store_.payments, y);
     store_.leases.erase(u);
     store_.accounts.erase(u);
     store_.users.erase(u);

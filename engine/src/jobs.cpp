@@ -164,7 +164,7 @@ Code apply(Work& work, const AddAsset& op) {
   asset.mime_type = op.mime_type;
   asset.metadata_json = op.metadata_json ? op.metadata_json->text : "{}";
   asset.created_at = work.at();
-  store.assets.insert(store.assets.new_key(), std::move(asset));
+  store.assets.insert(store.new_key(store.assets), std::move(asset));
   touch(store.jobs.edit(work.j()), work.at());
   return Code::ok;
 }

@@ -16,12 +16,12 @@ std::optional<std::int64_t> find_voice(Work& work, const Uuid& id) {
 }  // namespace
 
 void delete_job(Store& store, std::int64_t j) {
-  for (const std::int64_t a : store.assets_of_job(j)) store.assets.erase(a);
+  for (const std::int64_t a : store.assets_of_job(j)) store.erase_for_good(store.assets, a);
   for (int order = 1; order <= step_count; ++order) store.steps.erase(step_key(j, order));
   store.job_texts.erase(j);
   store.job_links.erase(j);
   store.jobs.erase(j);
-  store.retire_job_key(j);  // The job's entries keep its number and so belong to no job.
+  store.retire_key(j);  // The job's entries keep its number and so belong to no job.
 }
 
 Code apply(Work& work, const CreateProject& op) {
@@ -43,7 +43,7 @@ Code apply(Work& work, const CreateProject& op) {
   project.transcript_text = op.transcript_text;
   project.settings = op.settings ? op.settings->text : "{}";
   project.created_at = project.updated_at = work.at();
-  store.projects.insert(store.projects.new_key(), std::move(project));
+  store.projects.insert(store.new_key(store.projects), std::move(project));
   return Code::ok;
 }
 
@@ -83,7 +83,7 @@ Code apply(Work& work, const DeleteProject& op) {
                                  [&](std::int64_t j) { return store.jobs.get(j).hold > 0; });
   if (holds) return Code::illegal_transition;
   for (const std::int64_t j : jobs) delete_job(store, j);
-  store.projects.erase(*p);
+  store.erase_for_good(store.projects, *p);
   return Code::ok;
 }
 
@@ -100,7 +100,7 @@ Code apply(Work& work, const CreateVoiceProfile& op) {
   voice.voice_id = op.voice_id;
   voice.settings = op.settings ? op.settings->text : "{}";
   voice.created_at = work.at();
-  store.voice_profiles.insert(store.voice_profiles.new_key(), std::move(voice));
+  store.voice_profiles.insert(store.new_key(store.voice_profiles), std::move(voice));
   return Code::ok;
 }
 
@@ -115,7 +115,7 @@ Code apply(Work& work, const DeleteVoiceProfile& op) {
     project.v.reset();
     project.updated_at = work.at();
   }
-  store.voice_profiles.erase(*v);
+  store.erase_for_good(store.voice_profiles, *v);
   return Code::ok;
 }
 

@@ -104,7 +104,7 @@ void Store::begin(Known known) {
   next_number_ = numbers_.column<std::int64_t>(0);
   last_operation_ = numbers_.column<std::int64_t>(1);
   next_outbox_ = numbers_.column<std::int64_t>(2);
-  job_floor_ = stored_job_floor_ = numbers_.column<std::int64_t>(3);
+  key_floor_ = stored_key_floor_ = numbers_.column<std::int64_t>(3);
   has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
   user_floor_ = numbers_.column<std::int64_t>(5);
 }
@@ -144,9 +144,9 @@ void Store::flush_entries() {
 }
 
 void Store::flush() {
-  if (job_floor_ != stored_job_floor_) {
-    set_meta_.bind(std::string_view("job_floor"), job_floor_).run();
-    stored_job_floor_ = job_floor_;
+  if (key_floor_ != stored_key_floor_) {
+    set_meta_.bind(std::string_view("job_floor"), key_floor_).run();
+    stored_key_floor_ = key_floor_;
   }
   for_each_table([](int, auto& table) { table.flush(); });
   flush_entries();
@@ -360,7 +360,7 @@ std::optional<std::int64_t> Store::find_job(const Uuid& job_id) {
 }
 
 std::int64_t Store::insert_job(JobRow job) {
-  const std::int64_t j = jobs.new_key(job_floor_);
+  const std::int64_t j = new_key(jobs);
   job_ids_.add(job.id);
   jobs.insert(j, std::move(job));
   return j;
@@ -380,8 +380,6 @@ void Store::retire_user_key(std::int64_t u) {
   set_meta_.bind(std::string_view("user_floor"), user_floor_).run();
 }
 
-void Store::retire_job_key(std::int64_t j) { job_floor_ = std::max(job_floor_, j); }
-
 // ---- journal ------------------------------------------------------------------------------------
 
 Store::Mark Store::mark() noexcept {
@@ -397,7 +395,7 @@ Store::Mark Store::mark() noexcept {
   mark.outbox_records = outbox_records_;
   mark.next_number = next_number_;
   mark.last_operation = last_operation_;
-  mark.job_floor = job_floor_;
+  mark.key_floor = key_floor_;
   return mark;
 }
 
@@ -421,7 +419,7 @@ void Store::rollback(const Mark& mark) {
   outbox_records_ = mark.outbox_records;
   next_number_ = mark.next_number;
   last_operation_ = mark.last_operation;
-  job_floor_ = mark.job_floor;
+  key_floor_ = mark.key_floor;
 }
 
 void Store::put_images(Encoder& out, const Mark& mark) {

@@ -136,7 +136,16 @@ class Store {
   std::optional<std::int64_t> find_lease(const Uuid& lease_id);
   /// Jobs in a stage.
   std::vector<std::int64_t> working_jobs();
-  std::int64_t new_job_key() { return jobs.new_key(job_floor_); }
+  /// Never one that a deleted row had: what is pending may bring it back.
+  template <class Row>
+  std::int64_t new_key(Table<Row>& table) {
+    return table.new_key(key_floor_);
+  }
+  template <class Row>
+  void erase_for_good(Table<Row>& table, std::int64_t key) {
+    table.erase(key);
+    retire_key(key);
+  }
   std::optional<std::int64_t> find_job(const Uuid& job_id);
   /// A new job; its key.
   std::int64_t insert_job(JobRow job);
@@ -146,7 +155,7 @@ class Store {
   /// A user is no more: the number is never given out again.
   void retire_user_key(std::int64_t u);
   /// A job number was deleted: it is never given out again.
-  void retire_job_key(std::int64_t j);
+  void retire_key(std::int64_t key) { key_floor_ = std::max(key_floor_, key); }
 
   // ---- journal ----
   static constexpr std::size_t table_count = 13;
@@ -159,7 +168,7 @@ class Store {
     std::int64_t outbox_records = 0;
     std::int64_t next_number = 0;
     std::int64_t last_operation = 0;
-    std::int64_t job_floor = 0;
+    std::int64_t key_floor = 0;
   };
   Mark mark() noexcept;
   /// Back to the mark, whatever was written or flushed since.
@@ -284,8 +293,8 @@ class Store {
   std::int64_t next_number_ = 0;
   std::int64_t last_operation_ = 0;
   std::int64_t next_outbox_ = 0;
-  std::int64_t job_floor_ = 0;         ///< No job gets a number up to this one.
-  std::int64_t stored_job_floor_ = 0;  ///< As SQLite has it.
+  std::int64_t key_floor_ = 0;         ///< No new row but a user gets a key up to this one.
+  std::int64_t stored_key_floor_ = 0;  ///< As SQLite has it, under `job_floor`.
   std::int64_t user_floor_ = 0;
   bool has_stored_entry_ids_ = false;
 };

@@ -192,10 +192,10 @@ std::optional<Code> Auditor::verdict(std::size_t device, const Uuid& op_id) cons
   return found == verdicts_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::set<Uuid> Auditor::judged(std::size_t device) const {
+std::set<Uuid> Auditor::judged_since(std::size_t device, const Auditor& earlier) const {
   std::set<Uuid> op_ids;
   for (const auto& [of, code] : verdicts_) {
-    if (of.first == device) op_ids.insert(of.second);
+    if (of.first == device && earlier.verdict(device, of.second) != code) op_ids.insert(of.second);
   }
   return op_ids;
 }

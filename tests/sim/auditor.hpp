@@ -45,8 +45,8 @@ class Auditor {
   std::optional<Code> verdict(std::size_t device, const Uuid& op_id) const;
   /// It is to be judged anew.
   void forget_verdict(std::size_t device, const Uuid& op_id) { verdicts_.erase({device, op_id}); }
-  /// Those of the device's that are judged.
-  std::set<Uuid> judged(std::size_t device) const;
+  /// Those of the device's that were judged, or judged otherwise, since it was that.
+  std::set<Uuid> judged_since(std::size_t device, const Auditor& earlier) const;
 
  private:
   void check_permitted(const Command& command, const Enrolment& device) const;

@@ -396,6 +396,7 @@ void Device::look_after() {
             [&] { done = Replica(processes_.front()->engine).dismiss(one.number).has_value(); }))
       done = true;  // Or not; the host has read it.
     if (done) dismissed_.insert(one.command.op_id);
+    world_.tell(describe() + " dismisses number " + std::to_string(one.number));
   }
 }
 
@@ -416,8 +417,11 @@ void Device::retry_rejected(const RejectedOperation& operation) {
     return;
   if (!*result && result->error().code != Code::pending) return;
   world_.probe("a rejected operation was tried again");
+  world_.tell(describe() + " tries number " + std::to_string(operation.number) + " again");
   auto& promise = promises_.try_emplace(op_id, Promise{operation.command}).first->second;
   promise.state = Promise::State::given;
+  // Where it was applied meanwhile, called once more, it is ok and not judged again.
+  if (world_.auditor.verdict(place_, op_id) == Code::ok) return;
   promise.was_sent = false;
   world_.auditor.forget_verdict(place_, op_id);
 }

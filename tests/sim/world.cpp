@@ -15,6 +15,23 @@ constexpr Micros long_enough = 8 * second;
 /// 2026-01-18T00:00:00Z.
 const Timestamp beginning = Timestamp::parse("2026-01-18T00:00:00.000000Z").value();
 
+std::string words_of(std::size_t device, const sync::Call& call, const sync::Answer& answer) {
+  std::string words = "canonical is called by device " + std::to_string(device) + " with " +
+                      std::to_string(call.push.operations.size()) + " behind " +
+                      std::to_string(call.push.acked);
+  if (answer.trouble.error_class != sync::ErrorClass::none)
+    return words + ": " + std::string(name_of(answer.trouble.error.code));
+  for (const PulledVerdict& verdict : answer.reply.verdicts)
+    words += "; " + std::to_string(verdict.number) + " " + std::string(name_of(verdict.code));
+  for (const PulledUser& user : answer.reply.users) {
+    words += "; feeds";
+    for (const PulledUser::Row& row : user.rows)
+      words += " " + row.table + (row.texts[0] ? " " + row.texts[0]->substr(34) : "");
+    for (const auto& [table, id] : user.gone) words += " gone " + table;
+  }
+  return words;
+}
+
 }  // namespace
 
 World::World(const RunOptions& options, std::unique_ptr<Half> half, Probes& probes)
@@ -268,11 +285,8 @@ void World::an_operator_acts(Device& device) {
 void World::restore_backup() {
   tell("canonical is put back to its backup");
   probe("canonical was put back to its backup");
-  for (std::size_t place = 0; place < devices_.size(); ++place) {
-    std::set<Uuid> lost = auditor.judged(place);
-    for (const Uuid& op_id : backup_->auditor.judged(place)) lost.erase(op_id);
-    devices_[place]->excuse(lost);
-  }
+  for (std::size_t place = 0; place < devices_.size(); ++place)
+    devices_[place]->excuse(auditor.judged_since(place, backup_->auditor));
   canonical->restore(backup_->canonical);
   auditor = backup_->auditor;
   was_restored = true;
@@ -318,11 +332,7 @@ sync::Answer World::call(std::size_t device, const sync::Call& call) {
   auditor.before_call(*canonical, call);
   sync::Answer answer = canonical->sync(call);
   auditor.after_call(*canonical, device, call, answer);
-  if (options.tells)
-    tell("canonical is called with " + std::to_string(call.push.operations.size()) + " behind " +
-         std::to_string(call.push.acked) + " and answers to " +
-         std::to_string(answer.reply.watermark) + " " +
-         std::string(name_of(answer.trouble.error.code)));
+  if (options.tells) tell(words_of(device, call, answer));
   return answer;
 }
 

@@ -339,6 +339,20 @@ TEST_CASE(
   CHECK(difference(*device, *world.canonical) == "");
 }
 
+TEST_CASE("a project whose deletion is rejected is back, also where another was made meanwhile") {
+  World world;
+  const auto device = world.device();
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=5") == "ok");
+  CHECK(apply(*device, 'd', 1, "delete_project project_id=p1 user_id=u1").starts_with("ok"));
+  CHECK(apply(*device, 'd', 2,
+              "create_project project_id=p2 user_id=u1 title=T prompt_text=P niche_preset=facts "
+              "target_minutes=1")
+            .starts_with("ok"));
+  device->sync();
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"delete_project illegal_transition"});
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
 TEST_CASE("an old copy without anything to push is found out, too") {
   World world;
   auto device = world.device();
