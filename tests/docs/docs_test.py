@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The pages (*.md): every link and anchor leads somewhere, every block of code is run by a test.
 
-usage: docs_test.py PROGRAM [--library LIBTALLY] [unittest arguments]
+usage: docs_test.py PROGRAM [--library LIBTALLY] [--node NODE --addon ADDON] [unittest arguments]
 
 What is run here: the `sh` blocks of a page, in order and in one shell, in a folder of its own, on a PostgreSQL
 of its own, whose database names a page chooses. The shell ends at the first command that fails; one that is
 meant to says so itself: `COMMAND || test $? = 1`. A block marked `text prints` behind it is what the block before
 printed, where `…` stands for anything on a line and a line of it alone for any number of lines. A `python` block is
-run in its place between the others, an `sql` block by psql on the database `tally`; pieces in C and C++ are
-compiled within what AROUND has for them. A block marked `text` alone is prose. All other blocks have to be named in
+run in its place between the others, an `sql` block by psql on the database `tally`, a `js` block by node; pieces
+of programs get around them what AROUND has. A block marked `text` alone is prose. All other blocks have to be named in
 ELSEWHERE, with the test that runs them, or in UNRUN, with the reason.
 """
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from postgres import Postgres
 
-GIVEN = argparse.Namespace(program=None, library=None)
+GIVEN = argparse.Namespace(program=None, library=None, node=None, addon=None)
 NOT_OURS = {".git", "build", "node_modules"}
 ADA = "ada00000-0000-4000-8000-000000000001"
 
@@ -45,7 +45,6 @@ UNRUN = {
     ("bindings/c/README.md", 1): "./dev build: the test stands on what it makes",
     ("bindings/python/README.md", 1): "pip into the machine's Python; python.wheel does it in a fresh environment",
     ("bindings/node/README.md", 1): "npm into the machine's folders; node.package unpacks and uses the same file",
-    ("bindings/node/README.md", 3): "a piece of a program with a server's address; node.sync makes the same calls",
     ("engine/CHANGING.md", 1): "builds and tests everything, this test too; CI does so",
     ("bench/README.md", 1): "benchmarks take long and give figures; each runs in tiny form as a test of its own",
 }
@@ -91,19 +90,40 @@ tally operations --trace | tally replay - --pg tally
 tally sync --db mirror.db --pg tally --token-file token
 """,
     ("bindings/cli/README.md", 2): "rm mirror.db* token",  # Another machine's.
+    ("bindings/node/README.md", 3): f"""
+createdb tally
+tally migrate --pg tally --shim
+{{ tally operations reserve_credits --trace
+  printf '{{"op":"advance_job","op_id":"%s","at":"%s","job_id":"%s","to":"QUEUED"}}\\n' \\
+    "$(cat /proc/sys/kernel/random/uuid)" 2026-01-21T09:00:00.000000Z 10b00000-0000-4000-8000-000000000001
+}} | tally replay - --pg tally
+(umask 077; tally device add --pg tally --name node --capabilities author,worker | sed -n 's/^token *//p' >token)
+mkdir node_modules
+ln -s "{ROOT}/bindings/node" node_modules/tally
+""",
     ("engine/CHANGING.md", 4): "createdb tally; tally migrate --pg tally --shim",
 }
 
 # Pages that are nothing without the shared library.
 OF_THE_LIBRARY = {"bindings/c/README.md"}
 
-# Around a piece that is not a program, by the word behind its language.
+# Around a piece that is not a program, by its language.
 AROUND = {
     "c": """#include <stdio.h>
 #include "tally.h"
 void piece(tally_engine* engine, tally_uuid user_id, tally_uuid job_id);
 void piece(tally_engine* engine, tally_uuid user_id, tally_uuid job_id) {
 %s}
+""",
+    "js": """import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import * as tally from 'tally';
+const engine = await tally.open('mirror.db');
+const token = fs.readFileSync('token', 'utf8').trim();
+%s
+assert.equal(job_id, '10b00000-0000-4000-8000-000000000001');
+await syncer.close();
+await engine.close();
 """,
     "cpp": """#include "tally/operations.hpp"
 #include "ledger.hpp"
@@ -206,7 +226,7 @@ def run_here(block):
     key = (block.page, block.number)
     if key in UNRUN or key in ELSEWHERE or key in CMAKE:
         return None
-    return {"sh": "shell", "python": "shell", "sql": "shell", "c": "compiler", "cpp": "compiler"}.get(block.language)
+    return {"sh": "shell", "python": "shell", "sql": "shell", "js": "shell", "c": "compiler", "cpp": "compiler"}.get(block.language)
 
 
 def matches(shown, printed):
@@ -290,7 +310,8 @@ class Pieces(unittest.TestCase):
             variable, default, standard = COMPILERS[language]
             command = [os.environ.get(variable) or default, standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
                        *(f"-I{ROOT / folder}" for folder in ("bindings/c", "engine/include", "engine/src")),
-                       *(f"-isystem{folder}" for folder in os.environ.get("TALLY_INCLUDES", "").split(":") if folder),
+                       *(f"-isystem{folder}" for folder in os.environ.get("TALLY_INCLUDES", "").split(":")
+                         if folder not in ("", "/usr/include")),  # Where the compiler looks anyway, and in its order.
                        "-x", {"c": "c", "cpp": "c++"}[language], "-"]
             done = subprocess.run(command, input=AROUND[language] % text, text=True, capture_output=True, timeout=120)
             self.assertEqual(done.returncode, 0, f"{page}: {done.stderr}")
@@ -315,6 +336,9 @@ class Shell(unittest.TestCase):
         environment.pop("COLUMNS", None)
         if GIVEN.library:
             environment["TALLY_LIBRARY"] = GIVEN.library
+        if GIVEN.addon:
+            environment["TALLY_NODE_ADDON"] = GIVEN.addon
+            (self.bin / "node").symlink_to(GIVEN.node)
         return environment
 
     def script(self, blocks):
@@ -328,6 +352,8 @@ class Shell(unittest.TestCase):
             if block.language == "python":
                 out.with_suffix(".py").write_text(before + text, encoding="utf-8")
                 before, text = "", f"python3 '{out.with_suffix('.py')}'\n"
+            if block.language == "js":
+                text = f"cat >block.mjs <<'END_OF_BLOCK'\n{AROUND['js'] % text}END_OF_BLOCK\nnode block.mjs\n"
             lines.append(f"echo {block.line} >'{self.folder}/.at'\n{{ :\n{before}\n}} >/dev/null </dev/null\n"
                          f"{{\n{text}}} >'{out}' </dev/null")
         return "\n".join(lines) + "\n"
@@ -337,9 +363,10 @@ class Shell(unittest.TestCase):
         blocks = [block for block in every if run_here(block) == "shell"]
         if page in OF_THE_LIBRARY and not GIVEN.library:
             self.skipTest("this build has no shared library that a plain program can load")
-        left_out = [] if GIVEN.library else [block for block in blocks if block.language == "python"]
+        missing = {"python": not GIVEN.library, "js": not GIVEN.addon}
+        left_out = [block for block in blocks if missing.get(block.language)]
         for block in left_out:
-            print(f"{page}:{block.line}: not run, for this build has no library for Python", file=sys.stderr)
+            print(f"{page}:{block.line}: not run, for this build has nothing for {block.language}", file=sys.stderr)
         blocks = [block for block in blocks if block not in left_out]
         server = Postgres(fsync="on")  # So that the doctor finds nothing.
         self.addCleanup(server.close)
@@ -373,7 +400,8 @@ def add_page_tests():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=lambda path: pathlib.Path(path).resolve())
-    parser.add_argument("--library")
+    for option in ("--library", "--node", "--addon"):
+        parser.add_argument(option)
     GIVEN, rest = parser.parse_known_args()
     add_page_tests()
     unittest.main(argv=[sys.argv[0], *rest])
