@@ -167,7 +167,8 @@ JsonValue to_json(const CodeRow& row) {
   return {{"number", static_cast<int>(row.code)},
           {"code", row.name},
           {"class", name_of(row.code_class)},
-          {"sentence", row.sentence}};
+          {"sentence", row.sentence},
+          {"remedy", row.remedy}};
 }
 
 std::string_view meaning_of(CodeClass code_class) {
@@ -206,7 +207,8 @@ Exit show_code(const std::string& wanted, bool json) {
   print("code      " + paint(Paint::bold, row.name) + "\nnumber    " +
         std::to_string(static_cast<int>(row.code)) + "\nclass     " +
         std::string(name_of(row.code_class)) + ": " + std::string(meaning_of(row.code_class)) +
-        "\nmeaning   " + wrapped(row.sentence, page_width(), 10) + "\n");
+        "\nmeaning   " + wrapped(row.sentence, page_width(), 10) + "\nto do     " +
+        wrapped(row.remedy, page_width(), 10) + "\n");
   if (names.size() == operation_table.size()) {
     print("from      every operation\n");
   } else if (!names.empty()) {

@@ -26,6 +26,9 @@ std::string codes_page() {
             " | " + std::string(name_of(row.code_class)) + " | " + std::string(row.sentence) +
             " |\n";
   }
+  page += "\n## What to do\n\n| code | what to do about it |\n| --- | --- |\n";
+  for (const CodeRow& row : codes)
+    page += "| " + code_word(row.name) + " | " + std::string(row.remedy) + " |\n";
   return page;
 }
 
@@ -63,6 +66,19 @@ std::string operations_page(std::type_identity<std::variant<Ts...>>) {
   return page;
 }
 
+/// The table as a Mermaid diagram, one arrow a move. READY and FAILED are where nobody works on a
+/// job any more, though a retry leaves FAILED.
+std::string job_diagram() {
+  std::string diagram = "```mermaid\nstateDiagram-v2\n  [*] --> PENDING: create_job\n";
+  for (const JobMove& move : job_moves) {
+    diagram += "  " + std::string(name_of(move.from)) + " --> " + std::string(name_of(move.to)) +
+               ": " + std::string(move.by) + " (" + std::string(name_of(move.hold)) + ")\n";
+  }
+  for (const JobStatus last : {JobStatus::READY, JobStatus::FAILED})
+    diagram += "  " + std::string(name_of(last)) + " --> [*]\n";
+  return diagram + "```\n";
+}
+
 std::string job_machine_page() {
   std::string page =
       "# The job machine\n\nGenerated from `include/tally/job_machine.hpp`. What is not here is "
@@ -73,6 +89,10 @@ std::string job_machine_page() {
             code_word(move.by) + " | " + std::string(name_of(move.hold)) + " | " +
             std::string(move.why) + " |\n";
   }
+  page +=
+      "\n## Drawn\n\nEach arrow is a row of the table: the operation, and what it asks of the hold "
+      "or does to it.\n\n" +
+      job_diagram();
   return page;
 }
 

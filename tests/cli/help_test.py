@@ -213,6 +213,11 @@ class Tables(cli_test.InFolder):
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (\w+) \| (.*) \|$", page, re.M)
         listed = json.loads(tally("codes", "--json")[1])["codes"]
         self.assertEqual([(str(c["number"]), c["code"], c["class"], c["sentence"]) for c in listed], rows)
+        remedies = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M)
+        self.assertEqual([(c["code"], c["remedy"]) for c in listed], remedies)
+        for code, remedy in remedies:
+            self.assertRegex(remedy, r"^[A-Z`].{10,}\.$", code)
+        self.assertIn("to do     Reserve first", tally("codes", "no_reservation")[1])
         text = tally("codes")[1].splitlines()
         self.assertEqual(len(text), len(rows) + 1)
         for line, row in zip(text[1:], rows):
