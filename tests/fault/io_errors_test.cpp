@@ -131,7 +131,7 @@ TEST_CASE(
     CHECK(disk.has_failed());
     disk.heal();
     REQUIRE_FALSE(log.empty());
-    CHECK(log.front().starts_with("the WAL grows: "));
+    CHECK(log.front().starts_with("tally.wal.grows: "));
     // What it could not move stays in the WAL, and is moved now.
     add(1);
     log.clear();
