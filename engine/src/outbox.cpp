@@ -53,10 +53,11 @@ RecordCheck::RecordCheck(SQLite::Database& db)
       blocked_(db, "select 1 from tally_rebased where n = ? and code <> 0") {}
 
 bool RecordCheck::is_as_applied(const Record& record, const Command& command) {
+  if (is_as_applied(record.u, command)) return true;
   // One without effect here has left nothing to compare with: its op_id may be another's by now.
   if (record.is_queued()) return true;
   const Rewind rewind(blocked_);
-  return blocked_.bind(record.n).step() || is_as_applied(record.u, command);
+  return blocked_.bind(record.n).step();
 }
 
 bool RecordCheck::is_as_applied(std::int64_t u, const Command& command) {
