@@ -11,7 +11,7 @@ using namespace tally::c;
 namespace {
 
 /// Of a code that a newer library may know.
-constexpr CodeRow unknown_code{Code::internal, "unknown", CodeClass::failure, ""};
+constexpr CodeRow unknown_code{Code::internal, "unknown", CodeClass::failure, "", ""};
 
 /// The table's texts are literals, so that they end with a zero.
 const CodeRow& row_of_number(tally_code number) noexcept {
