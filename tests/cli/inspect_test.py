@@ -591,6 +591,23 @@ class Views(InBrowser):
         page.go(f"{inspector.address}#/account/{HOSTILE_USER}")
         page.wait("document.body.innerText.includes('<script>hacked()</script>')")
 
+    def test_a_text_does_not_turn_what_stands_beside_it(self):
+        page = self.open(self.inspector(self.mirror("normal")), "#/accounts")
+        hidden = f"""document.querySelector('tr[data-key="{HOSTILE_USER}"] .hidden')"""
+        page.wait(f"{hidden} !== null")
+        left = "((text, at) => { const range = document.createRange(); range.setStart(text, at); range.setEnd(text, at + 1); return range.getBoundingClientRect().left; })"
+        for width in (1280, 400):
+            page.size(width, 900)
+            self.assertLess(page.eval(f"{left}({hidden}.firstChild, 0)"), page.eval(f"{left}({hidden}.firstChild, 6)"))
+
+    def test_a_narrow_window_shows_which_page_it_is(self):
+        inspector = self.inspector(self.mirror("empty"))
+        page = self.open(inspector, width=400)
+        for name, title in (("audit", "Audit"), ("overview", "Overview")):
+            page.go(f"{inspector.address}#/{name}")
+            ready(page, title)
+            page.wait("(({ left, right }) => left >= 0 && right <= innerWidth)(document.querySelector('#nav [aria-current]').getBoundingClientRect())")
+
     def test_the_page_follows_the_mirror_and_keeps_focus_scroll_and_selection(self):
         db = self.folder / "live.db"
         inspect_mirrors.normal(db)
@@ -751,7 +768,7 @@ def pictures(folder):
                     time.sleep(0.15)
                     page.picture(folder / f"{kind}-{name}-{theme}{'-narrow' if width == 400 else ''}.png")
                 page.key("?")
-                page.picture(folder / f"{kind}-help-{theme}.png", whole=False)
+                page.picture(folder / f"{kind}-help-{theme}{'-narrow' if width == 400 else ''}.png", whole=False)
                 page.close()
         inspector.close()
     browser.close()

@@ -56,6 +56,9 @@ export function status_tag(status) {
   return tag("run", `\u25b8 ${status}`);
 }
 
+// A status may break behind its underscore where there is little room.
+export const breakable = (status) => status.split("_").flatMap((part, i) => (i ? ["_", h("wbr", {}), part] : [part]));
+
 // How far a job is: what is behind it, where it stands, where it failed.
 export function place_of(status, failed_step) {
   const failed = status === "FAILED";
@@ -76,7 +79,7 @@ export function track(status, failed_step) {
   const places = place_of(status, failed_step);
   return h("ol", { class: "track", "aria-label": "The job's way" }, STATUSES.map((name, i) =>
     h("li", { class: places[i], "aria-current": places[i] === "now" && "step" },
-      h("span", {}, name.replace("_", " ")), h("span", { class: "unseen" }, `: ${words_of_state[places[i]]}`))));
+      h("span", {}, breakable(name)), h("span", { class: "unseen" }, `: ${words_of_state[places[i]]}`))));
 }
 
 export function job_columns(with_user) {

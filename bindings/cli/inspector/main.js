@@ -57,6 +57,8 @@ function draw(route, answers) {
 
 function arrive(route) {
   document.title = `${pages[route.name].title}${route.id ? ` ${route.id.slice(0, 8)}` : ""} \u00b7 Tallystick inspector`;
+  // In a narrow window the pages' names scroll, and the one that is shown may be out of sight.
+  document.querySelector("#nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const here = main.querySelector("tr.here");
   if (here) here.scrollIntoView({ block: "center" });
   else scrollTo(0, 0);

@@ -2,7 +2,7 @@
 import { h, number, time, duration, us_of, counted } from "./dom.js";
 import { chart, is_readable_by_time } from "./chart.js";
 import { is_kept } from "./source.js";
-import { STATUSES, id_text, user_link, job_link, shown, pairs, table, empty, panel, facts, tag, status_tag, track, job_columns, entry_columns, pager, operation_details } from "./lists.js";
+import { STATUSES, id_text, user_link, job_link, shown, pairs, table, empty, panel, facts, tag, status_tag, breakable, track, job_columns, entry_columns, pager, operation_details } from "./lists.js";
 
 const address = (path, query) => {
   const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "")).toString();
@@ -15,7 +15,7 @@ const hint = (text) => h("code", {}, text);
 // ---- overview ----------------------------------------------------------------------------------
 
 const sync_verdict = (sync) => {
-  if (!sync.device_id) return ["", "\u25cb", "No device yet", "Nothing is pushed or pulled: tally sync --token-file FILE makes this mirror a device."];
+  if (!sync.device_id) return ["", "\u25cb", "No device yet", ["Nothing is pushed or pulled: ", hint("tally sync --token-file FILE"), " makes this mirror a device."]];
   if (sync.in_sync) return ["good", "\u2713", "In sync", `Canonical answered last at ${sync.synced_at.slice(0, 19).replace("T", " ")} UTC.`];
   return [sync.rejected > 0 || sync.error_class ? "bad" : "wait", sync.rejected > 0 || sync.error_class ? "!" : "\u2026", "Not in sync", `${sync.why}.`];
 };
@@ -34,7 +34,7 @@ const verdict = ([kind, sign, title, text], ...more) =>
 function jobs_track(jobs) {
   return h("ol", { class: "track", "aria-label": "Jobs by status" }, STATUSES.map((name) =>
     h("li", { class: jobs[name] === 0 ? "" : name === "READY" ? "done" : "now" },
-      h("span", {}, name.replace("_", " ")), h("a", { class: "n", href: address("jobs", { state: name }), "aria-label": `${jobs[name]} jobs are ${name}` }, number(jobs[name])))));
+      h("span", {}, breakable(name)), h("a", { class: "n", href: address("jobs", { state: name }), "aria-label": `${jobs[name]} jobs are ${name}` }, number(jobs[name])))));
 }
 
 const overview = {
@@ -57,7 +57,7 @@ const overview = {
       h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Jobs by status"),
         h("a", { href: address("jobs", { state: "FAILED" }) }, o.jobs.FAILED ? tag("bad", `\u2715 ${number(o.jobs.FAILED)} FAILED`) : "0 FAILED")),
         h("div", { class: "body" }, jobs_track(o.jobs))),
-      h("div", { class: "columns" },
+      h("div", { class: "columns even" },
         panel("Sync", verdict(sync_verdict(o.sync), h("div", {}, h("a", { href: "#/sync" }, "State and leases")))),
         panel("Audit", verdict(audit_verdict(o.audit, o.entries), h("div", {}, h("a", { href: "#/audit" }, "Audit"))))),
     ];
@@ -161,7 +161,7 @@ const account = {
       chart_panel(c, route, redraw),
       h("div", { class: "columns" }, holds_panel(a), lease_panel(a)),
       h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Newest jobs"), h("a", { href: address("jobs", { user: id }) }, "all jobs of this user")),
-        a.jobs.length === 0 ? empty("No jobs", "A job is made in one of the user's projects, by create_job.") : table("Newest jobs", job_columns(false), a.jobs, { key: (job) => `job-${job.job_id}` })),
+        a.jobs.length === 0 ? empty("No jobs", ["A job is made in one of the user's projects, by ", hint("create_job"), "."]) : table("Newest jobs", job_columns(false), a.jobs, { key: (job) => `job-${job.job_id}` })),
       h("section", { class: "panel", id: "entries", "data-key": "entries" }, h("h2", {}, "Entries"),
         e.rows.length === 0 ? empty("No entries", "They appear with the first credits that come in.")
           : [table("Entries", entry_columns(id), e.rows, { key: (entry) => `entry-${entry.id}`, here: (entry) => entry.seq === seq }),
@@ -222,7 +222,7 @@ function timeline(job, steps, now) {
     const says = [words_of_step[step.state], step.state === "started" && `${step.progress_pct} %`, step.started_at && h("span", {}, "from ", time(step.started_at)), gap, step.status_message && h("bdi", {}, step.status_message), step.error_message && h("bdi", {}, step.error_message)]
       .filter(Boolean).flatMap((each, i) => (i ? [" \u00b7 ", each] : [each]));
     return h("li", { class: step.state, "data-key": step.step_name },
-      h("span", { class: "name" }, step.state === "failed" && "\u2715 ", step.state === "succeeded" && "\u2713 ", step.step_name),
+      h("span", { class: "name" }, step.state === "started" && "\u25b8 ", step.state === "failed" && "\u2715 ", step.state === "succeeded" && "\u2713 ", step.step_name),
       h("span", { class: "lane", "aria-hidden": "true" }, step.started_at && h("i", { css: { left: `min(${percent(start - first)}, calc(100% - 3px))`, width: percent(end - start) } })),
       h("span", { class: "num" }, step.started_at ? duration(end - start) : "\u2013"),
       h("span", { class: "says" }, says),
@@ -253,8 +253,8 @@ const job = {
       h("div", { class: "columns" },
         panel("Steps", steps.length === 0 ? empty("No steps", "They are made when the job enters its first stage.") : timeline(j, steps, now)),
         h("section", { class: "panel" }, h("h2", {}, "What the credits did"), h("div", { class: "body" }, h("ol", { class: "story" }, view.story.map((sentence) => h("li", {}, sentence)))))),
-      panel("Entries", entries.length === 0 ? empty("No entries", "reserve_credits opens a hold, with the first of them.") : table("The job's entries", entry_columns(j.user_id).slice(0, -1), entries, { key: (entry) => entry.id })),
-      panel("Assets", assets.length === 0 ? empty("No assets yet", "They are added while the job is made, by add_asset.") : table("Assets", [
+      panel("Entries", entries.length === 0 ? empty("No entries", [hint("reserve_credits"), " opens a hold, with the first of them."]) : table("The job's entries", entry_columns(j.user_id).slice(0, -1), entries, { key: (entry) => entry.id })),
+      panel("Assets", assets.length === 0 ? empty("No assets yet", ["They are added while the job is made, by ", hint("add_asset"), "."]) : table("Assets", [
         { title: "Type", cell: (asset) => asset.type },
         { title: "Where", class: "wide", cell: (asset) => [asset.url, h("span", { class: "sub" }, asset.storage_path)] },
         { title: "Size", num: true, cell: (asset) => size(asset.size_bytes) },
