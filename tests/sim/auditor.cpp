@@ -45,7 +45,8 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     if (!is_new) continue;
     verdicts_[{device, command->op_id}] = verdict.code;
     if (verdict.code == Code::ok) {
-      check_permitted(*command, answer.device);
+      // What was applied before is ok again, whoever asks, and has no effect.
+      if (!op_ids_.contains(command->op_id)) check_permitted(*command, answer.device);
       effect(*command, pushed.user_id);
       continue;
     }
@@ -91,6 +92,7 @@ std::optional<Uuid> Auditor::user_of(const Command& command) const {
 void Auditor::applied(const Command& command) { effect(command, user_of(command)); }
 
 void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id) {
+  op_ids_.insert(command.op_id);
   if (!applied_.insert({user_id, command.op_id}).second) return;
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
     for (const Command& inner : batch->operations) effect(inner, user_id);

@@ -59,6 +59,7 @@ class Auditor {
   std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
   std::map<Uuid, Uuid> owners_;            ///< Of jobs.
   std::set<std::pair<std::optional<Uuid>, Uuid>> applied_;  ///< By user and op_id.
+  std::set<Uuid> op_ids_;                                   ///< Of all that was applied.
   std::set<std::string> payments_;
   std::map<std::pair<std::size_t, Uuid>, Code> verdicts_;  ///< By device and op_id.
   struct Judged {
