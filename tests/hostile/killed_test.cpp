@@ -59,7 +59,7 @@ class Killing {
                         work_for_ever, Given{device_.mirror.path(), {number, number}, text})};
   }
   /// Answers how many operations it had acknowledged; one it may have applied without a word.
-  void kill(Worker& worker) {
+  void end(Worker& worker) {
     worker.process->kill_now();
     while (const auto n = worker.process->read())
       acknowledged.insert(operation_of(worker.number, *n).derived(0).text());
@@ -89,10 +89,10 @@ TEST_CASE("kill -9 with sync running: what was acknowledged is on canonical, onc
   for (int i = 0; i < kills; ++i) {
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
     Worker& worker = workers[random() % workers.size()];
-    killing.kill(worker);
+    killing.end(worker);
     worker = killing.start();
   }
-  for (Worker& worker : workers) killing.kill(worker);
+  for (Worker& worker : workers) killing.end(worker);
 
   device->mirror.open();
   CHECK(device->mirror.findings() == std::vector<std::string>{});

@@ -7,8 +7,6 @@
 // the same again. With --expect it is the other way round: the program was built to be wrong, and
 // fails where nobody notices.
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
