@@ -95,7 +95,7 @@ tally_sim_canary(i10_no_gaps
 tally_sim_canary(i11_leased_credits
   FILE tests/model/state.cpp NOTICED I11
   FIND [[if (is_mine && found->second.unspent >= amount) return {true};]]
-  REPLACE [[if (is_mine && found->second.unspent < amount - 99) return {true};]])
+  REPLACE [[if (is_mine && found->second.unspent >= amount) return {false, "insufficient_credits"};]])
 
 tally_sim_canary(i12_least_privilege
   FILE tests/model/state.cpp NOTICED I12

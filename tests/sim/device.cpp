@@ -314,7 +314,8 @@ void Device::receive_late(std::size_t place, const sync::Answer& answer) {
     demand((*taken)->diverged.empty() || world_.was_restored, "I8",
            "a late answer made the mirror another's");
   else
-    demand(taken->error().code != Code::device_forked, "I6", "a late answer forked the mirror");
+    demand(taken->error().code != Code::device_forked || may_be_forked_, "I6",
+           "a late answer forked the mirror");
 }
 
 void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>& rest) {
@@ -360,8 +361,10 @@ void Device::apply(const Command& command) {
   if (world_.options.tells)
     world_.tell(describe() + ": " + trace_line(command) + " " + std::string(name_of(code)));
   if (code == Code::ok || code == Code::pending) {
-    if (!row_of(command.operation).pushed)
-      promises_.erase(promise);  // It ends here.
+    // It ends here, or has perhaps changed nothing and is no more to be told of.
+    const bool is_report = std::holds_alternative<ReportProgress>(command.operation);
+    if (is_report || !row_of(command.operation).pushed)
+      promises_.erase(promise);
     else if (promise->second.state == Promise::State::in_doubt)
       promise->second.state = Promise::State::given;
     return;
@@ -470,6 +473,8 @@ void Device::heal() {
   trouble_ = Trouble::none;
   is_full_ = false;
   clock_error_ = 0;
+  // Leases that are filled up by themselves would never let it come to rest.
+  if (std::exchange(kind_.lease, std::nullopt)) end_processes();
   if (!is_up()) start();
 }
 

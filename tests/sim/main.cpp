@@ -73,7 +73,6 @@ std::size_t missed_probes(const Wanted& wanted, const Probes& probes) {
       "a disk was full",
       "a late answer was refused",
       "a late answer was taken",
-      "a lease had been reclaimed",
       "a lease was written off",
       "a mirror did not open at first",
       "a process died in a call",
