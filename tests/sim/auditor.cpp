@@ -52,10 +52,10 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     }
     const bool bounced =
         verdict.code == Code::insufficient_credits || verdict.code == Code::lease_reclaimed;
-    if (!bounced || !command->lease) continue;
+    if (!bounced) continue;
     for (const Half::Lease& lease : leases_before_) {
-      demand(lease.lease_id != *command->lease || lease.device_id != answer.device.device_id, "I11",
-             "a reservation on an open lease bounced: " + pushed.line);
+      demand(pushed.leases != lease.lease_id.text() || lease.device_id != answer.device.device_id,
+             "I11", "a reservation on an open lease bounced: " + pushed.line);
     }
   }
   check_accounts(canonical);
