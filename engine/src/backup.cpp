@@ -76,10 +76,10 @@ bool copy_pages(SQLite::Database& from, const fs::path& to, const Watch& watch) 
   }
 }
 
-/// What the check says but for `ok`.
-std::vector<std::string> damage(SQLite::Database& db, const char* check) {
+/// What SQLite's check says but for `ok`.
+std::vector<std::string> damage(SQLite::Database& db) {
   std::vector<std::string> lines;
-  Query query(db, check);
+  Query query(db, "pragma quick_check(20)");
   while (query.step()) {
     auto line = query.column<std::string>(0);
     if (line != "ok") lines.push_back(std::move(line));
@@ -96,8 +96,6 @@ std::vector<std::string> damage(SQLite::Database& db, const char* check) {
 std::optional<BackupReport> verified(SQLite::Database& original, const fs::path& path,
                                      const Options& options, const Watch& watch) {
   SQLite::Database copy = connect(path, options, false);
-  if (const auto lines = damage(copy, "pragma integrity_check(1)"); !lines.empty())
-    copy_is_wrong(lines.front());
   const auto audit = audit_of(copy, watch);
   if (!audit) return std::nullopt;
   if (!audit->findings.empty()) copy_is_wrong(audit->findings.front().detail);
@@ -156,7 +154,7 @@ Result<MirrorFile> Engine::examine(const fs::path& path) noexcept {
     file.is_empty = application == 0 && file.schema == 0 &&
                     pragma_number(db, "select count(*) from sqlite_schema") == 0;
     try {
-      file.damage = damage(db, "pragma quick_check(20)");
+      file.damage = damage(db);
     } catch (const SQLite::Exception& e) {
       file.damage.emplace_back(e.what());
     }

@@ -9,6 +9,7 @@
 #include "engine_impl.hpp"
 #include "entry_reader.hpp"
 #include "outbox.hpp"
+#include "reads.hpp"
 
 namespace tally {
 namespace {
@@ -113,21 +114,6 @@ JobLine read_job(const Query& query) {
   line.failed_step = query.column<std::optional<std::string>>(12);
   line.error_code = query.column<std::optional<std::string>>(13);
   return line;
-}
-
-std::int64_t require_user(SQLite::Database& db, const Uuid& user_id) {
-  Query user(db, "select u from tally_user where id = ?");
-  if (!user.bind(user_id).step()) refuse(Code::user_not_found, "no user " + user_id.text());
-  return user.column<std::int64_t>(0);
-}
-
-template <class T, class Body>
-Result<T> guarded(Body&& body) noexcept {
-  try {
-    return body();
-  } catch (...) {
-    return error_in_flight();
-  }
 }
 
 }  // namespace

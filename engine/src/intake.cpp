@@ -260,7 +260,6 @@ class Intake {
                                                                     : std::nullopt;
     if (owner != user_id)
       refuse(Code::invalid_argument, "a row of " + row.table + " is not the user's it came under");
-    if (row.table == "credit_ledger") check_credits(Columns(row).number_at(entry_amount));
   }
 
   /// What is a part of a user's rows waits for the rest of them.
@@ -1077,8 +1076,6 @@ class Intake {
       }
       const PulledLease& lease = *found->second;
       const LeaseRow* had = store_.leases.find(u);
-      if (lease.unspent.value < 0 || lease.unspent.value > Credits::max)
-        refuse(Code::invalid_argument, "canonical shows a lease of an impossible amount");
       const bool returning = had != nullptr && had->lease_id == lease.lease_id && had->closing != 0;
       put(store_.leases, u,
           LeaseRow{lease.lease_id, lease.unspent.value, lease.expires_at, returning ? 1 : 0});

@@ -40,6 +40,16 @@ struct Failure {
 /// Turns the exception in flight into an Error: the one place where that is done.
 Error error_in_flight() noexcept;
 
+/// What may be thrown becomes the answer.
+template <class T, class Body>
+Result<T> guarded(Body&& body) noexcept {
+  try {
+    return body();
+  } catch (...) {
+    return error_in_flight();
+  }
+}
+
 /// The WAL-index's header in shared memory: its change counter grows with every commit of every
 /// process, so one load tells whether memory is current. Valid while its connection is open.
 class ChangeWord {

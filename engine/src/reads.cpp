@@ -316,18 +316,15 @@ std::string select_narrowed(SQLite::Database& db, std::string_view view, std::st
          ") as (" + sql.substr(select + as.size()) + ") select * from narrowed";
 }
 
-/// The user's key; a refusal where there is none. Without a user, none.
-std::optional<std::int64_t> key_of(SQLite::Database& db, const std::optional<Uuid>& user_id) {
-  if (!user_id) return std::nullopt;
-  Query query(db, "select u from tally_user where id = ?");
-  if (!query.bind(*user_id).step())
-    throw Failure{Code::user_not_found, "no user " + user_id->text()};
-  return query.column<std::int64_t>(0);
-}
-
 constexpr std::string_view of_the_user = " where (?1 is null or n.u = ?1)";
 
 }  // namespace
+
+std::int64_t require_user(SQLite::Database& db, const Uuid& user_id) {
+  Query query(db, "select u from tally_user where id = ?");
+  if (!query.bind(user_id).step()) throw Failure{Code::user_not_found, "no user " + user_id.text()};
+  return query.column<std::int64_t>(0);
+}
 
 std::optional<AuditReport> audit_of(SQLite::Database& db, const Watch& watch) {
   return Audit(db, watch).run();
@@ -486,7 +483,8 @@ Result<std::int64_t> Engine::each_entry(
     const std::function<bool(const Uuid& user_id, const Entry&)>& visit) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    const auto u = key_of(reader.db(), user_id);
+    std::optional<std::int64_t> u;
+    if (user_id) u = require_user(reader.db(), *user_id);
     Query query(reader.db(), select_entries(", (select y.id from tally_user y where y.u = n.u)",
                                             std::string(of_the_user) + " order by n.e"));
     query.bind(u);
@@ -534,7 +532,8 @@ Result<std::int64_t> Engine::each_statement(
     const std::function<bool(const Statement&)>& visit) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    const auto u = key_of(reader.db(), user_id);
+    std::optional<std::int64_t> u;
+    if (user_id) u = require_user(reader.db(), *user_id);
     Query query(reader.db(), select_months());
     query.bind(u);
     const Rewind rewind(query);

@@ -11,6 +11,8 @@
 
 namespace tally {
 
+/// The user's key; throws the refusal where there is none.
+std::int64_t require_user(SQLite::Database& db, const Uuid& user_id);
 /// In id order.
 std::vector<Uuid> users_of(SQLite::Database& db);
 

@@ -19,16 +19,6 @@ unsigned bits_of(const std::vector<Capability>& capabilities) {
   return bits;
 }
 
-/// What may be thrown becomes the answer.
-template <class T, class Body>
-Result<T> guarded(Body&& body) noexcept {
-  try {
-    return body();
-  } catch (...) {
-    return error_in_flight();
-  }
-}
-
 std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db) {
   Query subscribes(db, "select value from tally_meta where name = 'subscribes'");
   if (!subscribes.step() || subscribes.column<int>(0) == 0) return std::nullopt;

@@ -104,20 +104,14 @@ Result<Connection> Connection::open(const std::string& conninfo) {
 }
 
 Result<Rows> Connection::query(const char* sql, const std::vector<Parameter>& parameters) {
-  std::vector<const char*> values;
-  std::vector<int> lengths;
-  std::vector<int> formats;
   for (const Parameter& parameter : parameters) {
     constexpr std::size_t bytes_max = 1'000'000'000;  // The server takes 1 GiB - 1 at the most.
-    if (parameter.bytes.size() > bytes_max) {
+    if (parameter.bytes.size() > bytes_max)
       return Error{Code::invalid_argument, "more than 1 GB in one call; send less at a time"};
-    }
-    values.push_back(parameter.bytes.c_str());
-    lengths.push_back(static_cast<int>(parameter.bytes.size()));
-    formats.push_back(parameter.binary ? 1 : 0);
   }
-  return checked(PQexecParams(connection_.get(), sql, static_cast<int>(values.size()), nullptr,
-                              values.data(), lengths.data(), formats.data(), 0));
+  const BoundParameters bound(parameters);
+  return checked(PQexecParams(connection_.get(), sql, bound.count(), nullptr, bound.values(),
+                              bound.lengths(), bound.formats(), 0));
 }
 
 Result<Rows> Connection::script(const std::string& sql) {

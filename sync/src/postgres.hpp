@@ -22,6 +22,31 @@ struct Parameter {
   bool binary = false;
 };
 
+/// Parameters in the form that libpq's calls take; a missing one is NULL. Of what must outlive it.
+class BoundParameters {
+ public:
+  explicit BoundParameters(std::span<const std::optional<Parameter>> parameters) {
+    for (const auto& parameter : parameters) add(parameter ? &*parameter : nullptr);
+  }
+  explicit BoundParameters(std::span<const Parameter> parameters) {
+    for (const Parameter& parameter : parameters) add(&parameter);
+  }
+  int count() const { return static_cast<int>(values_.size()); }
+  const char* const* values() const { return values_.data(); }
+  const int* lengths() const { return lengths_.data(); }
+  const int* formats() const { return formats_.data(); }
+
+ private:
+  void add(const Parameter* parameter) {
+    values_.push_back(parameter != nullptr ? parameter->bytes.c_str() : nullptr);
+    lengths_.push_back(parameter != nullptr ? static_cast<int>(parameter->bytes.size()) : 0);
+    formats_.push_back(parameter != nullptr && parameter->binary ? 1 : 0);
+  }
+  std::vector<const char*> values_;
+  std::vector<int> lengths_;
+  std::vector<int> formats_;
+};
+
 Parameter text_parameter(std::string_view text);
 /// A one-dimensional array in Postgres' binary form, in which no byte needs an escape.
 Parameter text_array(std::span<const std::string> texts);

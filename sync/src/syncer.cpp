@@ -271,16 +271,9 @@ class Syncer::Impl {
 
   std::optional<Wait> send() {
     const std::vector<std::optional<Parameter>> parameters = parameters_of(call_);
-    std::vector<const char*> values;
-    std::vector<int> lengths;
-    std::vector<int> formats;
-    for (const auto& parameter : parameters) {
-      values.push_back(parameter ? parameter->bytes.c_str() : nullptr);
-      lengths.push_back(parameter ? static_cast<int>(parameter->bytes.size()) : 0);
-      formats.push_back(parameter && parameter->binary ? 1 : 0);
-    }
-    if (PQsendQueryParams(connection_.get(), statement_.c_str(), static_cast<int>(values.size()),
-                          nullptr, values.data(), lengths.data(), formats.data(), 0) == 0) {
+    const BoundParameters bound(parameters);
+    if (PQsendQueryParams(connection_.get(), statement_.c_str(), bound.count(), nullptr,
+                          bound.values(), bound.lengths(), bound.formats(), 0) == 0) {
       return fail(connection_trouble());
     }
     phase_ = Phase::sending;

@@ -541,6 +541,10 @@ void Device::check_equal() {
       std::sort(there.begin(), there.end());
       demand(here == there, "I8", describe() + ": " + difference(table, here, there));
     }
+    if (kind_.is_full()) {
+      const auto digest = by.digest(user);
+      demand(digest && *digest == canonical.digest(user), "I8", "the digests differ");
+    }
     const auto balance = by.balance(user);
     for (const Half::Account& account : canonical.accounts()) {
       if (account.user_id == user)

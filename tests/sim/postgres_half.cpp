@@ -51,17 +51,9 @@ class PostgresHalf : public Half {
 
   sync::Answer sync(const sync::Call& call) override {
     const auto parameters = sync::parameters_of(call);
-    std::vector<const char*> values;
-    std::vector<int> lengths;
-    std::vector<int> formats;
-    for (const auto& parameter : parameters) {
-      values.push_back(parameter ? parameter->bytes.c_str() : nullptr);
-      lengths.push_back(parameter ? static_cast<int>(parameter->bytes.size()) : 0);
-      formats.push_back(parameter && parameter->binary ? 1 : 0);
-    }
-    PGresult* result =
-        PQexecParams(connection_.get(), sync::sync_statement, static_cast<int>(values.size()),
-                     nullptr, values.data(), lengths.data(), formats.data(), 0);
+    const sync::BoundParameters bound(parameters);
+    PGresult* result = PQexecParams(connection_.get(), sync::sync_statement, bound.count(), nullptr,
+                                    bound.values(), bound.lengths(), bound.formats(), 0);
     const sync::Rows rows(result);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
       throw std::runtime_error(PQresultErrorMessage(result));

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <sstream>
 
@@ -318,18 +317,9 @@ CanonicalStates::Step CanonicalStates::perform_alone(const Input& input) {
 
 sync::Answer call_canonical(Session& session, const sync::Call& call, std::string& told) {
   const auto parameters = sync::parameters_of(call);
-  std::array<const char*, 15> values{};
-  std::array<int, 15> lengths{};
-  std::array<int, 15> formats{};
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (!parameters[i]) continue;
-    values[i] = parameters[i]->bytes.c_str();
-    lengths[i] = static_cast<int>(parameters[i]->bytes.size());
-    formats[i] = parameters[i]->binary ? 1 : 0;
-  }
-  PGresult* result =
-      PQexecParams(session.handle(), sync::sync_statement, static_cast<int>(values.size()), nullptr,
-                   values.data(), lengths.data(), formats.data(), 0);
+  const sync::BoundParameters bound(parameters);
+  PGresult* result = PQexecParams(session.handle(), sync::sync_statement, bound.count(), nullptr,
+                                  bound.values(), bound.lengths(), bound.formats(), 0);
   const sync::Rows rows(result);
   if (PQresultStatus(result) != PGRES_TUPLES_OK) {
     told = PQresultErrorMessage(result);

@@ -353,6 +353,33 @@ TEST_CASE("a project whose deletion is rejected is back, also where another was 
   CHECK(difference(*device, *world.canonical) == "");
 }
 
+TEST_CASE("a mirror that is enrolled anew counts none of what it had as pending") {
+  World world;
+  const auto device = world.device();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  device->syncer.reset();
+  const auto pending = [&] { return device->mirror->check(user_id(1))->pending_operations; };
+  CHECK(pending() == 1);
+  REQUIRE(Replica(device->mirror.engine())
+              .enrol_anew({id('x', 9), {Capability::author, Capability::worker}, user_id(1)}));
+  CHECK(pending() == 0);
+  CHECK(apply(*device, 'd', 2, "reserve_credits user_id=u1 job_id=j2 amount=1").starts_with("ok"));
+  CHECK(pending() == 1);
+  CHECK(device->mirror.findings() == std::vector<std::string>{});
+}
+
+TEST_CASE("an op_id that is queued twice is pushed twice, whatever the first has become") {
+  World world;
+  const auto device = world.device({Capability::author, Capability::worker}, SpendPolicy::online);
+  device->options.operations_max = 1;
+  device->connect();
+  (void)apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2");
+  (void)apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j2 amount=3");
+  device->sync();
+  CHECK(rejected_codes(*device) == std::vector<std::string>{"reserve_credits operation_conflict"});
+  CHECK(difference(*device, *world.canonical) == "");
+}
+
 TEST_CASE("an old copy without anything to push is found out, too") {
   World world;
   auto device = world.device();
