@@ -197,6 +197,7 @@ Exit run_export(const Arguments& arguments, bool json) {
   std::optional<Uuid> user;
   if (!arguments.user.empty()) user = uuid_argument(arguments.user, "--user");
   listen_for_the_end();
+  must_not_be_read(arguments.out, "--out", {arguments.db});
   const Engine engine = open_mirror(arguments.db);
   Writer out(arguments, json);
   if (arguments.what == "entries") {

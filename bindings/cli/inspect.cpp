@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 
 #include "commands.hpp"
@@ -23,29 +22,11 @@ struct InspectArguments {
   bool show_prompts = false;
 };
 
-/// Whole or not at all: a file of that name is replaced once the new one is on its place. It is its
-/// owner's alone, as the mirror is.
-void write_whole(const fs::path& path, const std::string& text) {
-  const fs::path folder =
-      make_temporary_folder_in(path.has_parent_path() ? path.parent_path() : ".", ".tally-inspect");
-  const fs::path part = folder / "page.html";
-  std::error_code error;
-  std::ofstream out(part, std::ios::binary);
-  fs::permissions(part, fs::perms::owner_read | fs::perms::owner_write, error);
-  out << text;
-  out.close();
-  const bool is_written = out.good();
-  if (is_written) fs::rename(part, path, error);
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);
-  if (!is_written || error)
-    throw Stop{Exit::world, "io",
-               path.string() + " cannot be written" + (error ? ": " + error.message() : "")};
-}
-
 Exit keep_page(InspectData& data, const InspectArguments& arguments, bool json) {
   const std::string page = single_page(kept_answers(data));
-  write_whole(arguments.html, page);
+  Output out(arguments.html);
+  out.write(page);
+  out.finish();
   if (json) {
     print_json({{"html", arguments.html}, {"bytes", page.size()}});
   } else {
@@ -77,6 +58,7 @@ Exit serve_page(InspectData& data, const InspectArguments& arguments, bool json)
 }
 
 Exit run_inspect(const InspectArguments& arguments, bool json) {
+  must_not_be_read(arguments.html, "--html", {arguments.db});
   Engine engine = open_mirror_to_read(arguments.db);
   const bool is_kept = !arguments.html.empty();
   InspectData data(engine, fs::path(arguments.db).filename().string(), arguments.show_prompts,

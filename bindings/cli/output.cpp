@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <sstream>
 
 #include "platform.hpp"
@@ -268,11 +269,28 @@ void stop_if_asked(const std::string& how_far) {
 
 // ---- files ------------------------------------------------------------------------------------
 
+void must_not_be_read(const std::string& out, std::string_view option,
+                      const std::vector<std::string>& inputs) {
+  if (out.empty() || out == "-") return;
+  std::error_code ignored;
+  for (const std::string& input : inputs) {
+    for (const char* companion : {"", "-wal", "-shm"}) {
+      if (input.empty() || !std::filesystem::equivalent(out, input + companion, ignored)) continue;
+      throw Stop{
+          Exit::usage, "usage",
+          std::string(option) + " would overwrite " + input + companion + "; name another file"};
+    }
+  }
+}
+
 Output::Output(const std::string& path) : path_(path) {
   if (path.empty()) return;
   part_ = path + "-" + new_uuid_v7().text();
   file_ = std::fopen(part_.c_str(), "wbx");
   if (file_ == nullptr) fail();
+  std::error_code ignored;  // Not every file system knows owners.
+  std::filesystem::permissions(
+      part_, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
 }
 
 Output::~Output() {

@@ -126,8 +126,13 @@ void stop_if_asked(const std::string& how_far);
 
 // ---- files ------------------------------------------------------------------------------------
 
-/// What a command writes: to standard output, or into a file that is there whole, under its name
-/// and on disk, or not at all.
+/// Stops, before anything is opened, where the file that `option` names is one that the command
+/// reads: of a mirror, its companions, too. An empty name and `-` are none.
+void must_not_be_read(const std::string& out, std::string_view option,
+                      const std::vector<std::string>& inputs);
+
+/// What a command writes: to standard output, or into a file of its owner's alone (texts of a
+/// mirror are in it) that is there whole, under its name and on disk, or not at all.
 class Output {
  public:
   /// Standard output where the path is empty. Throws a Stop.

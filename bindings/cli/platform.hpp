@@ -38,8 +38,5 @@ std::optional<long> process_that_has_open(const std::filesystem::path& mirror);
 
 /// A new folder that is ours alone, for the caller to remove. Throws std::system_error.
 std::filesystem::path make_temporary_folder(const char* name);
-/// The same, within that folder.
-std::filesystem::path make_temporary_folder_in(const std::filesystem::path& within,
-                                               const char* name);
 
 }  // namespace tally::cli

@@ -73,12 +73,7 @@ std::optional<long> process_that_has_open(const std::filesystem::path& mirror) {
 }
 
 std::filesystem::path make_temporary_folder(const char* name) {
-  return make_temporary_folder_in(std::filesystem::temp_directory_path(), name);
-}
-
-std::filesystem::path make_temporary_folder_in(const std::filesystem::path& within,
-                                               const char* name) {
-  std::string path = (within / name).string() + "-XXXXXX";
+  std::string path = (std::filesystem::temp_directory_path() / name).string() + "-XXXXXX";
   if (mkdtemp(path.data()) == nullptr)
     throw std::system_error(errno, std::generic_category(), "cannot make a temporary folder");
   return path;

@@ -157,13 +157,8 @@ void check(const Arguments& arguments) {
         Exit::usage, "usage",
         "--metrics - and the results would be mixed on standard output; give --results FILE"};
   }
-  std::error_code ignored;
-  for (const std::string& input : {arguments.trace, arguments.db}) {
-    if (!arguments.results.empty() && fs::equivalent(arguments.results, input, ignored)) {
-      throw Stop{Exit::usage, "usage",
-                 "--results would overwrite " + input + "; name another file"};
-    }
-  }
+  must_not_be_read(arguments.results, "--results", {arguments.trace, arguments.db});
+  must_not_be_read(arguments.metrics, "--metrics", {arguments.trace, arguments.db});
 }
 
 void print_summary(const ReplaySummary& summary, bool json) {

@@ -412,6 +412,7 @@ void subscribe(Engine& engine, const SyncArguments& arguments) {
 Exit run_sync(const SyncArguments& arguments, bool json) {
   // A new machine's mirror is made, but not for want of a token.
   std::string token = require_token(arguments.token_file, json);
+  must_not_be_read(arguments.metrics, "--metrics", {arguments.db, arguments.token_file});
   Measurements measurements(arguments.metrics);
   Callbacks callbacks;
   callbacks.metric = measurements.listener();

@@ -70,6 +70,7 @@ std::string what_is_missing(const std::optional<LinkState>& link) {
 
 Exit run_trace(const Arguments& arguments, bool json) {
   listen_for_the_end();
+  must_not_be_read(arguments.out, "--out", {arguments.db});
   Engine engine = open_mirror(arguments.db);
   const Replica replica(engine);
   const auto link = take(replica.state());

@@ -487,6 +487,20 @@ class Backup(Mirror):
         self.assertEqual(tally("audit", "--db", backup)[0], FINE)
         self.assert_error(tally("backup", "--db", self.db, "--to", self.db, "--force"), REFUSED, "onto itself")
 
+    def test_no_command_writes_over_the_mirror_that_it_reads(self):
+        self.replayed()
+        before = self.db.read_bytes()
+        alias = self.folder / "alias.db"
+        alias.symlink_to(self.db)
+        for command in (["export", "entries", "--out"], ["trace", "--out"], ["inspect", "--html"]):
+            for out in (self.db, alias):
+                self.assert_error(tally(command[0], *command[1:-1], "--db", self.db, command[-1], out), USAGE,
+                                  "would overwrite")
+        empty = self.folder / "empty.jsonl"
+        empty.write_text("")
+        self.assert_error(tally("replay", empty, "--db", self.db, "--metrics", self.db), USAGE, "would overwrite")
+        self.assertEqual(self.db.read_bytes(), before)
+
     def test_a_mirror_that_is_open_is_not_replaced(self):
         self.replayed()
         backup = self.folder / "backup.db"

@@ -21,10 +21,6 @@ std::string number_text(std::int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
-void Auditor::before_call(Half& canonical, const sync::Call&) {
-  leases_before_ = canonical.open_leases();
-}
-
 void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& call,
                          const sync::Answer& answer) {
   if (answer.trouble.error_class != sync::ErrorClass::none) return;
@@ -33,11 +29,16 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     demand(verdict.number == next, "I6", "verdicts have a gap at " + number_text(next));
     ++next;
     const auto place = static_cast<std::size_t>(verdict.number - call.push.acked - 1);
-    if (place >= call.push.operations.size()) continue;  // Of an earlier, longer push.
+    const Judged judged{verdict.code, verdict.id};
+    if (place >= call.push.operations.size()) {
+      const auto told = numbers_.find({call.token, verdict.number});
+      demand(told != numbers_.end() && told->second == judged, "I6",
+             "a verdict on what was not pushed: " + number_text(verdict.number));
+      continue;  // Of an earlier, longer push.
+    }
     const PushedOperation& pushed = call.push.operations[place];
     const auto command = parse_trace_line(pushed.line);
     demand(command.has_value(), "I6", "a pushed line is no operation: " + pushed.line);
-    const Judged judged{verdict.code, verdict.id};
     const auto [known, is_new] = numbers_.emplace(std::pair(call.token, verdict.number), judged);
     demand(known->second == judged, "I6",
            "number " + number_text(verdict.number) +
@@ -120,7 +121,9 @@ void Auditor::effect_of(const Operation& operation) {
 }
 
 void Auditor::check_accounts(Half& canonical) const {
-  for (const Half::Account& account : canonical.accounts()) {
+  const std::vector<Half::Account> accounts = canonical.accounts();
+  demand(accounts.size() == expected_.size(), "I1", "an account is gone, or nobody's");
+  for (const Half::Account& account : accounts) {
     const std::string who = account.user_id.text();
     demand(account.balance >= 0, "I2", who + " has " + number_text(account.balance));
     const auto expected = expected_.find(account.user_id);

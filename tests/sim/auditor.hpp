@@ -31,7 +31,7 @@ inline void demand(bool holds, std::string_view invariant, const std::string& wh
 class Auditor {
  public:
   /// What canonical is about to be asked, and what it then answered.
-  void before_call(Half& canonical, const sync::Call& call);
+  void before_call(Half& canonical) { leases_before_ = canonical.open_leases(); }
   void after_call(Half& canonical, std::size_t device, const sync::Call& call,
                   const sync::Answer& answer);
   /// A line that was applied to canonical straight.

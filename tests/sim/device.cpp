@@ -217,7 +217,6 @@ void Device::arm(FaultDisk& disk) {
   is_tainted_ = is_tainted_ || trouble != Trouble::none || is_full_;
   switch (trouble) {
     case Trouble::none:
-    case Trouble::disk_full:
       break;
     case Trouble::io_error: {
       const FaultDisk::Call call = random.pick(FaultDisk::calls);

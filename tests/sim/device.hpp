@@ -57,7 +57,7 @@ class Device {
   /// Its processes end without a word; with the power, what was not synced may be gone.
   void crash(bool with_the_power);
   /// The next call into the engine meets that.
-  enum class Trouble : std::uint8_t { none, io_error, disk_full, power_cut, kill };
+  enum class Trouble : std::uint8_t { none, io_error, power_cut, kill };
   void expect(Trouble trouble) { trouble_ = trouble; }
   void fill_disk(bool full) { is_full_ = full; }
   void set_clock_error(Micros error) { clock_error_ = error; }

@@ -56,6 +56,9 @@ std::string run_seed(std::uint64_t seed, const Wanted& wanted, const std::filesy
       std::cout << world.story() << "again: ./dev sim --seeds 1 --from " << seed << " --operations "
                 << wanted.operations << " --tell\n";
     return violation.invariant;
+  } catch (const std::exception& error) {
+    std::cout << "seed " << seed << " ends with " << error.what() << "\n" << world.story();
+    return "an error";
   }
 }
 

@@ -329,7 +329,7 @@ void World::check_all() {
 
 sync::Answer World::call(std::size_t device, const sync::Call& call) {
   canonical->set_clock(time());
-  auditor.before_call(*canonical, call);
+  auditor.before_call(*canonical);
   sync::Answer answer = canonical->sync(call);
   auditor.after_call(*canonical, device, call, answer);
   if (options.tells) tell(words_of(device, call, answer));
