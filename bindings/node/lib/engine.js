@@ -8,6 +8,7 @@ const { Emitter } = require('./emitter.js');
 const { TallyError, wrong_type } = require('./errors.js');
 const { run_job } = require('./job.js');
 const { parse } = require('./json.js');
+const { Totals, measurement } = require('./metrics.js');
 const { line_of, add_operations, text, whole } = require('./lines.js');
 const { native, Calls, ask, attempt, register, forget, next_key } = require('./requests.js');
 const { Sync } = require('./sync.js');
@@ -21,13 +22,20 @@ const shapes = {
   job_failed: (user_id, job_id) => ({ user_id, job_id }),
   low_credits: (user_id, balance) => ({ user_id, balance }),
   log: (level, line) => ({ level: levels[level], line }),
+  metric: measurement,
 };
+const metric_bit = 1 << native.events.indexOf('metric');
 
 function word(name, words, value) {
   if (value === undefined) return undefined;
   const number = Object.keys(words).indexOf(value);
   if (number >= 0) return number;
   throw wrong_type(name, `one of ${Object.keys(words).join(', ')}`, value);
+}
+
+function file_of(path) {
+  if (path === undefined) throw wrong_type('path', 'a string or a file URL', path);
+  return path instanceof URL ? fileURLToPath(path) : text('path', path);
 }
 
 function native_options(options) {
@@ -39,6 +47,7 @@ function native_options(options) {
     verdict_timeout_ms: whole('verdict_timeout_ms', options.verdict_timeout_ms),
     low_credits: whole('low_credits', options.low_credits),
     cache_kib: whole('cache_kib', options.cache_kib),
+    measure: options.measure ? 1 : 0,
   };
 }
 
@@ -70,11 +79,16 @@ class Engine extends Emitter {
   #calls;
   #sync;
   #syncers = new Set();
+  #totals;
 
-  constructor(handle, key, path) {
+  constructor(handle, key, path, measure) {
+    // What is measured is added up whether somebody listens or not.
+    const always = measure ? metric_bit : 0;
     super(native.events, shapes, (bits) => {
-      if (!this.is_closed) native.hear(handle, bits);
+      if (!this.is_closed) native.hear(handle, bits | always);
     });
+    if (measure) this.#totals = new Totals();
+    if (always) native.hear(handle, always);
     this.#handle = handle;
     this.#key = register(this, key);
     this.#calls = new Calls('engine', this, (id) => native.cancel(handle, id));
@@ -84,15 +98,20 @@ class Engine extends Emitter {
   static open(path, options = {}) {
     return attempt(() => {
       const key = next_key();
-      const file = path instanceof URL ? fileURLToPath(path) : text('path', path);
+      const file = file_of(path);
       const given = native_options(options);
-      const make = (handle) => new Engine(handle, key, file);
+      const make = (handle) => new Engine(handle, key, file, given.measure !== 0);
       return ask(undefined, (id) => native.open(id, key, file, given), {
         signal: options.signal,
         convert: make,
         dispose: (handle) => make(handle).close(),
       });
     });
+  }
+
+  hear(event, values) {
+    if (event === 'metric') this.#totals.add(measurement(...values));
+    super.hear(event, values);
   }
 
   get is_closed() {
@@ -161,6 +180,13 @@ class Engine extends Emitter {
     return native.check(this.#handle, user_id);
   }
 
+  metrics() {
+    if (this.#totals) return this.#totals.read();
+    const error = new Error('nothing is measured: open the engine with { measure: true }');
+    error.code = 'ERR_INVALID_STATE';
+    throw error;
+  }
+
   // ---- from the file ----
 
   #read(name, given, { signal, text: as_text } = {}, convert = parse) {
@@ -220,6 +246,10 @@ class Engine extends Emitter {
 
   audit(how) {
     return this.#read('audit', [], how);
+  }
+
+  backup(path, { replace = false, signal } = {}) {
+    return attempt(() => this.#read('backup', [file_of(path), replace ? 1 : 0], { signal }));
   }
 
   pending_operations(how) {

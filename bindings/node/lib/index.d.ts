@@ -57,6 +57,9 @@ export interface OpenOptions {
   low_credits?: number | undefined;
   /** SQLite's page cache. */
   cache_kib?: number | undefined;
+  /** Has `metric` events come, and metrics() answer. It takes time, so that nothing is measured by
+   * default. */
+  measure?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -250,6 +253,35 @@ export interface Audit {
   findings: { invariant: string; user_id: Id | null; detail: string }[];
 }
 
+/** What a backup holds, which was compared with the mirror and audited. */
+export interface Backup {
+  /** Of the file. */
+  bytes: number;
+  users: number;
+  entries: number;
+  jobs: number;
+}
+
+/** One value of what is measured; engine/reference/telemetry.md lists what is. */
+export interface Measurement {
+  /** OpenTelemetry's name. */
+  metric: string;
+  kind: 'counter' | 'histogram' | 'gauge';
+  /** In UCUM: `s`, `{operation}`. */
+  unit: string;
+  value: number;
+  attributes: Record<string, string>;
+}
+/** What one metric with one set of attributes has come to since the engine was opened. */
+export interface Metric extends Measurement {
+  /** How many values came. */
+  count: number;
+  /** Their sum; of a gauge the latest. */
+  value: number;
+  least: number;
+  greatest: number;
+}
+
 export interface SyncStatus {
   device_id: Id;
   /** The one user whom the device is for, or null: all. */
@@ -289,6 +321,8 @@ export interface EngineEvents {
   job_failed: [{ user_id: Id; job_id: Id }];
   low_credits: [{ user_id: Id; balance: number }];
   log: [{ level: LogLevel; line: string }];
+  /** Of an engine that was opened with `measure`. */
+  metric: [Measurement];
 }
 
 /** What `engine.job()` does a job with. */
@@ -365,6 +399,10 @@ export declare class Engine extends EventEmitter<EngineEvents> implements AsyncD
   submit(lines: Trace, options: TextOptions): Promise<string>;
   submit(lines: Trace, options?: ParsedOptions): Promise<Result[]>;
 
+  /** What was measured since it was opened, its syncers' too. Throws ERR_INVALID_STATE where it was
+   * opened without `measure`. */
+  metrics(): Metric[];
+
   account(user_id: Id, options?: ReadOptions): Promise<Account>;
   /** Newest first. */
   history(
@@ -397,6 +435,17 @@ export declare class Engine extends EventEmitter<EngineEvents> implements AsyncD
   digest(user_id: Id, options?: ReadOptions): Promise<TableDigest[]>;
   audit(options?: ReadOptions): Promise<Audit>;
   pending_operations(options?: ReadOptions): Promise<number>;
+  /**
+   * Copies the mirror as it is now, while others write; the file gets its name once it was compared
+   * with the mirror, audited and synced. A copy of a device is that device, too. Refusals:
+   * already_exists (without `replace`), invalid_argument (the mirror itself). Failures: busy (what
+   * is to be replaced is open, or has a WAL beside it), not_found (no such folder), corrupt, io,
+   * full.
+   */
+  backup(
+    path: string | URL,
+    options?: ReadOptions & { replace?: boolean | undefined },
+  ): Promise<Backup>;
 
   syncer(options?: SyncOptions): Syncer;
   /** Null where the mirror never was a device. */

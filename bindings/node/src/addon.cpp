@@ -67,9 +67,12 @@ napi_value keep_alive(const Call& call) {
 
 /// open(id, key, path, options): settles with a handle
 napi_value open(const Call& call) {
-  const tally_options options = read_engine_options(Properties(call.env(), call[3]));
+  const Properties properties(call.env(), call[3]);
+  const tally_options options = read_engine_options(properties);
+  std::int32_t measures = 0;
+  properties.read("measure", measures);
   const auto engine = std::make_shared<Engine>(call.host().shared_from_this(), call.number(1),
-                                               options.spend_policy);
+                                               options.spend_policy, measures != 0);
   Host& host = call.host();
   host.post(host.pool(), {call.number(0), {}, [engine, options, path = call.text(2)] {
                             tally_error error = TALLY_ERROR_INIT;
@@ -301,6 +304,14 @@ napi_value rows(const Call& call) {
   });
 }
 
+/// backup(engine, id, path, replace)
+napi_value backup(const Call& call) {
+  return post_read(call, [path = call.text(2), replace = call.integer(3) != 0](
+                             const tally_engine* engine, tally_text** text, tally_error* error) {
+    return tally_engine_backup(engine, path.data(), path.size(), replace ? 1 : 0, text, error);
+  });
+}
+
 std::string account_text(const tally_check& check, const std::vector<tally_hold>& holds) {
   std::string json =
       "{\"balance\":" + std::to_string(check.balance) + ",\"held\":" + std::to_string(check.held) +
@@ -511,6 +522,7 @@ constexpr Function functions[] = {
     {"rows", entry<rows>},
     {"digest", entry<read_one<tally_engine_digest>>},
     {"audit", entry<read_all<tally_engine_audit>>},
+    {"backup", entry<backup>},
     {"pending_operations", entry<pending_operations>},
     {"sync_status", entry<read_all<tally_engine_sync_status>>},
     {"leases", entry<read_all<tally_engine_leases>>},
@@ -538,6 +550,22 @@ napi_value names(napi_env env, const char* const (&events)[count]) {
   return array;
 }
 
+/// Of each metric, in the order of their numbers, an array of its name, its kind's number, its
+/// unit.
+napi_value metrics(napi_env env) {
+  napi_value array = nullptr;
+  must(env, napi_create_array(env, &array));
+  for (std::int32_t i = 0; tally_metric_kind(i) >= 0; ++i) {
+    napi_value row = nullptr;
+    must(env, napi_create_array_with_length(env, 3, &row));
+    must(env, napi_set_element(env, row, 0, to_js(env, tally_metric_name(i))));
+    must(env, napi_set_element(env, row, 1, to_js(env, Value(std::int64_t{tally_metric_kind(i)}))));
+    must(env, napi_set_element(env, row, 2, to_js(env, tally_metric_unit(i))));
+    must(env, napi_set_element(env, array, static_cast<std::uint32_t>(i), row));
+  }
+  return array;
+}
+
 void fill(napi_env env, napi_value exports) {
   Host::make(env);
   for (const Function& function : functions) {
@@ -551,6 +579,7 @@ void fill(napi_env env, napi_value exports) {
       {"sqlite_version", to_js(env, tally_sqlite_version())},
       {"abi_version", to_js(env, Value(std::int64_t{tally_abi_version()}))},
       {"events", names(env, Engine::events)},
+      {"metrics", metrics(env)},
       {"sync_events", names(env, Syncer::events)},
   };
   for (const auto& [name, value] : constants)

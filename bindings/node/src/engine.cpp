@@ -38,9 +38,10 @@ tally_options read_engine_options(const Properties& properties) {
   return options;
 }
 
-Engine::Engine(std::shared_ptr<Host> host, double key, std::int32_t spend_policy)
+Engine::Engine(std::shared_ptr<Host> host, double key, std::int32_t spend_policy, bool measures)
     : host_(std::move(host)),
       key_(key),
+      measures_(measures),
       writer_(writers(spend_policy), [this](std::vector<Request>& requests) { serve(requests); }) {
   host_->add(*this);
 }
@@ -86,6 +87,16 @@ tally_callbacks Engine::callbacks() {
   ears.log = [](void* context, std::int32_t level, const char* line, std::size_t length) {
     static_cast<Engine*>(context)->tell(Event::log,
                                         {std::int64_t{level}, std::string(line, length)});
+  };
+  if (!measures_) return ears;
+  ears.metric = [](void* context, std::int32_t metric, double value,
+                   const tally_attribute* attributes, std::size_t count) {
+    std::vector<Value> values{std::int64_t{metric}, value};
+    for (std::size_t i = 0; i < count; ++i) {
+      values.emplace_back(std::string(attributes[i].name));
+      values.emplace_back(std::string(attributes[i].value));
+    }
+    static_cast<Engine*>(context)->tell(Event::metric, std::move(values));
   };
   return ears;
 }

@@ -26,8 +26,8 @@ tally_options read_engine_options(const Properties& properties);
 
 class Engine final : public Ending, public std::enable_shared_from_this<Engine> {
  public:
-  /// Not open yet. `key` is JavaScript's name for it.
-  Engine(std::shared_ptr<Host> host, double key, std::int32_t spend_policy);
+  /// Not open yet. `key` is JavaScript's name for it. Measuring takes time: only where asked for.
+  Engine(std::shared_ptr<Host> host, double key, std::int32_t spend_policy, bool measures);
   ~Engine() override;
 
   tally_code open(const std::string& path, tally_options options, tally_error& error);
@@ -43,13 +43,14 @@ class Engine final : public Ending, public std::enable_shared_from_this<Engine> 
 
   /// Which events somebody listens to, a bit each in the order of `events`.
   void listen(std::uint32_t events) { listens_ = events; }
-  static constexpr const char* events[] = {"job_complete", "job_failed", "low_credits", "log"};
+  static constexpr const char* events[] = {"job_complete", "job_failed", "low_credits", "log",
+                                           "metric"};
 
   void hurry() noexcept override {}
   void end() noexcept override;
 
  private:
-  enum class Event : std::uint8_t { job_complete, job_failed, low_credits, log };
+  enum class Event : std::uint8_t { job_complete, job_failed, low_credits, log, metric };
   tally_callbacks callbacks();
   void tell(Event event, std::vector<Value> values) const;
   void serve(std::vector<Request>& requests) noexcept;
@@ -57,6 +58,7 @@ class Engine final : public Ending, public std::enable_shared_from_this<Engine> 
 
   const std::shared_ptr<Host> host_;
   const double key_;
+  const bool measures_;
   std::atomic<std::uint32_t> listens_{0};
   std::atomic<tally_engine*> engine_{nullptr};
   Lane writer_;

@@ -46,6 +46,7 @@ napi_value to_js(napi_env env, const Value& value) {
     napi_status operator()(std::monostate) { return napi_get_null(env, &made); }
     napi_status operator()(bool is) { return napi_get_boolean(env, is, &made); }
     napi_status operator()(std::int64_t number) { return napi_create_int64(env, number, &made); }
+    napi_status operator()(double number) { return napi_create_double(env, number, &made); }
     napi_status operator()(const std::string& text) {
       return napi_create_string_utf8(env, text.data(), text.size(), &made);
     }

@@ -26,7 +26,7 @@ void must(napi_env env, napi_status status);
 
 /// What crosses from a thread of ours to JavaScript. Numbers of ours are below 2^53.
 using Value =
-    std::variant<std::monostate, bool, std::int64_t, std::string, std::shared_ptr<Engine>>;
+    std::variant<std::monostate, bool, std::int64_t, double, std::string, std::shared_ptr<Engine>>;
 
 /// A failure's values are its detail and, of a batch, which of its operations.
 struct Answer {

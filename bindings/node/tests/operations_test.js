@@ -3,9 +3,74 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const { pathToFileURL } = require('node:url');
 const { test } = require('node:test');
 const { operations } = require('../lib/tables.js');
 const { tally, opened, user, project, job, rejects } = require('./support.js');
+
+test('a backup is the mirror, and replaces nothing unasked', async (t) => {
+  const engine = await opened(t);
+  const user_id = await user(engine, 5);
+  const copy = `${engine.path}.backup`;
+  const made = await engine.backup(copy);
+  assert.deepEqual(
+    [made.users, made.entries, made.jobs, made.bytes],
+    [1, 2, 0, fs.statSync(copy).size],
+  );
+  await engine.add_credits({ user_id, amount: 5, type: 'grant' });
+  const restored = await tally.open(copy);
+  assert.equal(restored.balance(user_id), 15);
+  await restored.close();
+  await rejects(engine.backup(copy), 'already_exists');
+  assert.equal((await engine.backup(pathToFileURL(copy), { replace: true })).entries, 3);
+  await rejects(engine.backup(engine.path, { replace: true }), 'invalid_argument');
+  await rejects(engine.backup(`${engine.path}-no/backup`), 'not_found');
+  await assert.rejects(engine.backup(), TypeError);
+  await assert.rejects(engine.backup(7), TypeError);
+});
+
+test('what is measured is told and added up, and nothing is unasked', async (t) => {
+  const engine = await opened(t, { measure: true });
+  const told = [];
+  engine.on('metric', (measured) => told.push(measured));
+  const user_id = await user(engine);
+  const job_id = await job(engine, user_id, await project(engine, user_id));
+  await rejects(
+    engine.reserve_credits({ user_id, job_id, amount: 500 }),
+    'insufficient_credits',
+  );
+  for (let i = 0; i < 3; ++i) await engine.add_credits({ user_id, amount: 1, type: 'grant' });
+  const metrics = engine.metrics();
+  const operations = metrics
+    .filter((metric) => metric.metric === 'tally.operations')
+    .map(({ attributes, value }) => [...Object.values(attributes), value].join(' '));
+  assert.deepEqual(operations.sort(), [
+    'add_credits ok 3',
+    'create_job ok 1',
+    'create_project ok 1',
+    'create_user ok 1',
+    'reserve_credits insufficient_credits 1',
+  ]);
+  const { value, ...commits } = metrics.find(({ metric }) => metric === 'tally.commit.duration');
+  const values = told
+    .filter(({ metric }) => metric === 'tally.commit.duration')
+    .map((measured) => measured.value);
+  assert.deepEqual(commits, {
+    metric: 'tally.commit.duration',
+    kind: 'histogram',
+    unit: 's',
+    attributes: {},
+    count: 6,
+    least: Math.min(...values),
+    greatest: Math.max(...values),
+  });
+  assert.ok(Math.abs(value - values.reduce((sum, one) => sum + one)) < 1e-9 && value > 0);
+
+  const silent = await opened(t);
+  silent.on('metric', () => assert.fail('it was not asked for'));
+  await user(silent);
+  assert.throws(() => silent.metrics(), { code: 'ERR_INVALID_STATE' });
+});
 
 test('every operation of the table is a method, and does what it says', async (t) => {
   const engine = await opened(t);

@@ -24,6 +24,7 @@ import tallyDefault, {
   CodeClass,
   type Account,
   type Audit,
+  type Backup,
   type Batch,
   type BatchOperation,
   type Call,
@@ -36,6 +37,8 @@ import tallyDefault, {
   type JobView,
   type Json,
   type Lease,
+  type Measurement,
+  type Metric,
   type OpenOptions,
   type Operation,
   type ProjectRow,
@@ -59,6 +62,7 @@ const options: OpenOptions = {
   verdict_timeout_ms: 1,
   low_credits: 5,
   cache_kib: 1,
+  measure: true,
   signal: new AbortController().signal,
 };
 
@@ -144,6 +148,9 @@ async function reads(engine: Engine, user_id: Id): Promise<void> {
   const digest: TableDigest[] = await engine.digest(user_id);
   const audit: Audit = await engine.audit();
   const pending: number = await engine.pending_operations();
+  const backup: Backup = await engine.backup('backup.db', { replace: true });
+  const metrics: Metric[] = engine.metrics();
+  engine.on('metric', (measured: Measurement) => void [measured.kind, metrics, backup.bytes]);
   const settings: Json = project.settings;
   const stage: Stage | undefined = steps[0]?.step_name;
   void [

@@ -29,10 +29,12 @@ from ._library import (
     take_text,
 )
 from ._job import Job
+from ._metrics import Totals, measured
 from ._tables import FIELDS, Code, Durability, LogLevel, Operations, SpendPolicy, SyncErrorClass
 from ._types import (
     AccountState,
     Audit,
+    Backup,
     Check,
     Draft,
     Entry,
@@ -41,6 +43,7 @@ from ._types import (
     JobRow,
     JobState,
     Lease,
+    Metric,
     Project,
     Receipt,
     Rejected,
@@ -98,12 +101,16 @@ class Engine(Operations[Receipt]):
         on_job_failed: Callable[[uuid.UUID, uuid.UUID], object] | None = None,
         on_low_credits: Callable[[uuid.UUID, int], object] | None = None,
         on_log: Callable[[LogLevel, str], object] | None = None,
+        on_metric: Callable[[str, float, dict[str, str]], object] | None = None,
+        measure: bool = False,
     ) -> None:
         """Opens, and by default makes, the mirror at `path`.
 
         `durability` full: what returned is on disk; normal: it survives the end of the process, not
         a power cut. `on_job_complete` and `on_job_failed` get user_id and job_id, `on_low_credits`
-        user_id and the balance, once it fell below `low_credits`. Raises InvalidArgument, NotFound
+        user_id and the balance, once it fell below `low_credits`. `on_metric` gets a metric's name,
+        a value in its unit and its attributes; with it, or with `measure`, metrics() says what all
+        came to, and else nothing is measured, for that takes time. Raises InvalidArgument, NotFound
         (with `must_exist`), Corrupt, SchemaTooNew, SqliteUnsafe, ReadOnly, Busy, Io, Full.
         """
         self._handle: _handles.EngineHandle | None = None
@@ -119,11 +126,13 @@ class Engine(Operations[Receipt]):
             low_credits=int64(low_credits, "low_credits"),
             cache_kib=int64(cache_kib, "cache_kib"),
         )
+        self._totals = Totals(on_metric) if measure or on_metric is not None else None
         callbacks = fields_of(
             job_complete=(_abi.UserJob, _user_and_job, on_job_complete),
             job_failed=(_abi.UserJob, _user_and_job, on_job_failed),
             low_credits=(_abi.UserCredits, _user_and_balance, on_low_credits),
             log=(_abi.LogLine, _level_and_line, on_log),
+            metric=(_abi.Measurement, measured, self._totals and self._totals.add),
         )
         handle = _handles.EngineHandle()
         if callbacks:
@@ -430,6 +439,27 @@ class Engine(Operations[Receipt]):
         report = self._json(lib.tally_engine_audit)
         findings = tuple(rows_of(Finding, report.pop("findings")))
         return Audit(**report, findings=findings)
+
+    def backup(
+        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, replace: bool = False
+    ) -> Backup:
+        """Copies the mirror as it is now into the file at `path`, while others write; what is there
+        stays until the copy was compared with the mirror, audited and synced, and unless `replace`
+        it stays for good. A copy of a device is that device, too: where both go on, the second to
+        sync is device_forked. Raises AlreadyExists, InvalidArgument (the mirror itself), Busy (what
+        is to be replaced is open, or has a WAL beside it), NotFound (no such folder), Corrupt, Io,
+        Full."""
+        raw = os.fsencode(path)
+        report = self._json(lib.tally_engine_backup, raw, len(raw), bool(replace))
+        return row_of(Backup, report)
+
+    def metrics(self) -> list[Metric]:
+        """What was measured since the engine was opened, with the syncers of it: of each metric and
+        set of attributes what its values came to. Raises ValueError where it was opened without
+        `measure` and `on_metric`."""
+        if self._totals is None:
+            raise ValueError("nothing is measured: open the engine with measure=True")
+        return self._totals.read()
 
     def pending_operations(self) -> int:
         """How many operations wait to be pushed."""

@@ -16,6 +16,7 @@ __all__ = [
     "AccountState",
     "Asset",
     "Audit",
+    "Backup",
     "Check",
     "Draft",
     "Entry",
@@ -24,6 +25,7 @@ __all__ = [
     "JobRow",
     "JobState",
     "Lease",
+    "Metric",
     "Project",
     "Receipt",
     "Rejected",
@@ -275,6 +277,36 @@ class Audit:
     entries: int
     jobs: int
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What a backup holds, which was compared with the mirror and audited."""
+
+    #: Of the file.
+    bytes: int
+    users: int
+    entries: int
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What one metric with one set of attributes has come to since the engine was opened."""
+
+    #: OpenTelemetry's name; engine/reference/telemetry.md says what each is.
+    metric: str
+    #: `counter`, `histogram` or `gauge`.
+    kind: str
+    #: In UCUM: `s`, `{operation}`.
+    unit: str
+    attributes: dict[str, str]
+    #: How many values came.
+    count: int
+    #: Their sum; of a gauge the latest.
+    value: float
+    least: float
+    greatest: float
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,14 @@ from ._tables import JobStatus, Operations, SyncState
 from ._types import (
     AccountState,
     Audit,
+    Backup,
     Check,
     Draft,
     Entry,
     JobRow,
     JobState,
     Lease,
+    Metric,
     Project,
     Receipt,
     Rejected,
@@ -147,6 +149,16 @@ class AsyncEngine(Operations[Coroutine[Any, Any, Receipt]]):
     async def audit(self) -> Audit:
         """As Engine.audit()."""
         return await self._run(self.engine.audit)
+
+    async def backup(
+        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, replace: bool = False
+    ) -> Backup:
+        """As Engine.backup()."""
+        return await self._run(self.engine.backup, path, replace=replace)
+
+    async def metrics(self) -> list[Metric]:
+        """As Engine.metrics(): from memory, so without a thread."""
+        return self.engine.metrics()
 
     async def pending_operations(self) -> int:
         """As Engine.pending_operations()."""

@@ -37,6 +37,9 @@ class Aio(MirrorTest, unittest.IsolatedAsyncioTestCase):
         self.assertEqual([e.amount async for e in aio.history(self.user)], [-8, 10])
         self.assertEqual([e.amount async for e in aio.history(self.user, limit=1)], [-8])
         self.assertEqual((await aio.audit()).findings, ())
+        self.assertEqual((await aio.backup(self.folder / "backup.db")).users, 1)
+        with self.assertRaises(ValueError):
+            await aio.metrics()
         self.assertEqual(await aio.drafts(self.user), [])
         self.assertEqual(await aio.rejected(), [])
         self.assertEqual(await aio.leases(), [])

@@ -24,6 +24,46 @@ class Callbacks(MirrorTest):
         self.addCleanup(engine.close)
         return engine
 
+    def test_measurements_are_told_and_added_up(self) -> None:
+        told: list[tuple[str, float, dict[str, str]]] = []
+        engine = self.opened(on_metric=lambda *measured: told.append(measured))
+        with self.assertRaises(tally.InsufficientCredits):
+            engine.reserve_credits(user_id=self.user, job_id=self.new_job(), amount=500)
+        for _ in range(3):
+            engine.add_credits(user_id=self.user, amount=1, type="grant")
+        metrics = engine.metrics()
+        operations = {
+            " ".join(metric.attributes.values()): metric.value
+            for metric in metrics
+            if metric.metric == "tally.operations"
+        }
+        self.assertEqual(
+            operations, {"add_credits ok": 3, "reserve_credits insufficient_credits": 1}
+        )
+        commits = next(metric for metric in metrics if metric.metric == "tally.commit.duration")
+        values = [value for name, value, _ in told if name == "tally.commit.duration"]
+        self.assertEqual((commits.kind, commits.unit, commits.attributes), ("histogram", "s", {}))
+        self.assertEqual(commits.count, 3)
+        self.assertEqual((commits.least, commits.greatest), (min(values), max(values)))
+        self.assertAlmostEqual(commits.value, sum(values))
+        self.assertGreater(commits.least, 0)
+
+    def test_of_a_gauge_the_latest_counts(self) -> None:
+        from tally._metrics import Totals
+
+        totals = Totals(None)
+        for value in (7.0, 2.0, 5.0):
+            totals.add(4, value, {})
+        self.assertEqual(
+            totals.read(),
+            [tally.Metric("tally.outbox.pending", "gauge", "{operation}", {}, 3, 5.0, 2.0, 7.0)],
+        )
+
+    def test_nothing_is_measured_unasked(self) -> None:
+        with self.assertRaisesRegex(ValueError, "measure=True"):
+            self.engine.metrics()
+        self.assertEqual(self.opened(measure=True).metrics(), [])
+
     def test_they_are_told_who_and_what(self) -> None:
         told: list[Any] = []
         engine = self.opened(

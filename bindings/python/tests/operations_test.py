@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import unittest
 import uuid
@@ -152,6 +153,24 @@ class EveryOperation(MirrorTest):
         self.assertEqual([e.seq for e in self.engine.history(self.user, limit=2, before_seq=9)], [8, 7])
         self.assertEqual(list(self.engine.history(self.user, limit=0)), [])
         self.assertEqual(len(list(self.engine.history(self.user, limit=1500))), 1500)
+
+    def test_a_backup_is_the_mirror_and_replaces_nothing_unasked(self) -> None:
+        copy = self.folder / "backup.db"
+        made = self.engine.backup(copy)
+        self.assertEqual((made.users, made.entries, made.jobs), (1, 1, 0))
+        self.assertEqual(made.bytes, copy.stat().st_size)
+        self.engine.add_credits(user_id=self.user, amount=5, type="grant")
+        with tally.open(copy) as restored:
+            self.assertEqual(restored.balance(self.user), 10)
+        with self.assertRaises(tally.AlreadyExists):
+            self.engine.backup(os.fspath(copy))
+        self.assertEqual(self.engine.backup(copy, replace=True).entries, 2)
+        with self.assertRaises(tally.InvalidArgument):
+            self.engine.backup(self.path, replace=True)
+        with self.assertRaises(tally.NotFound):
+            self.engine.backup(self.folder / "no" / "backup.db")
+        with self.assertRaises(TypeError):
+            self.engine.backup(7)  # type: ignore[arg-type]
 
     def test_audit_digest_and_rows(self) -> None:
         self.new_job(8)
