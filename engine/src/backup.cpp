@@ -128,7 +128,8 @@ Result<std::optional<BackupReport>> Engine::backup(const fs::path& to,
     Impl::Reader reader(*impl_);
     users_of(reader.db());  // From here on the reader sees one snapshot.
     if (!copy_pages(reader.db(), draft.path(), options.watch)) return std::optional<BackupReport>{};
-    const auto report = verified(reader.db(), draft.path(), impl_->options(), options.watch);
+    const auto report = verified(reader.db(), draft.path(), impl_->options(),
+                                 options.audit_watch ? options.audit_watch : options.watch);
     if (!report) return report;
     check_target(impl_->path(), to, options.replace);
     draft.publish();

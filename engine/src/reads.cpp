@@ -85,7 +85,21 @@ class Audit {
  public:
   Audit(SQLite::Database& db, const Watch& watch) : db_(db), watch_(watch) {}
 
+  /// Nothing where the watch ended it.
   std::optional<AuditReport> run() {
+    if (!watch_) return recomputed();
+    total_ = count_entries();
+    const Watched watched(db_, [&] { return watch_(report_.entries, total_); });
+    try {
+      return recomputed();
+    } catch (const SQLite::Exception& e) {
+      if (e.getErrorCode() == SQLITE_INTERRUPT) return std::nullopt;
+      throw;
+    }
+  }
+
+ private:
+  std::optional<AuditReport> recomputed() {
     check_file();
     read_jobs();
     if (!walk_entries()) return std::nullopt;
@@ -96,7 +110,6 @@ class Audit {
     return std::move(report_);
   }
 
- private:
   struct Sums {
     Exact balance = 0;
     Exact held = 0;
@@ -142,7 +155,6 @@ class Audit {
   }
 
   std::int64_t count_entries() {
-    if (!watch_) return 0;
     Query count(db_, "select count(*) from tally_entry");
     count.step();
     return count.column<std::int64_t>(0);
@@ -150,14 +162,13 @@ class Audit {
 
   /// False where the watch ended it.
   bool walk_entries() {
-    const std::int64_t total = count_entries();
     Query entries(
         db_,
         "select n.e, n.u, n.seq, n.prev, n.j, n.amount, n.balance_after, k.type"
         " from tally_entry n left join tally_entry_kind k on k.kind = n.kind order by n.e");
     while (entries.step()) {
       constexpr std::int64_t look_every = 10'000;
-      if (watch_ && report_.entries % look_every == 0 && !watch_(report_.entries, total))
+      if (watch_ && report_.entries % look_every == 0 && !watch_(report_.entries, total_))
         return false;
       ++report_.entries;
       const auto e = entries.column<std::int64_t>(0);
@@ -292,6 +303,7 @@ class Audit {
 
   SQLite::Database& db_;
   const Watch& watch_;
+  std::int64_t total_ = 0;  ///< Entries; counted for a watch alone.
   std::map<std::int64_t, Sums> sums_;
   std::map<std::int64_t, Job> jobs_;
   AuditReport report_;

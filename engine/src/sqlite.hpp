@@ -6,8 +6,10 @@
 
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Exception.h>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -152,6 +154,36 @@ class Query {
   sqlite3* db_;
   Gate* gate_;
   sqlite3_stmt* statement_ = nullptr;
+};
+
+/// While it lives, `goes_on` is asked ten times a second at the most, also within one long
+/// statement, which false ends with SQLITE_INTERRUPT. It must not throw.
+class Watched {
+ public:
+  Watched(SQLite::Database& db, std::function<bool()> goes_on)
+      : db_(db.getHandle()), goes_on_(std::move(goes_on)) {
+    constexpr int instructions = 4'096;
+    sqlite3_progress_handler(
+        db_, instructions,
+        [](void* self) { return static_cast<Watched*>(self)->is_over() ? 1 : 0; }, this);
+  }
+  ~Watched() { sqlite3_progress_handler(db_, 0, nullptr, nullptr); }
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool is_over() {
+    const auto now = Clock::now();
+    if (now - asked_ < std::chrono::milliseconds(100)) return false;
+    asked_ = now;
+    return !goes_on_();
+  }
+
+  sqlite3* db_;
+  std::function<bool()> goes_on_;
+  Clock::time_point asked_ = Clock::now();
 };
 
 /// Resets a statement that may be left between rows.

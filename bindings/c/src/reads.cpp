@@ -124,7 +124,7 @@ tally_code tally_engine_backup(const tally_engine* engine, const char* path, siz
     std::string_view wrong;
     const auto to = path_of(path, path_length, wrong);
     if (!to) return Error{Code::invalid_argument, std::string(wrong)};
-    return from.backup(*to, {replace != 0, {}});
+    return from.backup(*to, {.replace = replace != 0});
   };
   // There always is a report: nothing ends it early.
   return read(engine, json, error, back_up,

@@ -195,7 +195,10 @@ using Watch = std::function<bool(std::int64_t done, std::int64_t total)>;
 struct BackupOptions {
   /// Replace the file where there is one; else it is `already_exists`.
   bool replace = false;
+  /// Of the copy, in pages.
   Watch watch{};
+  /// Of the audit of what was copied, in entries; the other one where this is empty.
+  Watch audit_watch{};
 };
 
 struct BackupReport {
@@ -307,7 +310,7 @@ class TALLY_API Engine {
   /// snapshot; SQLite's integrity check, an audit and the digests of every user, compared with
   /// those of the same snapshot here, must be right before it gets its name. Then it is on disk. It
   /// is its owner's alone. Until then nothing is under that name but what was there before. The
-  /// WAL grows while it runs. Nothing where the watch ended it; its steps are pages.
+  /// WAL grows while it runs. Nothing where a watch ended it.
   /// A copy of a mirror that is a device is that device, too: where both go on the second to sync
   /// is `device_forked`. Refusals: already_exists, invalid_argument (the mirror itself). Failures:
   /// busy (the file that is to be replaced is open, or has a WAL that was left behind), corrupt
