@@ -273,4 +273,16 @@ std::optional<Uuid> named_job(const Command& command) {
   return named_id(command.operation, "job_id");
 }
 
+Command as_called(Command command) {
+  const auto forget = [](Command& each) {
+    each.reservation.reset();
+    each.lease.reset();
+  };
+  forget(command);
+  if (auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (Command& inner : batch->operations) forget(inner);
+  }
+  return command;
+}
+
 }  // namespace tally

@@ -82,4 +82,7 @@ bool has_field(const Operation& operation, std::string_view name);
 std::optional<Uuid> named_user(const Command& command);
 std::optional<Uuid> named_job(const Command& command);
 
+/// Without what the engine filled in: so it is judged anew wherever it is applied.
+Command as_called(Command command);
+
 }  // namespace tally

@@ -464,32 +464,6 @@ Result<std::vector<Entry>> Inspection::entries_of_job(const Uuid& job_id) noexce
   });
 }
 
-Result<std::vector<OutboxLine>> Inspection::pending(std::int64_t after,
-                                                    std::size_t limit) noexcept {
-  return guarded<std::vector<OutboxLine>>([&]() -> Result<std::vector<OutboxLine>> {
-    Engine::Impl::Reader reader(*engine_.impl_);
-    const auto link = read_link(reader.db());
-    const std::int64_t from = std::max(after, link ? link->acked : 0);
-    const Rebased rebased = read_rebased(reader.db(), from);
-    std::vector<OutboxLine> out;
-    for_each_pending(reader.db(), from,
-                     [&](std::int64_t n, std::string_view bytes, const Body& body) {
-                       if (out.size() == limit) return false;
-                       const Record record = decode(n, bytes, body, rebased);
-                       OutboxLine operation;
-                       operation.number = n;
-                       operation.sent = link && n <= link->sent;
-                       operation.queued = record.is_queued();
-                       if (const auto again = rebased.find(n); again != rebased.end())
-                         operation.code = again->second.first;
-                       operation.command = record.command();
-                       out.push_back(std::move(operation));
-                       return true;
-                     });
-    return out;
-  });
-}
-
 Result<std::vector<Found>> Inspection::find(std::string_view id_begin, std::size_t limit) noexcept {
   return guarded<std::vector<Found>>([&]() -> Result<std::vector<Found>> {
     const auto range = id_range(id_begin);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "engine_impl.hpp"
+#include "fields.hpp"
 #include "ids.hpp"
 #include "intake.hpp"
 #include "outbox.hpp"
@@ -422,18 +423,19 @@ Result<std::vector<RejectedOperation>> Replica::rejected() const noexcept {
 }
 
 Result<std::int64_t> Replica::each_pending(
-    const std::function<bool(const PendingOperation&)>& visit) const noexcept {
+    const std::function<bool(const PendingOperation&)>& visit, std::int64_t after) const noexcept {
   return guarded<std::int64_t>([&]() -> Result<std::int64_t> {
     Engine::Impl::Reader reader(*engine_.impl_);
     const auto link = read_link(reader.db());
-    const std::int64_t acked = link ? link->acked : 0;
-    const Rebased rebased = read_rebased(reader.db(), acked);
+    const std::int64_t from = std::max(after, link ? link->acked : 0);
+    const Rebased rebased = read_rebased(reader.db(), from);
     std::int64_t count = 0;
-    for_each_pending(reader.db(), acked,
+    for_each_pending(reader.db(), from,
                      [&](std::int64_t n, std::string_view bytes, const Body& body) {
                        const Record record = decode(n, bytes, body);
                        const auto again = rebased.find(n);
-                       PendingOperation pending{n, record.command(), Code::ok, record.is_queued()};
+                       PendingOperation pending{n, record.command(), Code::ok, record.is_queued(),
+                                                link && n <= link->sent};
                        if (again != rebased.end()) pending.code = again->second.first;
                        ++count;
                        return visit(pending);
@@ -471,14 +473,7 @@ Result<Receipt> Replica::retry(std::int64_t number) noexcept {
           RejectedOperation rejected = read_rejected(query);
           query.reset();
           // It means the job as it is now, and draws on what there is now.
-          const auto forget = [](Command& command) {
-            command.reservation.reset();
-            command.lease.reset();
-          };
-          forget(rejected.command);
-          if (auto* batch = std::get_if<Batch>(&rejected.command.operation)) {
-            for (Command& inner : batch->operations) forget(inner);
-          }
+          rejected.command = as_called(std::move(rejected.command));
           verdict = work.apply(rejected.command);
           if (verdict.code != Code::ok && verdict.code != Code::pending) return;
           Query erase(db, "delete from tally_rejected where n = ?");

@@ -78,15 +78,6 @@ struct Chart {
   std::vector<ChartStep> steps{};
 };
 
-/// An operation that waits for canonical's verdict.
-struct OutboxLine {
-  std::int64_t number = 0;  ///< The mirror's own, as rejected operations have it.
-  bool sent = false;        ///< It may have reached canonical.
-  bool queued = false;      ///< It has no effect here before its verdict (SpendPolicy::online).
-  Code code = Code::ok;     ///< Not ok: it is blocked, has no effect here any more, and why.
-  Command command;
-};
-
 enum class FoundKind : std::uint8_t {
   user,
   job,
@@ -147,8 +138,6 @@ class TALLY_API Inspection {
   Result<std::vector<JobLine>> held_jobs(const Uuid& user_id, std::size_t limit) noexcept;
   /// A job's entries in account order. Refusals: job_not_found.
   Result<std::vector<Entry>> entries_of_job(const Uuid& job_id) noexcept;
-  /// At most `limit` pending operations behind a number, in order.
-  Result<std::vector<OutboxLine>> pending(std::int64_t after, std::size_t limit) noexcept;
   /// Whose ids begin with those hex digits (dashes and case do not matter): at most `limit` of each
   /// kind. Refusals: invalid_argument (another character, more than 32 digits, or none).
   Result<std::vector<Found>> find(std::string_view id_begin, std::size_t limit) noexcept;

@@ -135,6 +135,7 @@ struct PendingOperation {
   Command command;
   Code code = Code::ok;  ///< Not ok: it is blocked, and met this when it was applied again.
   bool queued = false;   ///< It has no effect here until the verdict (SpendPolicy::online).
+  bool sent = false;     ///< It may have reached canonical.
 };
 
 /// A lease of this device's, as canonical last showed it, less what pending operations drew.
@@ -234,10 +235,10 @@ class TALLY_API Replica {
   Result<std::vector<Uuid>> refill(const LeaseTarget& target) noexcept;
 
   Result<std::vector<RejectedOperation>> rejected() const noexcept;
-  /// In order, in one snapshot and in little memory, until `visit`, which must not throw, answers
-  /// false. Answers how many were visited.
-  Result<std::int64_t> each_pending(
-      const std::function<bool(const PendingOperation&)>& visit) const noexcept;
+  /// Those behind a number, in order, in one snapshot and in little memory, until `visit`, which
+  /// must not throw, answers false. Answers how many were visited.
+  Result<std::int64_t> each_pending(const std::function<bool(const PendingOperation&)>& visit,
+                                    std::int64_t after = 0) const noexcept;
   /// Refusals: not_found.
   Result<bool> dismiss(std::int64_t number) noexcept;
   /// Applies it anew, under its op_id, on the mirror as it is; then it is pending again. Refusals:
