@@ -17,12 +17,17 @@ struct Arguments {
 
 Result<std::optional<BackupReport>> copy(const Engine& engine, const Arguments& arguments,
                                          bool json) {
-  Progress progress("pages", !json);
+  Progress pages("pages", !json);
+  std::optional<Progress> entries;  // Its rate counts from the audit's beginning on.
   BackupOptions options;
   options.replace = arguments.force;
-  options.watch = [&](std::int64_t done, std::int64_t total) {
-    progress.show(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
-    return !end_is_asked();
+  options.watch = [&](std::int64_t done, std::int64_t total) { return pages.watch(done, total); };
+  options.audit_watch = [&](std::int64_t done, std::int64_t total) {
+    if (!entries) {
+      pages.clear();
+      entries.emplace("entries", !json);
+    }
+    return entries->watch(done, total);
   };
   return engine.backup(arguments.to, options);
 }

@@ -220,8 +220,23 @@ class Doctor {
     look_at_audit(take(engine.audit()));
     const Replica replica(engine);
     const auto link = take(replica.state());
-    link ? look_at_link(*link) : look_at_no_device(take(engine.pending_operations()));
-    look_at_times(replica);
+    const Outbox outbox = read_outbox(replica);
+    link ? look_at_link(*link) : look_at_no_device(outbox.pending);
+    look_at_times(outbox.latest);
+  }
+
+  struct Outbox {
+    std::int64_t pending = 0;
+    Timestamp latest{};  ///< The time of the operation that is furthest ahead.
+  };
+
+  static Outbox read_outbox(const Replica& replica) {
+    Outbox outbox;
+    outbox.pending = take(replica.each_pending([&](const PendingOperation& pending) {
+      outbox.latest = std::max(outbox.latest, pending.command.at);
+      return true;
+    }));
+    return outbox;
   }
 
   void look_at_audit(const AuditReport& report) {
@@ -258,12 +273,10 @@ class Doctor {
                "): " + shown(on_one_line(link.error.value_or("")), 200),
            "tally status " + db() + " tells more");
     }
-    constexpr std::int64_t day_us = 86'400'000'000;
-    const bool is_stale = !link.synced_at || now().us - link.synced_at->us > day_us;
     const std::string heard =
         link.synced_at ? "canonical answered " + ago(*link.synced_at) : "canonical never answered";
     const std::string pending = counted(link.pending, "operation", "operations") + " pending";
-    if (is_stale) {
+    if (is_stale(link, now())) {
       find("sync", heard + ", " + pending, sync);
     } else {
       fine("sync", heard + ", " + pending);
@@ -273,12 +286,7 @@ class Doctor {
   // ---- clocks -----------------------------------------------------------------------------------
 
   /// Canonical lowers what lies in the future to its own clock; then the halves' times differ.
-  void look_at_times(const Replica& replica) {
-    Timestamp latest{};
-    take(replica.each_pending([&](const PendingOperation& pending) {
-      latest = std::max(latest, pending.command.at);
-      return true;
-    }));
+  void look_at_times(Timestamp latest) {
     constexpr std::int64_t tolerance_us = 1'000'000;
     if (latest.us > now().us + tolerance_us) {
       find("times",

@@ -92,7 +92,7 @@ class Writer {
     JsonValue object = JsonValue::object();
     for (const Value& value : line)
       object[value.name] = value.number ? JsonValue(*value.number) : to_json(value.text);
-    out_.write(object.dump(-1, ' ', false, JsonValue::error_handler_t::replace) + "\n");
+    out_.write(json_text(object) + "\n");
   }
 
   Output out_;
@@ -210,7 +210,7 @@ Exit run_export(const Arguments& arguments, bool json) {
   const std::int64_t lines = out.finish();
   if (json)
     std::fprintf(stderr, "%s\n",
-                 JsonValue{{"exported", arguments.what}, {"lines", lines}}.dump().c_str());
+                 json_text({{"exported", arguments.what}, {"lines", lines}}).c_str());
   return Exit::fine;
 }
 

@@ -1,7 +1,6 @@
 // inspect: a mirror as a page, over loopback while the command runs, or kept in a file.
 
 #include <chrono>
-#include <filesystem>
 #include <memory>
 
 #include "commands.hpp"
@@ -11,8 +10,6 @@
 
 namespace tally::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct InspectArguments {
   std::string db;
@@ -52,6 +49,7 @@ Exit serve_page(InspectData& data, const InspectArguments& arguments, bool json)
   finish_output();
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(arguments.timeout_s);
   server.run([&] {
+    data.tend();
     return end_is_asked() || (arguments.timeout_s > 0 && std::chrono::steady_clock::now() >= end);
   });
   return Exit::fine;
@@ -61,8 +59,7 @@ Exit run_inspect(const InspectArguments& arguments, bool json) {
   must_not_be_read(arguments.html, "--html", {arguments.db});
   Engine engine = open_mirror_to_read(arguments.db);
   const bool is_kept = !arguments.html.empty();
-  InspectData data(engine, fs::path(arguments.db).filename().string(), arguments.show_prompts,
-                   is_kept);
+  InspectData data(engine, arguments.db, arguments.show_prompts, is_kept);
   return is_kept ? keep_page(data, arguments, json) : serve_page(data, arguments, json);
 }
 

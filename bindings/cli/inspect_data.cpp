@@ -1,13 +1,16 @@
 #include "inspect_data.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <limits>
 
 #include "inspect_words.hpp"
 #include "reports.hpp"
 #include "sync_texts.hpp"
+#include "why.hpp"
 
 namespace tally::cli {
 namespace {
@@ -137,23 +140,13 @@ JsonValue line(const ChartStep& step) {
           {"words", words_of(step)}};
 }
 
-/// Unsent, sent, queued for its verdict, or without effect and why.
-std::string state_of(const OutboxLine& operation) {
-  if (operation.code != Code::ok) return "blocked";
-  if (operation.queued) return "queued";
-  return operation.sent ? "sent" : "waiting";
-}
-
-JsonValue line(const OutboxLine& operation) {
-  const CodeRow& code = row_of(operation.code);
-  return {{"number", operation.number},
-          {"state", state_of(operation)},
-          {"op", row_of(operation.command.operation).name},
-          {"op_id", operation.command.op_id.text()},
-          {"at", operation.command.at.text()},
-          {"code", operation.code == Code::ok ? JsonValue(nullptr) : JsonValue(code.name)},
-          {"sentence", operation.code == Code::ok ? JsonValue(nullptr) : JsonValue(code.sentence)},
-          {"operation", parsed(trace_line(operation.command))}};
+/// A pending or rejected operation, with what its code means.
+template <class Operation>
+JsonValue with_sentence(const Operation& operation) {
+  JsonValue out = cli::to_json(operation);
+  out["sentence"] =
+      operation.code == Code::ok ? JsonValue(nullptr) : row_of(operation.code).sentence;
+  return out;
 }
 
 template <class Range>
@@ -176,31 +169,38 @@ JsonValue report_json(const AuditReport& report) { return parsed(texts::audit_te
 
 // ---- the audit ----------------------------------------------------------------------------------
 
-/// One run, in a thread of its own, and what it found.
+/// One run, in a thread of its own, and what it found. It ends with its object.
 class InspectData::AuditRun {
  public:
   AuditRun(const Engine& engine, std::uint64_t change)
       : change_(change), started_(now()), thread_([this, &engine] {
-          result_.emplace(engine.audit());
+          result_.emplace(engine.audit([this](std::int64_t, std::int64_t) {
+            return !is_ended_.load(std::memory_order_relaxed);
+          }));
           took_us_ = now().us - started_.us;
           done_.store(true, std::memory_order_release);
         }) {}
-  ~AuditRun() { wait(); }
+  ~AuditRun() {
+    end();
+    wait();
+  }
   AuditRun(const AuditRun&) = delete;
   AuditRun& operator=(const AuditRun&) = delete;
 
   void wait() {
     if (thread_.joinable()) thread_.join();
   }
+  /// It stops within a moment, without a verdict.
+  void end() { is_ended_.store(true, std::memory_order_relaxed); }
   bool is_done() const { return done_.load(std::memory_order_acquire); }
 
   JsonValue value(std::uint64_t change) const {
-    JsonValue out{{"state", is_done() ? "done" : "running"}, {"started_at", started_.text()}};
+    JsonValue out{{"state", state()}, {"started_at", started_.text()}};
     out["took_us"] = is_done() ? took_us_ : now().us - started_.us;
     out["changed_since"] = change != change_;
     if (!is_done()) return out;
     if (*result_) {
-      out["report"] = report_json(**result_);
+      if (const auto& report = **result_) out["report"] = report_json(*report);
     } else {
       out["error"] = stop_for(result_->error()).sentence;
     }
@@ -208,21 +208,28 @@ class InspectData::AuditRun {
   }
 
  private:
+  std::string_view state() const {
+    if (!is_done()) return "running";
+    return *result_ && !**result_ ? "ended" : "done";
+  }
+
   std::uint64_t change_;
   Timestamp started_;
   std::int64_t took_us_ = 0;
-  std::optional<Result<AuditReport>> result_;
+  std::optional<Result<std::optional<AuditReport>>> result_;
+  std::atomic<bool> is_ended_{false};
   std::atomic<bool> done_{false};
   std::thread thread_;
 };
 
 // ---- answers ------------------------------------------------------------------------------------
 
-InspectData::InspectData(Engine& engine, std::string file_name, bool show_prompts, bool is_file)
+InspectData::InspectData(Engine& engine, const std::string& db, bool show_prompts, bool is_file)
     : engine_(engine),
       inspection_(engine),
       replica_(engine),
-      file_name_(std::move(file_name)),
+      file_name_(std::filesystem::path(db).filename().string()),
+      db_(is_file ? file_name_ : db),
       show_prompts_(show_prompts),
       is_file_(is_file) {
   // What has to be read once is read before the first page is asked for.
@@ -355,21 +362,32 @@ JsonValue InspectData::jobs(const Query& query) {
 JsonValue InspectData::job(const Uuid& job_id, const Query&) {
   const JobView view = take(engine_.job(job_id));
   const std::vector<Entry> entries = take(inspection_.entries_of_job(job_id));
-  return {{"title", title_of(engine_, view.job)},
-          {"job", seen(cli::to_json(view.job))},
-          {"steps", seen(cli::to_json(view.steps))},
-          {"assets", seen(cli::to_json(view.assets))},
-          {"entries", lines(entries)},
+  return {{"title", title_of(engine_, view.job)},      {"hold", view.hold.value},
+          {"job", seen(cli::to_json(view.job))},       {"steps", seen(cli::to_json(view.steps))},
+          {"assets", seen(cli::to_json(view.assets))}, {"entries", lines(entries)},
           {"story", story_of(view, entries)}};
 }
 
+JsonValue InspectData::why(const Uuid& job_id, const Query&) {
+  const JobFacts facts = facts_of(engine_, job_id, db_);
+  return seen(to_json(facts, explain(facts)));
+}
+
 JsonValue InspectData::outbox(const Query& query) {
-  auto rows = take(inspection_.pending(asked_number(query, "after", 0), inspect_page_rows + 1));
-  const bool more = rows.size() > inspect_page_rows;
-  if (more) rows.pop_back();
+  JsonValue rows = JsonValue::array();
+  JsonValue next = nullptr;
+  Kept kept;
+  take(replica_.each_pending(
+      [&](const PendingOperation& pending) {
+        const bool has_room = rows.size() < inspect_page_rows;
+        if (!has_room) next = rows.back()["number"];
+        return has_room && kept.run([&] { rows.push_back(with_sentence(pending)); });
+      },
+      asked_number(query, "after", 0)));
+  kept.rethrow();
   return {{"total", take(engine_.pending_operations())},
-          {"rows", seen(lines(rows))},
-          {"next", more ? JsonValue(rows.back().number) : JsonValue(nullptr)}};
+          {"rows", seen(std::move(rows))},
+          {"next", std::move(next)}};
 }
 
 JsonValue InspectData::rejected(const Query& query) {
@@ -383,9 +401,7 @@ JsonValue InspectData::rejected(const Query& query) {
       next = rows.back()["number"];
       break;
     }
-    JsonValue row = cli::to_json(each);
-    row["sentence"] = row_of(each.code).sentence;
-    rows.push_back(std::move(row));
+    rows.push_back(with_sentence(each));
   }
   return {{"total", all.size()}, {"rows", seen(std::move(rows))}, {"next", std::move(next)}};
 }
@@ -406,6 +422,7 @@ JsonValue InspectData::audit(const Query& query) {
   const bool wanted = asked(query, "run") == "1" || (is_file_ && !audit_);
   if (wanted && (!audit_ || audit_->is_done()))
     audit_ = std::make_unique<AuditRun>(engine_, inspection_.change());
+  if (audit_ && asked(query, "end") == "1") audit_->end();
   if (is_file_) audit_->wait();
   if (!audit_) return {{"state", "none"}};
   return audit_->value(inspection_.change());
@@ -433,7 +450,8 @@ JsonValue InspectData::route(std::string_view path, const Query& query) {
   static const std::map<std::string_view, AnswerOf> answers_of{{"account", &InspectData::account},
                                                                {"entries", &InspectData::entries},
                                                                {"chart", &InspectData::chart},
-                                                               {"job", &InspectData::job}};
+                                                               {"job", &InspectData::job},
+                                                               {"why", &InspectData::why}};
   if (const auto answer = answers.find(path); answer != answers.end())
     return (this->*answer->second)(query);
   const std::size_t slash = path.find('/');
@@ -449,15 +467,19 @@ JsonValue InspectData::value(std::string_view path, std::string_view query) {
   return route(path, parsed_query(query));
 }
 
+void InspectData::tend() {
+  // Browsers let a page in the background ask once a minute.
+  constexpr std::chrono::seconds silence_max{90};
+  if (audit_ && std::chrono::steady_clock::now() - asked_ > silence_max) audit_->end();
+}
+
 HttpAnswer InspectData::get(std::string_view path, std::string_view query) {
-  const auto body = [](const JsonValue& value) {
-    return value.dump(-1, ' ', false, JsonValue::error_handler_t::replace);
-  };
+  asked_ = std::chrono::steady_clock::now();
   try {
-    return {200, "application/json", body(value(path, query))};
+    return {200, "application/json", json_text(value(path, query))};
   } catch (const Stop& stop) {
     const unsigned status = stop.exit == Exit::world ? 503 : stop.exit == Exit::usage ? 400 : 404;
-    return {status, "application/json", body({{"error", stop.sentence}, {"code", stop.code}})};
+    return {status, "application/json", json_text({{"error", stop.sentence}, {"code", stop.code}})};
   }
 }
 

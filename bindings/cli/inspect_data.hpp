@@ -2,7 +2,7 @@
 // What the inspector's page asks for, as JSON: by a path and a query, as it comes over HTTP and
 // as it is kept in a file.
 
-#include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,7 +24,7 @@ inline constexpr std::size_t inspect_page_rows = 100;
 class InspectData {
  public:
   /// `is_file`: for a page that is kept, whose audit is made at once.
-  InspectData(Engine& engine, std::string file_name, bool show_prompts, bool is_file);
+  InspectData(Engine& engine, const std::string& db, bool show_prompts, bool is_file);
   ~InspectData();
   InspectData(const InspectData&) = delete;
   InspectData& operator=(const InspectData&) = delete;
@@ -33,6 +33,8 @@ class InspectData {
   HttpAnswer get(std::string_view path, std::string_view query);
   /// The same answer's body, of one that is there. Throws a Stop.
   JsonValue value(std::string_view path, std::string_view query);
+  /// To be called now and then: ends an audit that nobody waits for any more.
+  void tend();
 
  private:
   class AuditRun;
@@ -54,6 +56,7 @@ class InspectData {
   JsonValue entries(const Uuid& user_id, const Query& query);
   JsonValue chart(const Uuid& user_id, const Query& query);
   JsonValue job(const Uuid& job_id, const Query& query);
+  JsonValue why(const Uuid& job_id, const Query& query);
 
   const MirrorOverview& overview_now();
   JsonValue line(const AccountLine& account) const;
@@ -64,9 +67,11 @@ class InspectData {
   Inspection inspection_;
   Replica replica_;
   std::string file_name_;
+  std::string db_;  ///< As commands are to name it: a page that is sent tells no folders.
   bool show_prompts_;
   bool is_file_;
   std::unique_ptr<AuditRun> audit_;
+  std::chrono::steady_clock::time_point asked_{};  ///< When something was asked for last.
   std::uint64_t overview_change_ = 0;
   std::optional<MirrorOverview> overview_;
 };

@@ -117,7 +117,10 @@ JsonValue kept_answers(InspectData& data) {
     for (const char* of : {"account/", "entries/", "chart/"}) keep(of + id);
   }
   const JsonValue jobs = keep("jobs");
-  for (const JsonValue& job : jobs.at("rows")) keep("job/" + job.at("job_id").get<std::string>());
+  for (const JsonValue& job : jobs.at("rows")) {
+    const std::string id = job.at("job_id");
+    for (const char* of : {"job/", "why/"}) keep(of + id);
+  }
   return kept;
 }
 

@@ -3,12 +3,7 @@
 namespace tally::cli {
 namespace {
 
-/// With the minus that lines up with the plus.
-std::string signed_text(std::int64_t credits) {
-  return (credits < 0 ? "\u2212" : credits > 0 ? "+" : "") + thousands(std::abs(credits));
-}
-
-std::string credits_text(std::int64_t credits) { return counted(credits, "credit", "credits"); }
+constexpr std::string_view minus = "\u2212";
 
 /// What the ledger itself writes as a note says which of several things an entry is.
 struct Meaning {
@@ -80,24 +75,9 @@ std::string sentence_of(const Entry& entry) {
          thousands(entry.balance_after.value) + ".";
 }
 
-std::string word(const ViewRow& row, std::string_view name) {
-  return column(row, name).value_or("");
-}
-
-/// What is held now, after all its entries.
-std::int64_t hold_after(const std::vector<Entry>& entries) {
-  std::int64_t hold = 0;
-  for (const Entry& entry : entries) {
-    if (entry.type == "usage") continue;
-    const bool opens = entry.amount.value < 0;
-    hold = opens ? -entry.amount.value : hold - entry.amount.value;
-  }
-  return hold;
-}
-
 std::string outcome(const JobView& view, const std::vector<Entry>& entries) {
   const std::string status = word(view.job, "status");
-  const std::int64_t hold = hold_after(entries);
+  const std::int64_t hold = view.hold.value;
   if (entries.empty())
     return status == "PENDING" ? "No credits were reserved yet; it starts once they are."
                                : "No entry of the mirror's is about this job.";
@@ -115,7 +95,7 @@ std::string outcome(const JobView& view, const std::vector<Entry>& entries) {
 
 std::string words_of(const Entry& entry) {
   const Meaning* meaning = meaning_of(entry);
-  std::string out = signed_text(entry.amount.value) + " " +
+  std::string out = signed_credits(entry.amount.value, minus) + " " +
                     (meaning != nullptr ? std::string(meaning->words) : entry.type);
   const std::string note = entry.note.value_or("");
   const bool is_said = meaning != nullptr && !meaning->note.empty();

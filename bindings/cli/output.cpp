@@ -10,10 +10,14 @@
 #include <filesystem>
 #include <sstream>
 
+#include "engine/src/platform.hpp"
 #include "platform.hpp"
 
 namespace tally::cli {
 namespace {
+
+/// Where print() writes to.
+std::FILE* answers = stdout;
 
 [[noreturn]] void output_failed() {
   if (errno == EPIPE)
@@ -25,7 +29,8 @@ bool wants_colours() {
   static const bool wanted = [] {
     const char* no_color = std::getenv("NO_COLOR");
     const char* term = std::getenv("TERM");
-    return is_terminal_output() && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
+    const bool is_terminal = answers == stdout ? is_terminal_output() : is_terminal_error();
+    return is_terminal && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
            std::string_view(term) != "dumb";
   }();
   return wanted;
@@ -65,23 +70,26 @@ Stop stop_for(const Error& error, std::string_view what_to_do) {
 // ---- writing ----------------------------------------------------------------------------------
 
 void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) output_failed();
+  if (std::fwrite(text.data(), 1, text.size(), answers) != text.size()) output_failed();
 }
 
-void print_json(const JsonValue& value) {
-  print(value.dump(-1, ' ', false, JsonValue::error_handler_t::replace) + "\n");
+std::string json_text(const JsonValue& value) {
+  return value.dump(-1, ' ', false, JsonValue::error_handler_t::replace);
 }
+
+void print_json(const JsonValue& value) { print(json_text(value) + "\n"); }
 
 void finish_output() {
-  if (std::fflush(stdout) != 0) output_failed();
+  if (std::fflush(answers) != 0) output_failed();
 }
+
+void print_to_standard_error() { answers = stderr; }
 
 void print_error(const Stop& stop, bool as_json) {
   if (stop.sentence.empty()) return;
   std::string line = "tally: " + shown(stop.sentence, 4'000);
   if (as_json) {
-    line = JsonValue{{"error", stop.code}, {"detail", stop.sentence}}.dump(
-        -1, ' ', false, JsonValue::error_handler_t::replace);
+    line = json_text({{"error", stop.code}, {"detail", stop.sentence}});
   }
   std::fprintf(stderr, "%s\n", line.c_str());
 }
@@ -113,9 +121,11 @@ std::string thousands(std::int64_t number) {
   return digits;
 }
 
-std::string signed_credits(std::int64_t credits) {
-  return (credits > 0 ? "+" : "") + thousands(credits);
+std::string signed_credits(std::int64_t credits, std::string_view minus) {
+  return (credits < 0 ? std::string(minus) : credits > 0 ? "+" : "") + thousands(std::abs(credits));
 }
+
+std::string credits_text(std::int64_t credits) { return counted(credits, "credit", "credits"); }
 
 std::string short_time(std::string_view text) {
   std::string out(text.substr(0, 19));
@@ -130,7 +140,8 @@ std::string duration(std::int64_t us) {
   const std::int64_t s = us / second;
   if (s < 60) return std::to_string(s) + " s";
   if (s < 3'600) return std::to_string(s / 60) + " min " + two(s % 60) + " s";
-  return thousands(s / 3'600) + " h " + two(s % 3'600 / 60) + " min";
+  if (s < 86'400) return std::to_string(s / 3'600) + " h " + two(s % 3'600 / 60) + " min";
+  return thousands(s / 86'400) + " d " + two(s % 86'400 / 3'600) + " h";
 }
 
 std::string counted(std::int64_t number, std::string_view one, std::string_view many) {
@@ -258,6 +269,11 @@ void Progress::show(std::uint64_t count, std::uint64_t total) {
   std::fprintf(stderr, "\r\x1b[K%s", shown(line, page_width() - 2).c_str());
 }
 
+bool Progress::watch(std::int64_t count, std::int64_t total) {
+  show(static_cast<std::uint64_t>(count), static_cast<std::uint64_t>(total));
+  return !end_is_asked();
+}
+
 void Progress::clear() {
   if (shown_) std::fputs("\r\x1b[K", stderr);
   shown_ = false;
@@ -287,7 +303,7 @@ Output::Output(const std::string& path) : path_(path) {
   if (path.empty()) return;
   part_ = path + "-" + new_uuid_v7().text();
   file_ = std::fopen(part_.c_str(), "wbx");
-  if (file_ == nullptr) fail();
+  if (file_ == nullptr) fail(errno);
   std::error_code ignored;  // Not every file system knows owners.
   std::filesystem::permissions(
       part_, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
@@ -301,18 +317,23 @@ Output::~Output() {
 
 void Output::write(std::string_view text) {
   if (file_ == nullptr) return print(text);
-  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
+  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail(errno);
 }
 
 void Output::finish() {
   if (file_ == nullptr) return finish_output();
-  if (std::fflush(file_) != 0 || !sync_to_disk(file_)) fail();
-  if (std::rename(part_.c_str(), path_.c_str()) != 0) fail();
+  if (std::fflush(file_) != 0) fail(errno);
+  try {
+    platform::sync_file(part_);
+    platform::rename_synced(part_, path_);
+  } catch (const std::system_error& e) {
+    fail(e.code().value());
+  }
   std::fclose(std::exchange(file_, nullptr));
 }
 
-void Output::fail() const {
-  throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(errno)};
+void Output::fail(int error) const {
+  throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(error)};
 }
 
 std::string quoted(std::string_view text) {
@@ -350,6 +371,10 @@ std::optional<std::string> column(const ViewRow& row, std::string_view name) {
     if (column_name == name) return text;
   }
   return std::nullopt;
+}
+
+std::string word(const ViewRow& row, std::string_view name) {
+  return column(row, name).value_or("");
 }
 
 }  // namespace tally::cli

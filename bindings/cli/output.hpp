@@ -51,8 +51,12 @@ T take(Result<T> result, std::string_view what_to_do = {}) {
 /// To standard output. Throws a silent Stop when nobody reads it any more.
 void print(std::string_view text);
 void print_json(const JsonValue& value);
+/// On one line; bytes that are no text come as the replacement character.
+std::string json_text(const JsonValue& value);
 /// Flushes standard output; throws a Stop when that fails.
 void finish_output();
+/// From here on what is printed goes to standard error: something else has standard output alone.
+void print_to_standard_error();
 /// To standard error: a sentence, or with `as_json` an object of one line.
 void print_error(const Stop& stop, bool as_json);
 
@@ -66,11 +70,13 @@ std::string paint(Paint paint, std::string_view text);
 std::string shown(std::string_view text, std::size_t width_max = 60);
 /// `1,234,567`
 std::string thousands(std::int64_t number);
-/// `+8`, `-8`, `0`
-std::string signed_credits(std::int64_t credits);
+/// `+8`, `-8`, `0`; a page's minus lines up with the plus, and a shell takes it for none.
+std::string signed_credits(std::int64_t credits, std::string_view minus = "-");
+/// `1 credit`, `8 credits`
+std::string credits_text(std::int64_t credits);
 /// `2026-01-19 09:00:00`, from a time's text in full.
 std::string short_time(std::string_view text);
-/// `350 ms`, `19 s`, `2 min 05 s`, `1 h 02 min`
+/// `350 ms`, `19 s`, `2 min 05 s`, `1 h 02 min`, `3 d 01 h`
 std::string duration(std::int64_t us);
 /// `1 row`, `2 rows`
 std::string counted(std::int64_t number, std::string_view one, std::string_view many);
@@ -110,6 +116,8 @@ class Progress {
   /// Shows the count, ten times a second at the most, and where the total is known how much time is
   /// left at the rate so far.
   void show(std::uint64_t count, std::uint64_t total = 0);
+  /// As a watch of the engine's: shows the count, and ends the call where a signal asks for it.
+  bool watch(std::int64_t count, std::int64_t total);
   void clear();
 
  private:
@@ -147,7 +155,7 @@ class Output {
   bool is_file() const noexcept { return file_ != nullptr; }
 
  private:
-  [[noreturn]] void fail() const;
+  [[noreturn]] void fail(int error) const;
 
   std::string path_;
   std::string part_;  ///< The name until it is finished.
@@ -191,5 +199,7 @@ JsonValue to_json(const std::vector<ViewRow>& rows);
 
 /// A column of a view's row; nothing where it is NULL.
 std::optional<std::string> column(const ViewRow& row, std::string_view name);
+/// The same, empty where it is NULL.
+std::string word(const ViewRow& row, std::string_view name);
 
 }  // namespace tally::cli

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 
@@ -26,9 +25,6 @@ bool end_is_asked();
 /// Until the socket (-1: none) is ready, the time is over or a signal comes; that may come just
 /// before.
 void wait_for_socket(int socket, bool readable, bool writable, std::chrono::milliseconds timeout);
-
-/// What was flushed to the file is on disk when it returns; false where that failed.
-bool sync_to_disk(std::FILE* file);
 
 /// Whether this user may write to that file or make files in that folder.
 bool may_write(const std::filesystem::path& path);

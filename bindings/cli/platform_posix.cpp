@@ -45,11 +45,6 @@ void wait_for_socket(int socket, bool readable, bool writable, std::chrono::mill
   poll(&asked, socket < 0 ? 0 : 1, static_cast<int>(timeout.count()));
 }
 
-bool sync_to_disk(std::FILE* file) {
-  // A pipe or a device has nothing to be synced.
-  return fsync(fileno(file)) == 0 || errno == EINVAL || errno == EROFS;
-}
-
 bool may_write(const std::filesystem::path& path) {
   const bool is_folder = std::filesystem::is_directory(path);
   return access(path.c_str(), is_folder ? W_OK | X_OK : W_OK) == 0;

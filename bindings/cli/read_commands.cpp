@@ -121,10 +121,8 @@ Exit job(const Engine& engine, const Uuid& job_id, const Arguments&, bool json) 
 AuditReport audited(const Engine& engine, bool json) {
   listen_for_the_end();
   Progress progress("entries", !json);
-  auto report = take(engine.audit([&](std::int64_t done, std::int64_t total) {
-    progress.show(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
-    return !end_is_asked();
-  }));
+  auto report = take(engine.audit(
+      [&](std::int64_t done, std::int64_t total) { return progress.watch(done, total); }));
   progress.clear();
   if (!report)
     throw Stop{Exit::interrupted, "interrupted", "interrupted: the audit is not complete"};

@@ -170,7 +170,7 @@ void print_summary(const ReplaySummary& summary, bool json) {
                         {"results", summary.results},
                         {"seconds", summary.seconds},
                         {"operations_per_second", rate}};
-    std::fprintf(stderr, "%s\n", out.dump().c_str());
+    std::fprintf(stderr, "%s\n", json_text(out).c_str());
   } else if (is_terminal_error()) {
     std::fprintf(stderr, "%s in %.2f s, %s operations/s\n",
                  counted(static_cast<std::int64_t>(summary.lines), "line", "lines").c_str(),
@@ -236,7 +236,7 @@ Exit run_replay(const Arguments& arguments, bool has_pg, bool json) {
   const ReplaySummary summary =
       replay(*trace, has_pg ? canonical_half(*canonical) : mirror_half(*engine), options);
   progress.clear();
-  measurements.finish();
+  measurements.flush();
   print_summary(summary, json);
   return Exit::fine;
 }
@@ -322,7 +322,7 @@ void add_replay(CLI::App& app, Run& run) {
       ->add_option("--results", arguments->results,
                    "Where the results go, instead of standard output")
       ->type_name("FILE");
-  add_metrics(command, arguments->metrics)->excludes(halves.pg);
+  add_metrics(command, arguments->metrics, "the results need --results")->excludes(halves.pg);
   command->add_option("--batch", arguments->batch, "Lines a commit")
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, std::size_t{100'000}))

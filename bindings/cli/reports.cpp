@@ -5,10 +5,6 @@
 namespace tally::cli {
 namespace {
 
-std::string word(const ViewRow& row, std::string_view name) {
-  return column(row, name).value_or("");
-}
-
 /// From one time column to another; nothing where one is NULL.
 std::string took(const ViewRow& row, std::string_view from, std::string_view to) {
   const auto start = Timestamp::parse(word(row, from));

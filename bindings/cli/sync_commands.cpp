@@ -72,9 +72,8 @@ std::optional<std::string> read_token(const std::string& path) {
 }
 
 void warn(const std::string& sentence, bool json) {
-  const std::string line = json ? JsonValue{{"warning", sentence}}.dump(
-                                      -1, ' ', false, JsonValue::error_handler_t::replace)
-                                : "tally: warning: " + shown(sentence, 4'000);
+  const std::string line =
+      json ? json_text({{"warning", sentence}}) : "tally: warning: " + shown(sentence, 4'000);
   std::fprintf(stderr, "%s\n", line.c_str());
 }
 
@@ -342,7 +341,7 @@ class Watch {
     if (json_) {
       JsonValue line{{"at", now().text()}};
       line.update(event);
-      lines_.push_back(line.dump(-1, ' ', false, JsonValue::error_handler_t::replace));
+      lines_.push_back(json_text(line));
     } else {
       lines_.push_back(paint(Paint::dim, short_time(now().text())) + "  " + shown(text, 1'000));
     }
@@ -355,7 +354,7 @@ class Watch {
 };
 
 Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOptions options,
-                bool json) {
+                Measurements& measurements, bool json) {
   listen_for_the_end();
   Watch watch(json);
   watch.attach(options.callbacks);
@@ -366,6 +365,7 @@ Exit sync_watch(Engine& engine, const SyncArguments& arguments, sync::SyncOption
   while (!end_is_asked()) {
     const sync::Wait wait = syncer.step();
     watch.say();
+    measurements.flush();
     if (wait.state == sync::SyncState::stopped)
       throw sync_stop(syncer.run_until_synced(milliseconds{0}).error(), !arguments.device.empty());
     if (wait.state == sync::SyncState::paused) {
@@ -413,6 +413,7 @@ Exit run_sync(const SyncArguments& arguments, bool json) {
   // A new machine's mirror is made, but not for want of a token.
   std::string token = require_token(arguments.token_file, json);
   must_not_be_read(arguments.metrics, "--metrics", {arguments.db, arguments.token_file});
+  if (arguments.metrics == "-") print_to_standard_error();
   Measurements measurements(arguments.metrics);
   Callbacks callbacks;
   callbacks.metric = measurements.listener();
@@ -420,9 +421,10 @@ Exit run_sync(const SyncArguments& arguments, bool json) {
   sync::SyncOptions options = sync_options(arguments, engine, std::move(token));
   if (arguments.enrol_anew) enrol_anew(engine, arguments, options);
   subscribe(engine, arguments);
-  const Exit exit = arguments.watch ? sync_watch(engine, arguments, std::move(options), json)
-                                    : sync_once(engine, arguments, std::move(options), json);
-  measurements.finish();
+  const Exit exit = arguments.watch
+                        ? sync_watch(engine, arguments, std::move(options), measurements, json)
+                        : sync_once(engine, arguments, std::move(options), json);
+  measurements.flush();
   return exit;
 }
 
@@ -462,7 +464,7 @@ void add_sync(CLI::App& app, Run& run) {
       ->description(
           "Give up after so long without an answer, 30 if not given; with --watch, end after "
           "so long");
-  add_metrics(command, arguments->metrics);
+  add_metrics(command, arguments->metrics, "what sync tells goes to standard error");
   command->add_flag("--enrol-anew", arguments->enrol_anew,
                     "A mirror that is a copy, or was restored, becomes the token's device; what it "
                     "has not pushed is kept as rejected, to be retried");

@@ -53,6 +53,11 @@ std::string scope_text(const std::optional<Uuid>& scope) {
   return scope ? "user " + scope->text() : "all users";
 }
 
+bool is_stale(const LinkState& link, Timestamp now) {
+  constexpr std::int64_t day_us = 86'400'000'000;
+  return !link.synced_at || now.us - link.synced_at->us >= day_us;
+}
+
 std::string not_in_sync(const LinkState& link) {
   std::vector<std::string> why;
   if (link.pending > 0) why.push_back(thousands(link.pending) + " pending");
@@ -74,6 +79,26 @@ std::string next_attempt(const LinkState& link) {
   if (link.error_class == name_of(sync::ErrorClass::authentication))
     return "after another token is in the token file";
   return link.error_class ? "none before an operator has decided" : "at the next sync";
+}
+
+namespace {
+
+std::string_view state_of(const PendingOperation& pending) {
+  if (pending.code != Code::ok) return "blocked";
+  if (pending.queued) return "queued";
+  return pending.sent ? "sent" : "waiting";
+}
+
+}  // namespace
+
+JsonValue to_json(const PendingOperation& pending) {
+  return {{"number", pending.number},
+          {"state", state_of(pending)},
+          {"op", row_of(pending.command.operation).name},
+          {"op_id", pending.command.op_id.text()},
+          {"at", pending.command.at.text()},
+          {"code", pending.code == Code::ok ? JsonValue(nullptr) : name_of(pending.code)},
+          {"operation", parsed(trace_line(pending.command))}};
 }
 
 JsonValue to_json(const RejectedOperation& rejected) {

@@ -36,12 +36,20 @@ std::string on_one_line(std::string_view text);
 std::vector<std::string> names_of(const std::vector<Capability>& capabilities);
 std::string scope_text(const std::optional<Uuid>& scope);
 
+/// Whether canonical has not answered for so long that this is worth a word: for a day. Who works
+/// offline is away for hours and means it; a day is what canonical's sweep waits for a worker, so
+/// behind it jobs and leases may be gone that the mirror still shows.
+bool is_stale(const LinkState& link, Timestamp now);
+
 /// Why a mirror is not in sync, in words; empty where it is.
 std::string not_in_sync(const LinkState& link);
 /// When it is tried again.
 std::string next_attempt(const LinkState& link);
 
 JsonValue to_json(const std::optional<Timestamp>& time);
+/// With its state: `waiting`, `sent`, `queued` (for canonical's verdict), or `blocked`, and by
+/// which code.
+JsonValue to_json(const PendingOperation& pending);
 JsonValue to_json(const RejectedOperation& rejected);
 JsonValue to_json(const std::vector<RejectedOperation>& rejected);
 JsonValue to_json(const std::vector<OpenLease>& leases);

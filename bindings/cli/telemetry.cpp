@@ -12,7 +12,7 @@ Measurements::Measurements(const std::string& path) : path_(path) {
     out_ = stdout;
   } else if (!path.empty()) {
     file_.reset(std::fopen(path.c_str(), "ab"));
-    if (!file_) fail();
+    if (!file_) fail(errno);
     out_ = file_.get();
   }
 }
@@ -36,27 +36,33 @@ void Measurements::write(const Measurement& measured) noexcept {
                          {"value", is_whole ? JsonValue(static_cast<std::int64_t>(measured.value))
                                             : JsonValue(measured.value)},
                          {"attributes", std::move(attributes)}};
-    const std::string text = line.dump() + "\n";
-    failed_ = std::fwrite(text.data(), 1, text.size(), out_) != text.size() || failed_;
+    const std::string text = json_text(line) + "\n";
+    const bool is_whole_line = std::fwrite(text.data(), 1, text.size(), out_) == text.size();
+    if (!is_whole_line && error_ == 0) error_ = errno;
   } catch (...) {
-    failed_ = true;
+    if (error_ == 0) error_ = ENOMEM;
   }
 }
 
-void Measurements::finish() {
+void Measurements::flush() {
   if (out_ == nullptr) return;
-  if (out_ == stdout) return finish_output();
-  if (std::fflush(out_) != 0 || failed_) fail();
+  if (std::fflush(out_) != 0 && error_ == 0) error_ = errno;
+  if (error_ != 0) fail(error_);
 }
 
-void Measurements::fail() const {
-  throw Stop{Exit::world, "io", "cannot write " + path_ + ": " + std::strerror(errno)};
+void Measurements::fail(int error) const {
+  const bool is_unread = out_ == stdout && error == EPIPE;
+  if (is_unread) throw Stop{Exit::world, "closed_output", ""};
+  throw Stop{Exit::world, "io",
+             "cannot write the measurements to " + (path_ == "-" ? "standard output" : path_) +
+                 ": " + std::strerror(error)};
 }
 
-CLI::Option* add_metrics(CLI::App* command, std::string& path) {
+CLI::Option* add_metrics(CLI::App* command, std::string& path, std::string_view instead) {
   return command
       ->add_option("--metrics", path,
-                   "Measurements as JSON Lines, added to that file; - is standard output")
+                   "Measurements as JSON Lines, added to that file; - is standard output, and " +
+                       std::string(instead))
       ->type_name("FILE");
 }
 

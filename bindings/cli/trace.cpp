@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 
+#include "fields.hpp"
 #include "platform.hpp"
 #include "sync_texts.hpp"
 
@@ -13,19 +14,6 @@ struct Arguments {
   std::string db;
   std::string out;
 };
-
-/// As its host called it: what the engine filled in is judged anew wherever the line is applied.
-std::string as_called(Command command) {
-  const auto forget = [](Command& each) {
-    each.reservation.reset();
-    each.lease.reset();
-  };
-  forget(command);
-  if (auto* batch = std::get_if<Batch>(&command.operation)) {
-    for (Command& inner : batch->operations) forget(inner);
-  }
-  return trace_line(command) + "\n";
-}
 
 struct Counts {
   std::int64_t pending = 0;
@@ -40,7 +28,8 @@ Counts write(Output& out, const Replica& replica) {
   auto next = rejected.begin();
   const auto write_rejected_before = [&](std::int64_t number) {
     for (; next != rejected.end() && next->number < number; ++next) {
-      out.write(as_called(next->command));
+      // As its host called it: it is judged anew wherever the line is applied.
+      out.write(trace_line(as_called(next->command)) + "\n");
       ++counts.rejected;
     }
   };
@@ -84,7 +73,7 @@ Exit run_trace(const Arguments& arguments, bool json) {
                             {"rejected", counts.rejected},
                             {"acknowledged", link ? link->acked : 0},
                             {"complete", !link}};
-    std::fprintf(stderr, "%s\n", summary.dump().c_str());
+    std::fprintf(stderr, "%s\n", json_text(summary).c_str());
   } else {
     std::fprintf(stderr, "%s pending, %s blocked, %s rejected; %s\n",
                  thousands(counts.pending).c_str(), thousands(counts.blocked).c_str(),

@@ -8,13 +8,7 @@
 namespace tally::cli {
 namespace {
 
-std::string credits(std::int64_t number) { return counted(number, "credit", "credits"); }
-
 std::string credits_are(std::int64_t number) { return counted(number, "credit is", "credits are"); }
-
-std::string word(const ViewRow& row, std::string_view name) {
-  return column(row, name).value_or("");
-}
 
 std::optional<Timestamp> time_of(const ViewRow& row, std::string_view name) {
   return Timestamp::parse(word(row, name));
@@ -164,7 +158,7 @@ class Explanation {
         ": it is done.");
     const std::int64_t reserved = number_of(job(), "cost_credits_reserved");
     const std::int64_t charged = number_of(job(), "cost_credits_final");
-    say("It cost " + credits(charged) + "; " + credits(reserved) + " had been reserved.");
+    say("It cost " + credits_text(charged) + "; " + credits_text(reserved) + " had been reserved.");
   }
 
   void say_failed() {
@@ -175,7 +169,7 @@ class Explanation {
         shown(word(job(), "error_code")) + ".");
     say_quote("Its message", job(), "error_message");
     const auto charged = column(job(), "cost_credits_final");
-    say(charged ? "It cost " + credits(std::stoll(*charged)) + "."
+    say(charged ? "It cost " + credits_text(std::stoll(*charged)) + "."
                 : "It cost nothing: what was held for it was given back.");
     why_.waits_for = "a retry";
     const Credits amount = facts_.amount.value_or(
@@ -195,7 +189,7 @@ class Explanation {
   void say_hold() {
     const std::int64_t held = facts_.view->hold.value;
     if (const auto charged = column(job(), "cost_credits_final"); charged && held == 0) {
-      say("It is settled, at " + credits(std::stoll(*charged)) + ".");
+      say("It is settled, at " + credits_text(std::stoll(*charged)) + ".");
     } else {
       say(held > 0 ? credits_are(held) + " held for it." : std::string("Nothing is held for it."));
     }
@@ -206,15 +200,16 @@ class Explanation {
 
   /// What its user has, and how much of the amount is missing.
   void say_means(std::optional<Credits> amount, const std::string& verb) {
-    std::string means = "Its user can spend " + credits(balance());
-    if (facts_.lease) means += ", and the lease here has " + credits(facts_.lease->unspent.value);
+    std::string means = "Its user can spend " + credits_text(balance());
+    if (facts_.lease)
+      means += ", and the lease here has " + credits_text(facts_.lease->unspent.value);
     say(means + ".");
     if (!amount) return;
     if (can_pay(*amount)) {
-      say("That covers the " + credits(amount->value) + " to " + verb + ".");
+      say("That covers the " + credits_text(amount->value) + " to " + verb + ".");
       return;
     }
-    say("To " + verb + " " + credits(amount->value) + ", " +
+    say("To " + verb + " " + credits_text(amount->value) + ", " +
         credits_are(amount->value - balance()) + " missing, and the answer is " +
         code_text(Code::insufficient_credits));
     if (const auto user = Uuid::parse(word(job(), "user_id"))) {
@@ -284,11 +279,11 @@ class Explanation {
   }
 
   std::string missing_now(Credits amount) const {
-    if (!facts_.account) return "It asked for " + credits(amount.value) + ".";
+    if (!facts_.account) return "It asked for " + credits_text(amount.value) + ".";
     const std::int64_t missing = amount.value - balance();
-    return "It asked for " + credits(amount.value) + "; " +
+    return "It asked for " + credits_text(amount.value) + "; " +
            (missing > 0 ? credits_are(missing) + " missing now."
-                        : "the balance of " + credits(balance()) + " covers that now.");
+                        : "the balance of " + credits_text(balance()) + " covers that now.");
   }
 
   void say_pending() {
@@ -323,12 +318,11 @@ class Explanation {
   void say_sync() {
     if (!facts_.link) return;
     const LinkState& link = *facts_.link;
-    constexpr std::int64_t long_us = 3'600'000'000;
-    const bool is_stale = !link.synced_at || facts_.now.us - link.synced_at->us >= long_us;
-    if (!is_stale && !link.error_class) return;
-    if (is_stale) {
+    const bool has_been_silent = is_stale(link, facts_.now);
+    if (!has_been_silent && !link.error_class) return;
+    if (has_been_silent) {
       say(link.synced_at ? "The mirror has not heard from canonical for " +
-                               long_duration(facts_.now.us - link.synced_at->us) +
+                               duration(facts_.now.us - link.synced_at->us) +
                                ", so canonical may know more of the job."
                          : std::string("The mirror has never heard from canonical."));
     }
@@ -340,11 +334,6 @@ class Explanation {
         std::any_of(why_.remedies.begin(), why_.remedies.end(),
                     [&](const Remedy& remedy) { return remedy.command == sync_command(); });
     if (!advised) advise("hear what canonical knows", sync_command());
-  }
-
-  static std::string long_duration(std::int64_t us) {
-    constexpr std::int64_t day_us = 86'400'000'000;
-    return us < day_us ? duration(us) : counted(us / day_us, "day", "days");
   }
 
   const JobFacts& facts_;

@@ -38,6 +38,10 @@ struct Why {
   std::vector<Remedy> remedies{};  ///< The first is the one to try first.
 };
 
+/// Throws a Stop where neither the mirror nor what is pending or rejected names the job.
+JobFacts facts_of(Engine& engine, const Uuid& job_id, std::string db,
+                  std::optional<Credits> amount = {});
 Why explain(const JobFacts& facts);
+JsonValue to_json(const JobFacts& facts, const Why& why);
 
 }  // namespace tally::cli

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -376,8 +377,23 @@ class Data(WithMirrors):
         self.assertEqual(ready[2:], ["Nothing is held any more. The job cost 5 credits."])
         failed = inspector.value(f"job/{JOBS['failed']}")["story"]
         self.assertIn("8 credits were given back, since the job failed", failed[1])
+        self.assertEqual([inspector.value(f"job/{JOBS[name]}")["hold"] for name in ("ready", "failed", "rendering")], [0, 0, 8])
         self.assertIn("8 credits are held", inspector.value(f"job/{JOBS['rendering']}")["story"][-1])
         self.assertIn("No credits were reserved yet", inspector.value(f"job/{JOBS['pending']}")["story"][0])
+
+    def test_why_is_what_tally_why_says(self):
+        for kind, job in (("normal", JOBS["rendering"]), ("normal", JOBS["failed"]), ("normal", JOBS["hostile"]), ("synced", None)):
+            db = self.mirror(kind)
+            inspector = self.inspector(db, "--show-prompts")
+            job = job or inspector.value("jobs")["rows"][0]["job_id"]
+            why = inspector.value(f"why/{job}")
+            said = json.loads(tally("why", job, "--db", db, "--json")[1])
+            for answer in (why, said):  # Each has operations of its own.
+                for remedy in answer["remedies"]:
+                    remedy["command"] = re.sub(r'"(op_id|at)":"[^"]*"', "", remedy["command"] or "")
+            self.assertEqual(why, said)
+            self.assertIn(str(db), "".join(remedy["command"] for remedy in why["remedies"]) or str(db))
+        self.assertEqual(self.inspector(self.mirror("normal")).ask(f"api/why/{NOBODY}")[0], 404)
 
     def test_every_kind_of_id_is_found_by_its_beginning(self):
         db = self.mirror("synced")
@@ -403,7 +419,11 @@ class Data(WithMirrors):
         sync = inspector.value("sync")
         for name in ("device_id", "pending", "blocked", "rejected", "acked", "in_sync", "capabilities"):
             self.assertEqual(sync[name], status[name], name)
-        self.assertEqual([row["op"] for row in inspector.value("outbox")["rows"]], ["update_project", "add_credits", "create_draft"])
+        outbox = inspector.value("outbox")["rows"]
+        self.assertEqual([row["op"] for row in outbox], ["update_project", "add_credits", "create_draft"])
+        self.assertEqual({(row["state"], row["code"], row["sentence"]) for row in outbox}, {("waiting", None, None)})
+        after = inspector.value(f"outbox?after={outbox[0]['number']}")["rows"]
+        self.assertEqual(after, outbox[1:])
         rejected = json.loads(tally("rejected", "list", "--db", db, "--json")[1])["rejected"]
         self.assertGreaterEqual(len(rejected), 1)
         self.assertEqual([(row["number"], row["code"]) for row in inspector.value("rejected")["rows"]], [(row["number"], row["code"]) for row in rejected])
@@ -440,6 +460,71 @@ class Data(WithMirrors):
         while (audit := inspector.value("audit"))["state"] != "done" and time.monotonic() < end:
             time.sleep(0.05)
         self.assertIn("I4", [finding["invariant"] for finding in audit["report"]["findings"]])
+
+
+class LongAudit(WithMirrors):
+    """A mirror whose audit takes seconds: SQLite compares an index with its table, row for row."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.db = cls.folder / "long.db"
+        inspect_mirrors.normal(cls.db)
+        with sqlite3.connect(cls.db) as db:
+            db.execute("create table ballast (n integer primary key, text)")
+            db.execute("with recursive count(n) as (values(1) union all select n + 1 from count where n < 1500000) "
+                       "insert into ballast select n, hex(randomblob(8)) from count")
+            db.execute("create index ballast_by_text on ballast (text)")
+        db.close()
+        inspector = Inspector(cls.db)
+        started = time.monotonic()
+        inspector.value("audit?run=1")
+        cls.until(inspector, "done")
+        cls.whole = time.monotonic() - started
+        inspector.close()
+
+    @staticmethod
+    def until(inspector, state):
+        end = time.monotonic() + 60
+        while (audit := inspector.value("audit"))["state"] != state and time.monotonic() < end:
+            time.sleep(0.02)
+        assert audit["state"] == state, audit
+        return audit
+
+    def setUp(self):
+        if self.whole < 1:
+            self.skipTest(f"the audit takes {self.whole:.1f} s alone: too short to be ended")
+
+    def running(self):
+        inspector = Inspector(self.db)
+        self.assertEqual(inspector.value("audit?run=1")["state"], "running")
+        time.sleep(self.whole / 10)
+        return inspector
+
+    def test_a_signal_does_not_wait_for_it(self):
+        inspector = self.running()
+        started = time.monotonic()
+        inspector.close()
+        self.assertLess(time.monotonic() - started, self.whole / 2)
+
+    def test_it_can_be_ended_and_run_again(self):
+        inspector = self.running()
+        self.addCleanup(inspector.close)
+        started = time.monotonic()
+        inspector.value("audit?end=1")
+        self.assertNotIn("report", self.until(inspector, "ended"))
+        self.assertLess(time.monotonic() - started, self.whole / 2)
+        inspector.value("audit?run=1")
+        self.assertEqual(self.until(inspector, "done")["report"]["findings"], [])
+
+    def test_tally_audit_ends_at_a_signal(self):
+        audit = subprocess.Popen([cli_test.PROGRAM, "audit", "--db", self.db], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(self.whole / 4)
+        started = time.monotonic()
+        audit.send_signal(signal.SIGINT)
+        err = audit.communicate(timeout=60)[1]
+        self.assertEqual((audit.returncode, err), (130, b"tally: interrupted: the audit is not complete\n"))
+        self.assertLess(time.monotonic() - started, self.whole / 2)
 
 
 # ---- in the browser ----------------------------------------------------------------------------
@@ -527,7 +612,7 @@ class Views(InBrowser):
         says = {"#/overview": ["Not in sync", "Not audited yet", "1 FAILED"], "#/accounts": ["Ada", "5 accounts"], "#/jobs": ["VOICE_TIMEOUT", "RENDERING", "READY"],
                 "#/outbox": ["update_project", "add_credits", "waiting"], "#/rejected": ["insufficient_credits", "tally rejected retry"],
                 "#/sync": ["author, worker, service", "40"], f"#/account/{ADA}": ["Balance", "reserved for a job", "Open holds", "by entry"],
-                f"#/job/{JOBS['failed']}": ["Failed at SCRIPTING", "VOICE_TIMEOUT", "The voice provider did not answer", "given back, since the job failed"],
+                f"#/job/{JOBS['failed']}": ["Failed at SCRIPTING", "VOICE_TIMEOUT", "The voice provider did not answer", "given back, since the job failed", "A retry makes a new reservation"],
                 "#/search?q=10b": ["job", "10b00001-0000-4000-8000-0000000000aa"]}
         says[f"#/job/{JOBS['failed']}"][0] = "Failed at VOICE_GEN"
         says["#/overview"].pop()

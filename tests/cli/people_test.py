@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 import time
 import unittest
 
@@ -269,6 +270,10 @@ class WhyOfADevice(cli_test.Device):
             db.execute("insert into tally_rebased values (?, 41, ?)", [n, body[1:]])
         self.assertIn(f"Here reserve_credits (number {n}) has no effect any more, with insufficient_credits: The "
                       "balance does not cover it. Canonical decides about it.", self.why()["why"])
+        [pending] = self.why()["pending"]
+        self.assertEqual((pending["number"], pending["op"], pending["state"], pending["code"]),
+                         (n, "reserve_credits", "blocked", "insufficient_credits"))
+        self.assertEqual(pending["operation"]["amount"], 8)
 
     def test_silence_and_trouble_are_told(self):
         self.enrolled()
@@ -277,9 +282,15 @@ class WhyOfADevice(cli_test.Device):
         held = "it waits to be queued."
         three_days = int((time.time() - 3 * 86_400 - 60) * 1_000_000)
         self.link(synced_at=three_days)
-        silent = (f"{held} The mirror has not heard from canonical for 3 days, so canonical may know more of the job.")
+        silent = (f"{held} The mirror has not heard from canonical for 3 d 00 h, so canonical may know more of the job.")
         self.assertTrue(self.why()["why"].endswith(silent))
         self.assertTrue(self.why()["remedies"][-1]["command"].startswith("tally sync --db"))
+        # Both commands call a mirror stale from the same time on, and who was away for a night is not told of it.
+        for hours, is_stale in ((23, False), (25, True)):
+            self.link(synced_at=int((time.time() - hours * 3_600) * 1_000_000))
+            self.assertEqual("has not heard from canonical for 1 d 01 h" in self.why()["why"], is_stale)
+            self.assertEqual(tally("doctor", "--db", self.db)[0], REFUSED if is_stale else FINE)
+        self.link(synced_at=three_days)
         self.link(error_class="transient", error="connection\n  refused")
         self.assertTrue(self.why()["why"].endswith(
             silent + " The last attempt to sync failed (transient): connection refused."))
@@ -413,7 +424,7 @@ class DoctorOfBoth(cli_test.Device):
         found = checks(REFUSED)[1]
         self.assertLessEqual({("sync", "1 operation rejected by canonical"),
                               ("sync", "the last attempt failed (protocol): x"),
-                              ("sync", "canonical answered 25 h 00 min ago, 0 operations pending")}, found)
+                              ("sync", "canonical answered 1 d 01 h ago, 0 operations pending")}, found)
 
 
 class Trace(Mirror):
@@ -642,6 +653,34 @@ class Export(Mirror):
         self.assertEqual(cells, ["'" + note if note[:1] in tuple("=+-@\t") and note else note for note in self.FORMULAS])
         self.assertEqual([row["amount"] for row in self.rows("entries")][1], "1")
 
+    def test_a_files_name_is_on_disk_too(self):
+        self.replayed()
+        library, log = self.folder / "fsync.so", self.folder / "log"
+        code = textwrap.dedent('''
+            #define _GNU_SOURCE
+            #include <stdio.h>
+            #include <stdlib.h>
+            #include <sys/syscall.h>
+            #include <unistd.h>
+            int fsync(int fd) {
+              char name[64], path[4096];
+              snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+              const ssize_t length = readlink(name, path, sizeof path);
+              FILE* log = fopen(getenv("FSYNC_LOG"), "a");
+              fprintf(log, "%.*s\\n", (int)length, path);
+              fclose(log);
+              return (int)syscall(SYS_fsync, fd);
+            }''')
+        subprocess.run([os.environ.get("TALLY_CC", "cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", library],
+                       input=code.encode(), check=True)
+        env = {"LD_PRELOAD": str(library), "FSYNC_LOG": str(log), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        out = self.folder / "out" / "entries.csv"
+        out.parent.mkdir()
+        self.assertEqual(tally("export", "entries", "--db", self.db, "--out", out, env=env), (FINE, "", ""))
+        synced = [path for path in log.read_text().splitlines() if path.startswith(str(out.parent))]
+        self.assertRegex(synced[0], re.escape(str(out)) + "-.*")  # Under the name that it has until it is whole.
+        self.assertEqual(synced[1:], [str(out.parent)])
+
     def test_a_file_is_there_whole_or_not_at_all(self):
         self.replayed()
         out = self.folder / "entries.csv"
@@ -698,6 +737,21 @@ class Telemetry(Mirror):
             self.assertIn(f"| `{name}` |", page)
             self.assertIn(name, text)
 
+    def test_measurements_that_cannot_be_written_are_an_error(self):
+        # More than a buffer holds: a write in between fails, and the last one need not.
+        command = [PROGRAM, "replay", self.folder / "trace", "--db", self.db, "--batch", "1", "--results",
+                   self.folder / "results", "--metrics"]
+        (self.folder / "trace").write_text("".join(line(n, user_id=user(n)) + "\n" for n in range(1, 200)))
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*command, "-"], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual((done.returncode, done.stderr),
+                         (WORLD, b"tally: cannot write the measurements to standard output: No space left on device\n"))
+        self.assert_error(tally(*command[1:], "/dev/full"), WORLD, "measurements to /dev/full: No space left")
+        reader = subprocess.Popen([*command, "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        reader.stdout.close()  # As `| head` does when it has seen enough.
+        self.assertEqual((reader.wait(timeout=60), reader.stderr.read()), (WORLD, b""))
+        reader.stderr.close()
+
     def test_results_and_metrics_are_not_mixed(self):
         self.assert_error(tally("replay", DEMO, "--db", self.db, "--metrics", "-"), USAGE, "--results")
         self.assert_error(tally("replay", DEMO, "--db", self.db, "--metrics", self.folder / "no" / "m"), WORLD, "No such")
@@ -719,6 +773,18 @@ class TelemetryOfSync(cli_test.Device):
                          ["ok", "ok", "insufficient_credits"])
         last = {m["metric"]: m["value"] for m in measured if m["metric"].startswith("tally.outbox")}
         self.assertEqual(last, {"tally.outbox.pending": 0, "tally.outbox.blocked": 0, "tally.outbox.rejected": 1})
+
+    def test_on_standard_output_they_are_alone(self):
+        self.enrolled()
+        for more in ([], ["--json"], ["--watch", "--timeout", "1"]):
+            status, out, err = tally(*self.sync("--metrics", "-", *more))
+            self.assertEqual(status, FINE)
+            self.assertLessEqual({"tally.outbox.pending", "db.client.operation.duration"},
+                                 {json.loads(l)["metric"] for l in out.splitlines()})
+            self.assertIn("in_sync" if more == ["--json"] else "stopped" if more else "in sync", err)
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, *map(str, self.sync("--metrics", "-"))], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual((done.returncode, b"No space left" in done.stderr), (WORLD, True))
 
 
 class Terminal(Mirror):
@@ -781,6 +847,12 @@ class Terminal(Mirror):
             self.assertEqual(status, INTERRUPTED, text)
             self.assertIn("interrupted", text)
             self.assertEqual(sorted(p.name for p in self.folder.iterdir()), before)
+
+    def test_a_backups_progress_says_what_it_counts(self):
+        tally("replay", self.many(60_000), "--db", self.db, "--durability", "normal")
+        status, text = self.run_on(["backup", "--db", self.db, "--to", self.folder / "b.db"])
+        self.assertEqual(status, FINE)
+        self.assertEqual(set(re.findall(r"of 59,999 ([a-z]+)", text)), {"entries"})
 
     def test_colours_are_for_terminals_that_want_them(self):
         self.apply(HELD)

@@ -106,7 +106,9 @@ function lost(error) {
 }
 
 async function follow() {
-  if (!document.hidden) {
+  // An audit that nobody asks for is ended.
+  const is_awaited = shown_answers?.overview?.audit?.state === "running";
+  if (!document.hidden || is_awaited) {
     try {
       const now = await get("changes");
       if (now.change !== change || now.audit_running || live.dataset.state === "lost" || shown_answers?.audit?.state === "running") await show();

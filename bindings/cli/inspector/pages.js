@@ -1,7 +1,7 @@
 // The pages: what each asks for, and how it looks.
 import { h, number, time, duration, us_of, counted } from "./dom.js";
 import { chart, is_readable_by_time } from "./chart.js";
-import { is_kept } from "./source.js";
+import { is_kept, send } from "./source.js";
 import { STATUSES, id_text, user_link, job_link, shown, pairs, table, empty, panel, facts, tag, status_tag, breakable, track, job_columns, entry_columns, pager, operation_details } from "./lists.js";
 
 const address = (path, query) => {
@@ -22,6 +22,7 @@ const sync_verdict = (sync) => {
 const audit_verdict = (audit, entries) => {
   if (audit.state === "none") return ["", "?", "Not audited yet", "An audit adds up every entry anew and compares."];
   if (audit.state === "running") return ["wait", "\u2026", "The audit is running", `It adds up ${counted(entries, "entry", "entries")}.`];
+  if (audit.state === "ended") return ["", "?", "The audit was ended", "It has no verdict: it did not get through all entries."];
   if (audit.error) return ["bad", "!", "The audit could not be made", audit.error];
   const { findings, users, jobs } = audit.report;
   const what = `${counted(audit.report.entries, "entry", "entries")} of ${counted(users, "user", "users")} and ${counted(jobs, "job", "jobs")} were recomputed in ${duration(audit.took_us)}.`;
@@ -230,15 +231,16 @@ function timeline(job, steps, now) {
   }));
 }
 
+const remedy_list = (remedies) => h("ol", { class: "remedies" }, remedies.map(({ what, command }) => h("li", {}, h("b", {}, what), command && h("pre", {}, command))));
+
 const job = {
   title: "Job", nav: "jobs",
-  asks: ({ id }) => ({ job: `job/${id}`, overview: "overview" }),
-  render({ job: view, overview: o }) {
+  asks: ({ id }) => ({ job: `job/${id}`, why: `why/${id}`, overview: "overview" }),
+  render({ job: view, why, overview: o }) {
     const { job: j, steps, assets, entries } = view;
     const failed_step = j.failed_step ?? steps.find((step) => step.state === "failed")?.step_name ?? steps.findLast((step) => step.started_at)?.step_name;
     const now = us_of(o.now);
     const took = j.started_at ? (j.finished_at ? us_of(j.finished_at) : now) - us_of(j.started_at) : null;
-    const hold = entries.reduce((held, entry) => (entry.type === "usage" ? held : entry.amount < 0 ? -entry.amount : held - entry.amount), 0);
     const size = (bytes) => (bytes === null ? "\u2013" : `${number(bytes)} bytes`);
     return [
       h("div", { class: "head" }, h("p", { class: "crumb" }, h("a", { href: "#/jobs" }, "Jobs")),
@@ -246,9 +248,10 @@ const job = {
         h("p", { class: "quiet" }, "of ", user_link(j.user_id))),
       j.status === "FAILED" && h("p", { class: "note bad-note", role: "note" }, h("b", {}, `Failed at ${failed_step ?? "PENDING"}`), j.error_code && [": ", h("bdi", {}, j.error_code)], j.error_message && h("span", { dir: "auto" }, ` \u2014 ${j.error_message}`)),
       facts([
-        ["Progress", `${j.progress} %`, j.status_message ?? ""], ["Held now", number(hold), j.cost_credits_reserved === null ? "nothing reserved yet" : `${number(j.cost_credits_reserved)} reserved at last`],
+        ["Progress", `${j.progress} %`, j.status_message ?? ""], ["Held now", number(view.hold), j.cost_credits_reserved === null ? "nothing reserved yet" : `${number(j.cost_credits_reserved)} reserved at last`],
         ["Cost", j.cost_credits_final === null ? "\u2013" : number(j.cost_credits_final), j.cost_credits_final === null ? "not settled" : "settled"],
         ["Took", took === null ? "\u2013" : duration(took), j.started_at === null ? "not started" : j.finished_at ? "from start to end" : "so far"]]),
+      panel("Why it is where it is", h("div", { class: "body" }, h("p", { class: "why", dir: "auto" }, why.why), why.remedies.length > 0 && remedy_list(why.remedies))),
       h("section", { class: "panel" }, h("h2", {}, "Its way"), h("div", { class: "body" }, track(j.status, failed_step))),
       h("div", { class: "columns" },
         panel("Steps", steps.length === 0 ? empty("No steps", "They are made when the job enters its first stage.") : timeline(j, steps, now)),
@@ -344,10 +347,15 @@ const sync = {
 
 const audit = {
   title: "Audit",
-  asks: ({ query }) => ({ audit: `audit${query.get("run") ? "?run=1" : ""}`, overview: "overview" }),
+  asks({ query }) {
+    const order = ["run", "end"].find((name) => query.get(name));
+    // Whoever began it ends it with the page.
+    if (order === "run") addEventListener("pagehide", () => send("audit?end=1"), { once: true });
+    return { audit: `audit${order ? `?${order}=1` : ""}`, overview: "overview" };
+  },
   render({ audit: a, overview: o }, route) {
     // Asked for once: what follows only looks.
-    if (route.query.get("run")) history.replaceState(null, "", "#/audit");
+    if ([...route.query].length > 0) history.replaceState(null, "", "#/audit");
     const running = a.state === "running";
     const findings = a.report?.findings ?? [];
     return [
@@ -355,7 +363,7 @@ const audit = {
       panel(null, verdict(audit_verdict(a, o.entries),
         a.started_at && h("div", { class: "quiet" }, "started ", time(a.started_at), " UTC", a.changed_since && a.state === "done" && ", and the mirror has changed since"),
         running && h("div", {}, h("progress", { "aria-label": "The audit is running" }), ` ${duration(a.took_us)}`)),
-        !is_kept && h("div", { class: "more" }, running ? "It reads the whole mirror, in a snapshot of its own." : h("a", { class: "row", href: "#/audit?run=1" }, a.state === "none" ? "Run the audit" : "Run it again"))),
+        !is_kept && h("div", { class: "more" }, running ? ["It reads the whole mirror, in a snapshot of its own. ", h("a", { class: "row", href: "#/audit?end=1" }, "End it")] : h("a", { class: "row", href: "#/audit?run=1" }, a.state === "none" ? "Run the audit" : "Run it again"))),
       findings.length > 0 && panel("Findings", table("Findings", [
         { title: "Invariant", cell: (f) => tag("bad", f.invariant) },
         { title: "User", cell: (f) => (f.user_id ? user_link(f.user_id, { class: "id row" }) : shown(null)) },

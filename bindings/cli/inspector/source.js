@@ -71,6 +71,9 @@ function from_kept(path) {
   return text && narrow ? narrow(answer, query) : answer;
 }
 
+// Told, not asked: it arrives also from a page that is being closed.
+export const send = (path) => fetch("api/" + path, { keepalive: true, credentials: "omit" }).catch(() => {});
+
 export async function get(path) {
   if (kept) return from_kept(path);
   const answer = await fetch("api/" + path, { cache: "no-store", credentials: "omit" });
