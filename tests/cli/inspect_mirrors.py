@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import subprocess
 
 import cli_test
@@ -67,6 +68,17 @@ def jobs_of_every_kind():
     add("fail_job", wait_s=66, job_id=JOBS["failed"], error_code="VOICE_TIMEOUT", error_message="The voice provider did not answer within 60 s")
     add("report_progress", job_id=JOBS["rendering"], step_name="RENDERING", progress_pct=40, status_message="Frame 1,920 of 4,800")
     return trace
+
+
+def audited_for_long(db):
+    """Seconds, since SQLite compares an index with its table row for row."""
+    normal(db)
+    with sqlite3.connect(db) as connection:
+        connection.execute("create table ballast (n integer primary key, text)")
+        connection.execute("with recursive count(n) as (values(1) union all select n + 1 from count where n < 1500000) "
+                           "insert into ballast select n, hex(randomblob(8)) from count")
+        connection.execute("create index ballast_by_text on ballast (text)")
+    connection.close()
 
 
 def hostile_rows():

@@ -463,19 +463,10 @@ class Data(WithMirrors):
 
 
 class LongAudit(WithMirrors):
-    """A mirror whose audit takes seconds: SQLite compares an index with its table, row for row."""
-
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.db = cls.folder / "long.db"
-        inspect_mirrors.normal(cls.db)
-        with sqlite3.connect(cls.db) as db:
-            db.execute("create table ballast (n integer primary key, text)")
-            db.execute("with recursive count(n) as (values(1) union all select n + 1 from count where n < 1500000) "
-                       "insert into ballast select n, hex(randomblob(8)) from count")
-            db.execute("create index ballast_by_text on ballast (text)")
-        db.close()
+        cls.db = cls.mirror("audited_for_long")
         inspector = Inspector(cls.db)
         started = time.monotonic()
         inspector.value("audit?run=1")
@@ -598,6 +589,25 @@ class InBrowser(WithMirrors):
         base = address.split("#")[0]
         self.assertEqual([each for each in page.requests if not each.startswith(base) and not each.startswith("data:")], [])
         page.close()
+
+
+class AuditInBrowser(InBrowser):
+    def test_closing_the_page_that_began_it_ends_it(self):
+        inspector = self.inspector(self.mirror("audited_for_long"))
+        page = self.browser.page()
+        page.go(inspector.address + "#/audit?run=1")
+        page.wait("document.body.innerText.includes('The audit is running')")
+        page.go("about:blank")
+        LongAudit.until(inspector, "ended")
+        page.close()
+
+    def test_the_page_can_end_it(self):
+        inspector = self.inspector(self.mirror("audited_for_long"))
+        page = self.open(inspector, "#/audit?run=1")
+        page.wait("document.body.innerText.includes('The audit is running')")
+        page.eval("document.querySelector('a[href=\"#/audit?end=1\"]').click()")
+        page.wait("document.body.innerText.includes('The audit was ended')")
+        self.assertEqual(page.eval("location.hash"), "#/audit")
 
 
 class Views(InBrowser):
