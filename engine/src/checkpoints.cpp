@@ -68,6 +68,7 @@ void Checkpoints::after_commit() noexcept {
       if (done.moved < done.frames) return;
       const int left = frames_.load(std::memory_order_relaxed) - done.moved;
       if (left <= 0) return;
+      sync_moved();
       if (left <= frames_few) break;
     }
     nearly_done_.store(true, std::memory_order_relaxed);
@@ -79,6 +80,13 @@ std::optional<Error> Checkpoints::take_trouble() noexcept {
   const std::lock_guard lock(mutex_);
   has_trouble_.store(false, std::memory_order_relaxed);
   return std::exchange(trouble_, std::nullopt);
+}
+
+void Checkpoints::sync_moved() {
+  sqlite3_file* file = nullptr;
+  int rc = sqlite3_file_control(db_->getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (rc == SQLITE_OK) rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+  if (rc != SQLITE_OK) throw SQLite::Exception(db_->getHandle(), rc);
 }
 
 Checkpoints::Pass Checkpoints::pass() {

@@ -86,6 +86,7 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       balances_(count_accounts(loader_)),
       work_(store_, *this, random_uuid_v4, options_.low_credits),
       link_(writer_, "select device_id, capabilities, scope from tally_link") {
+  if (options_.durability == Durability::full && !options_.read_only) sync_wal(writer_);
   // Nothing is in memory yet, so memory is as current as the file was a moment ago.
   refresh(nullptr);
   work_.set_device(&device_);

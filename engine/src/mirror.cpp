@@ -190,6 +190,16 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   transaction.commit();
 }
 
+void sync_wal(SQLite::Database& db) {
+  sqlite3_file* wal = nullptr;
+  int rc = sqlite3_file_control(db.getHandle(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  if (rc != SQLITE_OK || wal == nullptr || wal->pMethods == nullptr) return;
+  sqlite3_int64 bytes = 0;
+  rc = wal->pMethods->xFileSize(wal, &bytes);
+  if (rc == SQLITE_OK && bytes > 0) rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
+  if (rc != SQLITE_OK) throw SQLite::Exception(db.getHandle(), rc);
+}
+
 ChangeWord::ChangeWord(SQLite::Database& db) {
   sqlite3_file* file = nullptr;
   if (sqlite3_file_control(db.getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||

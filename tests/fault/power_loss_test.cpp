@@ -1,6 +1,7 @@
 // A power cut at any write, sync or truncation, which leaves any of the sectors that were not
 // synced: every operation that was acknowledged is there, none is half there, and the audit finds
 // nothing.
+#include <SQLiteCpp/Database.h>
 #include <doctest/doctest.h>
 #include <tally/trace.hpp>
 
@@ -173,6 +174,46 @@ TEST_CASE("power loss: while a mirror is made") {
   }
   MESSAGE(cuts << " cuts");
   CHECK(cuts > 20);
+}
+
+TEST_CASE("power loss: what a killed process did not sync is on disk before an ok rests on it") {
+  FaultDisk& disk = FaultDisk::get();
+  const Command addition{id('a', 1), Timestamp{}, AddCredits{user_id(1), Credits{5}, "grant"}};
+  int recovered = 0;
+  for (int nth = 1;; ++nth) {
+    CAPTURE(nth);
+    const TemporaryFolder folder;
+    const TemporaryFolder after;
+    bool is_killed = false;
+    disk.remember();
+    {
+      auto engine = Engine::open(folder.path() / "mirror.db");
+      REQUIRE(engine);
+      REQUIRE(engine->apply(CreateUser{user_id(1)}));
+      // As the process would leave the files if it were killed at that call: all that it wrote.
+      disk.cut_power_at(nth, 1, [&](const FaultDisk::Image&) {
+        is_killed = true;
+        for (const char* name : {"mirror.db", "mirror.db-wal"})
+          std::filesystem::copy_file(folder.path() / name, after.path() / name);
+      });
+      REQUIRE(engine->submit({addition}));
+    }
+    disk.forget();
+    if (!is_killed) break;
+    // Somebody looks at it meanwhile. Else the first connection that is closed moves the WAL.
+    SQLite::Database onlooker((after.path() / "mirror.db").string());
+    onlooker.execAndGet("select count(*) from tally_user");
+    disk.heal();
+    auto engine = Engine::open(after.path() / "mirror.db");
+    REQUIRE(engine);
+    CHECK(disk.count(FaultDisk::Call::sync) >= 1);
+    const int writes = disk.count(FaultDisk::Call::write);
+    const auto verdicts = engine->submit({addition});
+    REQUIRE(verdicts);
+    CHECK(verdicts->front().code == Code::ok);
+    if (disk.count(FaultDisk::Call::write) == writes) ++recovered;
+  }
+  CHECK(recovered > 0);
 }
 
 TEST_CASE("power loss: four callers, while the WAL is moved into the file") {
