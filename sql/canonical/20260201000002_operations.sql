@@ -1656,8 +1656,12 @@ begin
       continue;
     end if;
 
-    -- Whose it is, and of which job.
+    -- Whose it is, and of which job. A row of another user does not exist for what a device pushed, though it
+    -- is loaded for another operation of the same call.
     j := jobs[o.job_n];
+    if o.envelope is not null and j.user_id is distinct from o.envelope then
+      j := null;
+    end if;
     v_user := null;
     v_user_n := null;
     v_is_foreign := false;
@@ -1674,15 +1678,9 @@ begin
       v_user := j.user_id;
       v_user_n := j.user_n;
     end if;
-    if o.envelope is not null then
-      -- A row of another user does not exist for what a device pushed.
-      if v_user is distinct from o.envelope then
-        v_user_n := null;
-        v_is_foreign := o.has_user and o.user_id is not null;
-      end if;
-      if j.user_id is distinct from o.envelope then
-        j := null;
-      end if;
+    if o.envelope is not null and v_user is distinct from o.envelope then
+      v_user_n := null;
+      v_is_foreign := o.has_user and o.user_id is not null;
     end if;
     a := accounts[v_user_n];
 
