@@ -43,7 +43,7 @@ struct Device::Process {
   Engine engine;
   std::unique_ptr<sync::Exchange> exchange{};
   std::optional<std::uint64_t> call{};  ///< The one that is under way.
-  Micros deadline = 0;
+  Code told = Code::ok;                 ///< By canonical, at last.
   std::uint64_t ticks = 0;
 };
 
@@ -106,8 +106,7 @@ sync::SyncOptions Device::sync_options() {
     if (rejected.code == Code::lease_reclaimed) world_.probe("a lease had been reclaimed");
   };
   options.callbacks.diverged = [this](const Uuid& user) {
-    demand(world_.was_restored, "I8",
-           "the mirror's rows of " + user.text() + " are not canonical's");
+    demand(may_differ(), "I8", "the mirror's rows of " + user.text() + " are not canonical's");
   };
   return options;
 }
@@ -281,20 +280,25 @@ void Device::send(std::size_t place, const sync::Call& call) {
   world_.network->carry(place_, Direction::to_canonical,
                         [this, place, call, number = calls_, generation = generation_] {
                           const sync::Answer answer = world_.call(place_, call);
-                          world_.network->carry(place_, Direction::to_device,
-                                                [this, place, answer, number, generation] {
-                                                  if (generation == generation_)
-                                                    receive(place, number, answer);
-                                                });
+                          world_.network->carry(
+                              place_, Direction::to_device,
+                              [this, place, answer, number, generation, life = world_.life] {
+                                if (generation == generation_) receive(place, number, answer, life);
+                              });
                         });
 }
 
-void Device::receive(std::size_t place, std::uint64_t number, const sync::Answer& answer) {
+void Device::receive(std::size_t place, std::uint64_t number, const sync::Answer& answer,
+                     std::uint64_t life) {
   Process& process = *processes_[place];
   if (process.call != number) return receive_late(place, answer);
   process.call.reset();
+  process.told = answer.trouble.error.code;
   std::optional<sync::Exchange::Rest> rest;
-  if (with_disk([&] { rest = process.exchange->answered(answer); })) settle(place, rest);
+  if (!with_disk([&] { rest = process.exchange->answered(answer); })) return;
+  if (process.exchange->trouble().error_class == sync::ErrorClass::none && !answer.more)
+    life_ = life;
+  settle(place, rest);
 }
 
 /// An answer to a call that was given up, or the same once more: taken only where it answers the
@@ -310,7 +314,7 @@ void Device::receive_late(std::size_t place, const sync::Answer& answer) {
   // What is under way answers an older question, then.
   if (*taken && processes_[place]->call) tick(place);
   if (*taken)
-    demand((*taken)->diverged.empty() || world_.was_restored, "I8",
+    demand((*taken)->diverged.empty() || may_differ(), "I8",
            "a late answer made the mirror another's");
   else
     demand(taken->error().code != Code::device_forked || may_be_forked_, "I6",
@@ -328,9 +332,9 @@ void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>
   }
   const Error& error = processes_[place]->exchange->trouble().error;
   world_.tell(describe() + " is told " + std::string(name_of(error.code)));
-  demand(error.code == Code::device_forked || error.code == Code::history_lost ||
-             error.code == Code::unauthorized,
-         "I6", "sync stopped: " + error.detail);
+  // Why canonical said so is the auditor's to know; a fork the mirror sees itself.
+  demand(error.code == Code::device_forked || error.code == processes_[place]->told, "I6",
+         "sync stopped: " + error.detail);
   demand(error.code != Code::device_forked || may_be_forked_, "I6",
          "an honest mirror was called forked");
   if (error.code == Code::device_forked) world_.probe("a copy was found out");
@@ -338,7 +342,10 @@ void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>
   enrol_anew(place);
 }
 
+bool Device::may_differ() const { return life_ != world_.life; }
+
 void Device::enrol_anew(std::size_t place) {
+  may_be_forked_ = false;
   const sync::DeviceToken token = world_.new_token(kind_);
   device_id_ = token.device_id;
   token_ = token.token;
@@ -490,13 +497,17 @@ void Device::check_mirror() {
   if (!is_up()) return;
   for (const auto& process : processes_) {
     const auto report = process->engine.audit();
-    if (!report) continue;
+    demand(report.has_value(), "I7",
+           "a mirror cannot be audited: " + (report ? "" : report.error().detail));
     demand(report->findings.empty(), report->findings.empty() ? "" : report->findings[0].invariant,
            report->findings.empty() ? "" : "on a mirror: " + report->findings[0].detail);
     for (const Uuid& user : world_.users) {
       const auto at_once = process->engine.balance(user);
       const auto from_file = process->engine.account(user);
-      if (at_once && from_file)
+      demand(at_once.has_value() == from_file.has_value() &&
+                 (at_once || at_once.error().code == Code::user_not_found),
+             "I1", "a balance cannot be read: " + (at_once ? "" : at_once.error().detail));
+      if (at_once)
         demand(*at_once == from_file->check.balance, "I1", "a balance is not the file's");
     }
   }
