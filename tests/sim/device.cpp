@@ -298,6 +298,7 @@ void Device::receive(std::size_t place, std::uint64_t number, const sync::Answer
   if (!with_disk([&] { rest = process.exchange->answered(answer); })) return;
   if (process.exchange->trouble().error_class == sync::ErrorClass::none && !answer.more)
     life_ = life;
+  if (may_be_forked_) may_be_forked_ = !is_another_since_copy();
   settle(place, rest);
 }
 
@@ -344,8 +345,14 @@ void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>
 
 bool Device::may_differ() const { return life_ != world_.life; }
 
+/// A power cut may still bring back who it was; with that one's name its token is refused.
+bool Device::is_another_since_copy() {
+  const auto state = Replica(processes_.front()->engine).state();
+  return state && *state && device_id_ != device_id_at_copy_ &&
+         (*state)->enrolment.device_id == device_id_;
+}
+
 void Device::enrol_anew(std::size_t place) {
-  may_be_forked_ = false;
   const sync::DeviceToken token = world_.new_token(kind_);
   device_id_ = token.device_id;
   token_ = token.token;
@@ -458,12 +465,15 @@ void Device::restore_copy() {
   world_.tell(describe() + " is put back to an old copy");
   world_.probe("an old copy was put back");
   may_be_forked_ = true;
+  device_id_at_copy_ = device_id_;
   die(*copy_, false);
   for (auto& [op_id, promise] : promises_) {
     const bool is_in_copy =
         promised_at_copy_.contains(op_id) && !world_.auditor.verdict(place_, op_id);
     if (promise.state == Promise::State::given && !is_in_copy)
       promise.state = Promise::State::excused;
+    // What was sent was in another file.
+    promise.was_sent = is_in_copy;
   }
 }
 

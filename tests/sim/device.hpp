@@ -85,7 +85,7 @@ class Device {
   struct Promise {
     Command command;
     enum class State : std::uint8_t { in_doubt, given, excused } state = State::in_doubt;
-    bool was_sent = false;
+    bool was_sent = false;  ///< So it is on the disk.
   };
 
   template <class Work>
@@ -103,6 +103,7 @@ class Device {
   void enrol_anew(std::size_t process);
   /// From canonical, which was put back since it last told the mirror everything.
   bool may_differ() const;
+  bool is_another_since_copy();
   void end_processes();
   void die(const test::FaultDisk::Image& image, bool with_the_power);
   void put_back(const test::FaultDisk::Image& image);
@@ -127,6 +128,7 @@ class Device {
   bool is_full_ = false;
   bool is_tainted_ = false;     ///< Something went wrong since the mirror was opened.
   bool may_be_forked_ = false;  ///< An old copy was put back, and it is no other device yet.
+  Uuid device_id_at_copy_{};    ///< Who it was when the copy was put back.
   std::uint64_t life_ = 0;      ///< Canonical's, which last told it everything.
   int writes_ = 0;              ///< In the latest call.
   Micros clock_error_ = 0;
