@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -27,7 +28,8 @@ constexpr char operator_ =
 
 struct Step {
   char by;
-  std::string line;     ///< In the short form; a device without one just calls.
+  std::string line;     ///< In the short form; a device without one just calls, or asks for the
+                        ///< next job: `claim_next`.
   std::string outcome;  ///< Empty where the operation goes in the call of the device's next one.
   std::string drawn{};  ///< Its lease, or `place:lease` of a batch's operations.
   std::uint64_t envelope = 1;
@@ -75,7 +77,7 @@ class Hand {
     pushed.user_id = envelope;
   }
   /// The verdicts.
-  std::string call() {
+  std::string call(bool claims) {
     model::Call call;
     call.token = token_.token;
     call.device_id = token_.device_id;
@@ -84,6 +86,7 @@ class Hand {
     call.push.chain = chain_;
     call.push.cursor = here_;
     call.push.operations = pending_;
+    if (claims) call.claim_ttl_s = 60;
     const Answers answers = canonicals_.call(call, there_);
     if (answers.on_model.trouble.error_class != sync::ErrorClass::none)
       return std::string(name_of(answers.on_model.trouble.error.code)) + ' ';
@@ -102,7 +105,7 @@ class Hand {
   std::string take(const Answers& answers) {
     here_ = answers.on_model.reply.cursor;
     there_ = answers.on_postgres.reply.cursor;
-    std::string codes;
+    std::string codes = answers.on_model.claimed ? "claimed " : "";
     for (const PulledVerdict& verdict : answers.on_model.reply.verdicts) {
       if (verdict.number > acked_) codes += std::string(name_of(verdict.code)) + ' ';
     }
@@ -153,9 +156,10 @@ class Stage {
       return result.substr(0, result.find(' ') + 1);
     }
     Hand& device = hand(step.by);
-    if (!step.line.empty())
+    const bool claims = step.line == "claim_next";
+    if (!step.line.empty() && !claims)
       device.add(lines_.line(step.line), with_ids(step.drawn), user_id(step.envelope));
-    return step.outcome.empty() ? "" : device.call();
+    return step.outcome.empty() ? "" : device.call(claims);
   }
   std::string operate(const std::string& text) {
     const std::size_t space = text.find(' ');
@@ -173,14 +177,18 @@ class Stage {
     return "done ";
   }
   Hand& hand(char name) { return hands_.try_emplace(name, canonicals_, name).first->second; }
-  /// `0:l1` with the id that `l1` means.
+  /// `0:l1` with the id that `l1` means; `0:L1` with its letters large.
   static std::string with_ids(const std::string& drawn) {
     std::string text;
     for (std::size_t i = 0; i < drawn.size(); ++i) {
-      if (drawn[i] == 'l')
-        text += id('l', static_cast<std::uint64_t>(drawn[++i] - '0')).text();
-      else
+      if (drawn[i] != 'l' && drawn[i] != 'L') {
         text += drawn[i];
+        continue;
+      }
+      const bool is_large = drawn[i] == 'L';
+      std::string lease = id('l', static_cast<std::uint64_t>(drawn[++i] - '0')).text();
+      if (is_large) std::replace(lease.begin(), lease.end(), 'c', 'C');
+      text += lease;
     }
     return text;
   }
@@ -311,7 +319,17 @@ const std::vector<Rule> of_drawing{
       {'A', "reserve_credits user_id=u1 job_id=j1 amount=6", "insufficient_credits 5+25", "l1x"},
       {'A', "reserve_credits user_id=u1 job_id=j1 amount=6", "insufficient_credits 5+25", "0:l1"},
       {'A', "batch ops=(reserve_credits user_id=u1 job_id=j1 amount=6)",
-       "insufficient_credits 5+25", "l1"}}},
+       "insufficient_credits 5+25", "l1"},
+      {'A', "batch ops=(reserve_credits user_id=u1 job_id=j1 amount=6)",
+       "insufficient_credits 5+25", "10:l1"},
+      {'A', "batch ops=(reserve_credits user_id=u1 job_id=j1 amount=6)",
+       "insufficient_credits 5+25", "0:l1x"},
+      {'A', "batch ops=(reserve_credits user_id=u1 job_id=j1 amount=6)",
+       "insufficient_credits 5+25", "1:l1"}}},
+    {"a lease is named in large letters or small",
+     {{'A', "lease_credits lease_id=l1 user_id=u1 amount=25 ttl=60", "ok 5+25"},
+      {'A', "reserve_credits user_id=u1 job_id=j1 amount=6", "ok 5+19", "L1"},
+      {'A', "batch ops=(reserve_credits user_id=u1 job_id=j2 amount=6)", "ok 5+13", "0:L1"}}},
     {"a retry is drawn on a lease as a first hold is",
      {{'A', "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=60", "ok 10+20"},
       {'A', "fail_job job_id=j1 error_code=E", "ok 10+20"},
@@ -399,7 +417,7 @@ const std::vector<Rule> of_batches{
        "batch ops=(reserve_credits user_id=u1 job_id=j1 amount=5;"
        "reserve_credits user_id=u1 job_id=j2 amount=6;"
        "reserve_credits user_id=u1 job_id=j3 amount=7)",
-       "ok 4+8", "0:l1,2:l1"},
+       "ok 4+8", "2:l1,0:l1"},
       {'A', "batch ops=(release_job_credits job_id=j1;release_job_credits job_id=j2)",
        "ok 10+13"}}},
     {"a batch that is refused draws and gives back nothing",
@@ -478,6 +496,13 @@ const std::vector<Rule> of_ending{
       {'R', "", "10+20"},
       {operator_, "after 1", "done 10+20"},
       {'R', "", "30+0"}}},
+    {"a claim takes back what is overdue of its job's owner",
+     {{'R', "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=60", "ok 10+20"},
+      {'A', "reserve_credits user_id=u1 job_id=j1 amount=5", "ok 5+20"},
+      {'A', "advance_job job_id=j1 to=QUEUED", "ok 5+20"},
+      {operator_, "after 121", "done 5+20"},
+      {'W', "claim_next", "claimed 25+0"},
+      {'W', "claim_next", "25+0"}}},
     {"a lease that is spent and overdue is over without an entry",
      {{'R', "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=60", "ok 10+20"},
       {'R', "reserve_credits user_id=u1 job_id=j1 amount=20", "ok 10+0", "l1"},
