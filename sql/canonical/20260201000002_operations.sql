@@ -1688,7 +1688,7 @@ begin
     r := null;
     if (w.device_id is not null or o.op in ('lease_credits', 'return_lease')) and tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
-    elsif o.seen and not v_is_foreign then
+    elsif o.seen and not v_is_foreign and (o.op <> 'batch' or o.envelope is null or coalesce(v_user = o.envelope, true)) then
       perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;

@@ -250,8 +250,11 @@ void World::somebody_forges() {
   sync::Call forged;
   forged.token = new_token(kind).token;
   for (std::int64_t number = 1; number <= 3; ++number) {
+    // Others' operations, too, as they called them, and under anybody's name.
     const Command command =
-        Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
+        !recent.empty() && random.one_in(3)
+            ? random.pick(recent)
+            : Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
     const auto named = named_user(command);
     forged.push.operations.push_back(
         {number, named ? named : random.pick(users), trace_line(command), ""});

@@ -514,6 +514,13 @@ const std::vector<Rule> of_ending{
 // ---- whose an operation is ----------------------------------------------------------------------
 
 const std::vector<Rule> of_envelopes{
+    {"under another's envelope a batch is not known either",
+     {{'A', "batch op_id=o1 ops=(update_profile op_id=o2 user_id=u2 display_name=N)", "ok 30+0", "",
+       2},
+      {'A', "batch op_id=o1 ops=(update_profile op_id=o2 user_id=u2 display_name=N)",
+       "user_not_found 30+0"},
+      {'A', "batch op_id=o1 ops=(update_profile op_id=o2 user_id=u2 display_name=N)", "ok 30+0", "",
+       2}}},
     {"under another's envelope a job does not exist, nor what was applied on it",
      {{'A', "reserve_credits op_id=o1 user_id=u2 job_id=j4 amount=5", "ok 30+0", "", 2},
       {'A', "advance_job op_id=o2 job_id=j4 to=QUEUED", "ok 30+0", "", 2},
