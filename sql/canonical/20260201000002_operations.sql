@@ -1656,8 +1656,12 @@ begin
       continue;
     end if;
 
-    -- Whose it is, and of which job.
+    -- Whose it is, and of which job. A row of another user does not exist for what a device pushed, though it
+    -- is loaded for another operation of the same call.
     j := jobs[o.job_n];
+    if o.envelope is not null and j.user_id is distinct from o.envelope then
+      j := null;
+    end if;
     v_user := null;
     v_user_n := null;
     v_is_foreign := false;
@@ -1674,15 +1678,9 @@ begin
       v_user := j.user_id;
       v_user_n := j.user_n;
     end if;
-    if o.envelope is not null then
-      -- A row of another user does not exist for what a device pushed.
-      if v_user is distinct from o.envelope then
-        v_user_n := null;
-        v_is_foreign := o.has_user and o.user_id is not null;
-      end if;
-      if j.user_id is distinct from o.envelope then
-        j := null;
-      end if;
+    if o.envelope is not null and v_user is distinct from o.envelope then
+      v_user_n := null;
+      v_is_foreign := o.has_user and o.user_id is not null;
     end if;
     a := accounts[v_user_n];
 
@@ -1690,7 +1688,7 @@ begin
     r := null;
     if (w.device_id is not null or o.op in ('lease_credits', 'return_lease')) and tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
-    elsif o.seen and not v_is_foreign then
+    elsif o.seen and not v_is_foreign and (o.op <> 'batch' or o.envelope is null or coalesce(v_user = o.envelope, true)) then
       perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;

@@ -599,7 +599,7 @@ declare
   v_nuls text[];
   o tally.op;
   i tally.op;
-  v_id constant text := '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
+  v_id constant text := '[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}';
 begin
   select p.docs, p.nuls into v_docs, v_nuls from tally.parse_all(p_lines) p;
   operations := tally.decode(v_docs, v_nuls, null, clock_timestamp());

@@ -45,7 +45,6 @@ void FaultyMemory::fail(Asker asker, int nth, bool stays) noexcept {
 }
 void FaultyMemory::heal() noexcept { state.armed = false; }
 bool FaultyMemory::has_failed() noexcept { return state.has_failed; }
-int FaultyMemory::count() noexcept { return state.count; }
 FaultyMemory::Reprieve::Reprieve() noexcept : was_armed_(state.armed) { state.armed = false; }
 FaultyMemory::Reprieve::~Reprieve() { state.armed = was_armed_; }
 bool FaultyMemory::has(Asker asker) noexcept {

@@ -16,8 +16,6 @@ class FaultyMemory {
   static void heal() noexcept;
   /// Whether there was none, since fail().
   static bool has_failed() noexcept;
-  /// How often this thread asked since fail().
-  static int count() noexcept;
   /// While it lives there is memory, which does not count: for what a test does by itself beneath
   /// SQLite.
   class Reprieve {

@@ -136,6 +136,9 @@ TEST_CASE("io errors: closing fails at every call, and nothing is lost by it") {
       if (!came) break;
       ++faults;
     }
+    // It opens nothing and maps nothing anew.
+    const bool is_due = call != Call::open && call != Call::shm_map && call != Call::shm_lock;
+    CHECK((faults > 0 || !is_due));
     told += std::string(FaultDisk::name_of(call)) + " " + std::to_string(faults) + " ";
   }
   MESSAGE("faults: " << told);

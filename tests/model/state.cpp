@@ -226,7 +226,10 @@ Answer State::perform_batch(const Operation& batch) {
   if (!batch.well_shaped) return {"invalid_argument"};
   const MaybeText user = batch_user(batch);
   if (!user) return {"invalid_argument"};
-  if (const auto before = seen_before(*user, batch)) return *before;
+  const bool foreign = !user->empty() && !sees(batch, *user);
+  if (!foreign) {
+    if (const auto before = seen_before(*user, batch)) return *before;
+  }
   if (!batch.field_error.empty()) return {batch.field_error};
   const std::size_t changes = changes_.size();
   in_batch_ = true;

@@ -1,6 +1,7 @@
 #include "sim/auditor.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "fields.hpp"
 #include "tally/trace.hpp"
@@ -23,7 +24,9 @@ std::string number_text(std::int64_t n) { return std::to_string(n); }
 
 void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& call,
                          const sync::Answer& answer) {
+  check_refusal(call, answer);
   if (answer.trouble.error_class != sync::ErrorClass::none) return;
+  devices_[call.token].watermark = answer.reply.watermark;
   std::int64_t next = answer.reply.acked + 1;
   for (const PulledVerdict& verdict : answer.reply.verdicts) {
     demand(verdict.number == next, "I6", "verdicts have a gap at " + number_text(next));
@@ -46,8 +49,7 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     if (!is_new) continue;
     verdicts_[{device, command->op_id}] = verdict.code;
     if (verdict.code == Code::ok) {
-      // What was applied before is ok again, whoever asks, and has no effect.
-      if (!op_ids_.contains(command->op_id)) check_permitted(*command, answer.device);
+      check_permitted(*command, pushed, answer.device);
       effect(*command, pushed.user_id);
       continue;
     }
@@ -62,9 +64,37 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
   check_accounts(canonical);
 }
 
-void Auditor::check_permitted(const Command& command, const Enrolment& device) const {
+void Auditor::revoked(const Uuid& device_id) {
+  for (auto& [token, device] : devices_) {
+    if (device.device_id == device_id) device.is_revoked = true;
+  }
+}
+
+void Auditor::check_refusal(const sync::Call& call, const sync::Answer& answer) const {
+  const Code code =
+      answer.trouble.error_class == sync::ErrorClass::none ? Code::ok : answer.trouble.error.code;
+  const auto device = devices_.find(call.token);
+  const bool is_known = device != devices_.end() && !device->second.is_revoked &&
+                        (!call.device_id || *call.device_id == device->second.device_id);
+  demand((code == Code::unauthorized) == !is_known, "I12",
+         is_known ? "a device was turned away" : "a token was taken that is none");
+  const bool is_behind = is_known && call.push.acked > device->second.watermark;
+  demand((code == Code::history_lost) == is_behind, "I6",
+         is_behind ? "canonical is behind its device and does not say so"
+                   : "canonical is called behind its device, and is not");
+  demand(code == Code::ok || code == Code::unauthorized || code == Code::history_lost ||
+             code == Code::device_forked,
+         "I6", "a call was refused: " + answer.trouble.error.detail);
+}
+
+/// Also what was applied before, which is ok again: it has to be the caller's to do.
+void Auditor::check_permitted(const Command& command, const PushedOperation& pushed,
+                              const Enrolment& device) const {
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
-    for (const Command& inner : batch->operations) check_permitted(inner, device);
+    // A batch that was applied before is known by its own op_id: nobody asks who may do what is in
+    // it.
+    if (applied_.contains({pushed.user_id, command.op_id})) return;
+    for (const Command& inner : batch->operations) check_permitted(inner, pushed, device);
     return;
   }
   const auto may = [&](Capability capability) {
@@ -78,6 +108,8 @@ void Auditor::check_permitted(const Command& command, const Enrolment& device) c
                             (is_cancelled && may(Capability::author));
   demand(is_permitted, "I12", "a device did what it may not: " + trace_line(command));
   const auto user = user_of(command);
+  demand(!user || user == pushed.user_id, "I12",
+         "an operation was applied in another's envelope: " + trace_line(command));
   demand(!device.scope || !user || user == device.scope, "I12",
          "a device did something for another user: " + trace_line(command));
 }
@@ -93,7 +125,6 @@ std::optional<Uuid> Auditor::user_of(const Command& command) const {
 void Auditor::applied(const Command& command) { effect(command, user_of(command)); }
 
 void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id) {
-  op_ids_.insert(command.op_id);
   if (!applied_.insert({user_id, command.op_id}).second) return;
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
     for (const Command& inner : batch->operations) effect(inner, user_id);
@@ -142,6 +173,8 @@ void Auditor::check_entries(Half& canonical) {
     std::sort(rows.begin(), rows.end(), [](const Half::Row& a, const Half::Row& b) {
       return std::stoll(*a[entry_seq]) < std::stoll(*b[entry_seq]);
     });
+    std::set<std::string> jobs;
+    for (const Half::Row& job : canonical.rows("jobs", account.user_id)) jobs.insert(*job[0]);
     std::int64_t sum = 0;
     std::int64_t seq = 0;
     for (Half::Row& row : rows) {
@@ -152,7 +185,9 @@ void Auditor::check_entries(Half& canonical) {
              "entry " + id + " has another balance_after");
       const auto [known, is_new] = entries_.emplace(id, row);
       if (is_new) continue;
-      if (!row[entry_job]) known->second[entry_job].reset();  // Its job was deleted.
+      if (const auto lost =
+              row[entry_job] ? std::nullopt : std::exchange(known->second[entry_job], std::nullopt))
+        demand(!jobs.contains(*lost), "I3", "entry " + id + " lost a job that there is");
       demand(known->second == row, "I3", "entry " + id + " was changed");
     }
     std::size_t of_user = 0;

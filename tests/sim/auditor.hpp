@@ -34,6 +34,11 @@ class Auditor {
   void before_call(Half& canonical) { leases_before_ = canonical.open_leases(); }
   void after_call(Half& canonical, std::size_t device, const sync::Call& call,
                   const sync::Answer& answer);
+  /// A device's token, and that it holds no more.
+  void enrolled(const sync::DeviceToken& token) {
+    devices_[token.token].device_id = token.device_id;
+  }
+  void revoked(const Uuid& device_id);
   /// A line that was applied to canonical straight.
   void applied(const Command& command);
   /// The accounts as they must be after what was applied: conservation, no overdraft.
@@ -49,7 +54,10 @@ class Auditor {
   std::set<Uuid> judged_since(std::size_t device, const Auditor& earlier) const;
 
  private:
-  void check_permitted(const Command& command, const Enrolment& device) const;
+  /// Why canonical refuses a call, and that it does where it has to.
+  void check_refusal(const sync::Call& call, const sync::Answer& answer) const;
+  void check_permitted(const Command& command, const PushedOperation& pushed,
+                       const Enrolment& device) const;
   std::optional<Uuid> user_of(const Command& command) const;
   void check_holds(Half& canonical, const Uuid& user_id, const std::vector<Half::Row>& entries,
                    std::int64_t held) const;
@@ -59,7 +67,12 @@ class Auditor {
   std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
   std::map<Uuid, Uuid> owners_;            ///< Of jobs.
   std::set<std::pair<std::optional<Uuid>, Uuid>> applied_;  ///< By user and op_id.
-  std::set<Uuid> op_ids_;                                   ///< Of all that was applied.
+  struct Device {
+    Uuid device_id{};
+    bool is_revoked = false;
+    std::int64_t watermark = 0;
+  };
+  std::map<std::string, Device> devices_;  ///< By token.
   std::set<std::string> payments_;
   std::map<std::pair<std::size_t, Uuid>, Code> verdicts_;  ///< By device and op_id.
   struct Judged {

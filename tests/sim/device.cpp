@@ -43,7 +43,7 @@ struct Device::Process {
   Engine engine;
   std::unique_ptr<sync::Exchange> exchange{};
   std::optional<std::uint64_t> call{};  ///< The one that is under way.
-  Micros deadline = 0;
+  Code told = Code::ok;                 ///< By canonical, at last.
   std::uint64_t ticks = 0;
 };
 
@@ -106,8 +106,7 @@ sync::SyncOptions Device::sync_options() {
     if (rejected.code == Code::lease_reclaimed) world_.probe("a lease had been reclaimed");
   };
   options.callbacks.diverged = [this](const Uuid& user) {
-    demand(world_.was_restored, "I8",
-           "the mirror's rows of " + user.text() + " are not canonical's");
+    demand(may_differ(), "I8", "the mirror's rows of " + user.text() + " are not canonical's");
   };
   return options;
 }
@@ -281,20 +280,26 @@ void Device::send(std::size_t place, const sync::Call& call) {
   world_.network->carry(place_, Direction::to_canonical,
                         [this, place, call, number = calls_, generation = generation_] {
                           const sync::Answer answer = world_.call(place_, call);
-                          world_.network->carry(place_, Direction::to_device,
-                                                [this, place, answer, number, generation] {
-                                                  if (generation == generation_)
-                                                    receive(place, number, answer);
-                                                });
+                          world_.network->carry(
+                              place_, Direction::to_device,
+                              [this, place, answer, number, generation, life = world_.life] {
+                                if (generation == generation_) receive(place, number, answer, life);
+                              });
                         });
 }
 
-void Device::receive(std::size_t place, std::uint64_t number, const sync::Answer& answer) {
+void Device::receive(std::size_t place, std::uint64_t number, const sync::Answer& answer,
+                     std::uint64_t life) {
   Process& process = *processes_[place];
   if (process.call != number) return receive_late(place, answer);
   process.call.reset();
+  process.told = answer.trouble.error.code;
   std::optional<sync::Exchange::Rest> rest;
-  if (with_disk([&] { rest = process.exchange->answered(answer); })) settle(place, rest);
+  if (!with_disk([&] { rest = process.exchange->answered(answer); })) return;
+  if (process.exchange->trouble().error_class == sync::ErrorClass::none && !answer.more)
+    life_ = life;
+  if (may_be_forked_) may_be_forked_ = !is_another_since_copy();
+  settle(place, rest);
 }
 
 /// An answer to a call that was given up, or the same once more: taken only where it answers the
@@ -310,7 +315,7 @@ void Device::receive_late(std::size_t place, const sync::Answer& answer) {
   // What is under way answers an older question, then.
   if (*taken && processes_[place]->call) tick(place);
   if (*taken)
-    demand((*taken)->diverged.empty() || world_.was_restored, "I8",
+    demand((*taken)->diverged.empty() || may_differ(), "I8",
            "a late answer made the mirror another's");
   else
     demand(taken->error().code != Code::device_forked || may_be_forked_, "I6",
@@ -328,14 +333,23 @@ void Device::settle(std::size_t place, const std::optional<sync::Exchange::Rest>
   }
   const Error& error = processes_[place]->exchange->trouble().error;
   world_.tell(describe() + " is told " + std::string(name_of(error.code)));
-  demand(error.code == Code::device_forked || error.code == Code::history_lost ||
-             error.code == Code::unauthorized,
-         "I6", "sync stopped: " + error.detail);
+  // Why canonical said so is the auditor's to know; a fork the mirror sees itself.
+  demand(error.code == Code::device_forked || error.code == processes_[place]->told, "I6",
+         "sync stopped: " + error.detail);
   demand(error.code != Code::device_forked || may_be_forked_, "I6",
          "an honest mirror was called forked");
   if (error.code == Code::device_forked) world_.probe("a copy was found out");
   if (error.code == Code::history_lost) world_.probe("a canonical behind its devices was noticed");
   enrol_anew(place);
+}
+
+bool Device::may_differ() const { return life_ != world_.life; }
+
+/// A power cut may still bring back who it was; with that one's name its token is refused.
+bool Device::is_another_since_copy() {
+  const auto state = Replica(processes_.front()->engine).state();
+  return state && *state && device_id_ != device_id_at_copy_ &&
+         (*state)->enrolment.device_id == device_id_;
 }
 
 void Device::enrol_anew(std::size_t place) {
@@ -451,12 +465,15 @@ void Device::restore_copy() {
   world_.tell(describe() + " is put back to an old copy");
   world_.probe("an old copy was put back");
   may_be_forked_ = true;
+  device_id_at_copy_ = device_id_;
   die(*copy_, false);
   for (auto& [op_id, promise] : promises_) {
     const bool is_in_copy =
         promised_at_copy_.contains(op_id) && !world_.auditor.verdict(place_, op_id);
     if (promise.state == Promise::State::given && !is_in_copy)
       promise.state = Promise::State::excused;
+    // What was sent was in another file.
+    promise.was_sent = is_in_copy;
   }
 }
 
@@ -490,13 +507,17 @@ void Device::check_mirror() {
   if (!is_up()) return;
   for (const auto& process : processes_) {
     const auto report = process->engine.audit();
-    if (!report) continue;
+    demand(report.has_value(), "I7",
+           "a mirror cannot be audited: " + (report ? "" : report.error().detail));
     demand(report->findings.empty(), report->findings.empty() ? "" : report->findings[0].invariant,
            report->findings.empty() ? "" : "on a mirror: " + report->findings[0].detail);
     for (const Uuid& user : world_.users) {
       const auto at_once = process->engine.balance(user);
       const auto from_file = process->engine.account(user);
-      if (at_once && from_file)
+      demand(at_once.has_value() == from_file.has_value() &&
+                 (at_once || at_once.error().code == Code::user_not_found),
+             "I1", "a balance cannot be read: " + (at_once ? "" : at_once.error().detail));
+      if (at_once)
         demand(*at_once == from_file->check.balance, "I1", "a balance is not the file's");
     }
   }

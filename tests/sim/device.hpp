@@ -85,7 +85,7 @@ class Device {
   struct Promise {
     Command command;
     enum class State : std::uint8_t { in_doubt, given, excused } state = State::in_doubt;
-    bool was_sent = false;
+    bool was_sent = false;  ///< So it is on the disk.
   };
 
   template <class Work>
@@ -94,11 +94,16 @@ class Device {
   bool is_troubled() const;
   void tick(std::size_t process);
   void send(std::size_t process, const sync::Call& call);
-  void receive(std::size_t process, std::uint64_t number, const sync::Answer& answer);
+  /// `life`: canonical's when it answered.
+  void receive(std::size_t process, std::uint64_t number, const sync::Answer& answer,
+               std::uint64_t life);
   void receive_late(std::size_t process, const sync::Answer& answer);
   void settle(std::size_t process, const std::optional<sync::Exchange::Rest>& rest);
   void schedule(std::size_t process, Micros delay);
   void enrol_anew(std::size_t process);
+  /// From canonical, which was put back since it last told the mirror everything.
+  bool may_differ() const;
+  bool is_another_since_copy();
   void end_processes();
   void die(const test::FaultDisk::Image& image, bool with_the_power);
   void put_back(const test::FaultDisk::Image& image);
@@ -122,7 +127,9 @@ class Device {
   Trouble trouble_ = Trouble::none;
   bool is_full_ = false;
   bool is_tainted_ = false;     ///< Something went wrong since the mirror was opened.
-  bool may_be_forked_ = false;  ///< An old copy was put back.
+  bool may_be_forked_ = false;  ///< An old copy was put back, and it is no other device yet.
+  Uuid device_id_at_copy_{};    ///< Who it was when the copy was put back.
+  std::uint64_t life_ = 0;      ///< Canonical's, which last told it everything.
   int writes_ = 0;              ///< In the latest call.
   Micros clock_error_ = 0;
   std::uint64_t ids_ = 0;

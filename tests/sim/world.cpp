@@ -113,7 +113,9 @@ sync::DeviceToken World::new_token(const DeviceKind& kind) {
   sync::NewDevice device{"device", kind.capabilities, kind.scope, {}};
   if (random.one_in(4)) device.reclaim_after = std::chrono::seconds(random.between(1, 60));
   canonical->set_clock(time());
-  return canonical->add_device(device);
+  const sync::DeviceToken token = canonical->add_device(device);
+  auditor.enrolled(token);
+  return token;
 }
 
 void World::make_devices() {
@@ -248,8 +250,11 @@ void World::somebody_forges() {
   sync::Call forged;
   forged.token = new_token(kind).token;
   for (std::int64_t number = 1; number <= 3; ++number) {
+    // Others' operations, too, as they called them, and under anybody's name.
     const Command command =
-        Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
+        !recent.empty() && random.one_in(3)
+            ? random.pick(recent)
+            : Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
     const auto named = named_user(command);
     forged.push.operations.push_back(
         {number, named ? named : random.pick(users), trace_line(command), ""});
@@ -265,6 +270,7 @@ void World::an_operator_acts(Device& device) {
       tell(device.describe() + " is revoked");
       probe("a device was revoked");
       canonical->revoke_device(device.device_id());
+      auditor.revoked(device.device_id());
       break;
     case 1:
       if (leases.empty()) break;
@@ -289,7 +295,7 @@ void World::restore_backup() {
     devices_[place]->excuse(auditor.judged_since(place, backup_->auditor));
   canonical->restore(backup_->canonical);
   auditor = backup_->auditor;
-  was_restored = true;
+  ++life;
 }
 
 // ---- and then all is well -----------------------------------------------------------------------

@@ -43,7 +43,7 @@ class World {
   Auditor auditor{};
   std::unique_ptr<Network> network{};
   const RunOptions options;
-  bool was_restored = false;  ///< Canonical, from a backup.
+  std::uint64_t life = 0;  ///< Of canonical: how often it was put back to a backup.
   void probe(std::string_view name) { ++probes_[name]; }
   void tell(const std::string& what);
   Timestamp time() const;
