@@ -59,26 +59,30 @@ bool FaultyMemory::has(Asker asker) noexcept {
 
 using tally::test::FaultyMemory;
 
-namespace {
-
-void* give(void* memory) {
+// The other forms come down to these; AddressSanitizer has its own of those that do not throw.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  if (!FaultyMemory::has(FaultyMemory::Asker::cpp)) return nullptr;
+  return std::malloc(bytes == 0 ? 1 : bytes);
+}
+void* operator new(std::size_t bytes) {
+  void* const memory = operator new(bytes, std::nothrow);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-
-}  // namespace
-
-// The other forms come down to these.
-void* operator new(std::size_t bytes) {
-  if (!FaultyMemory::has(FaultyMemory::Asker::cpp)) throw std::bad_alloc();
-  return give(std::malloc(bytes == 0 ? 1 : bytes));
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return operator new(bytes, std::nothrow);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   if (!FaultyMemory::has(FaultyMemory::Asker::cpp)) throw std::bad_alloc();
   const auto whole = static_cast<std::size_t>(alignment);
-  return give(std::aligned_alloc(whole, (bytes + whole - 1) / whole * whole));
+  void* const memory = std::aligned_alloc(whole, (bytes + whole - 1) / whole * whole);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void* operator new[](std::size_t bytes) { return operator new(bytes); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
