@@ -166,8 +166,10 @@ Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t a
   if (outer == nullptr) {
     store.flush_large_outbox();
     const std::int64_t u = call.named_u == 0 && call.j > 0 ? call.u : call.named_u;
+    // A malformed line may name a user for whom its operation has no field.
+    const bool is_known = u > 0 && command.malformed == Code::ok;
     verdict.balance =
-        u > 0 ? std::optional(Credits{store.accounts.get(u).balance}) : balance_for(command);
+        is_known ? std::optional(Credits{store.accounts.get(u).balance}) : balance_for(command);
   }
   spare_calls_.push_back(std::move(call));
   return verdict;
