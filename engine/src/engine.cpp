@@ -41,6 +41,7 @@ std::optional<Credits> balance_in(SQLite::Database& db, const Command& command) 
     for (const Command& inner : batch->operations) {
       if (const auto balance = balance_in(db, inner)) return balance;
     }
+    return std::nullopt;
   }
   Query balance(db,
                 "select balance from tally_account where u = coalesce("

@@ -542,6 +542,7 @@ std::optional<Credits> Work::balance_for(const Command& command) {
     for (const Command& inner : batch->operations) {
       if (const auto balance = balance_for(inner)) return balance;
     }
+    return std::nullopt;
   }
   std::optional<std::int64_t> u;
   if (const auto user_id = named_user(command)) u = find_user(*user_id);
