@@ -38,8 +38,8 @@ class Checkpoints {
   };
   /// Under mutex_.
   Pass pass();
-  /// Under mutex_: what was moved is on disk. SQLite does so with the pass that moves the last of it,
-  /// for which commits wait: there is less to do then.
+  /// Under mutex_: what was moved is on disk. SQLite does so with the pass that moves the last of
+  /// it, for which commits wait: there is less to do then.
   void sync_moved();
   template <class Body>
   void note_trouble(Body&& body) noexcept;

@@ -31,8 +31,9 @@ std::filesystem::path from_utf8(std::string_view text);
 /// A connection with the engine's settings.
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes);
 
-/// What the WAL holds is on disk when it returns. A process that was killed between writing a commit
-/// and syncing it has left one that is read from now on, and an op_id in it is answered `ok`.
+/// What the WAL holds is on disk when it returns. A process that was killed between writing a
+/// commit and syncing it has left one that is read from now on, and an op_id in it is answered
+/// `ok`.
 void sync_wal(SQLite::Database& db);
 
 /// A failure with its code, for the edge.
