@@ -438,8 +438,8 @@ Result<std::vector<JobLine>> Inspection::held_jobs(const Uuid& user_id,
                                                    std::size_t limit) noexcept {
   return guarded<std::vector<JobLine>>([&]() -> Result<std::vector<JobLine>> {
     Engine::Impl::Reader reader(*engine_.impl_);
-    Query query(reader.db(), std::string(job_columns) +
-                                 " where w.u = ?1 and w.hold > 0 order by w.j desc limit ?2");
+    Query query(reader.db(), std::string(job_columns) + " where w.j in (" +
+                                 std::string(select_held_jobs) + ") order by w.j desc limit ?2");
     query.bind(require_user(reader.db(), user_id), static_cast<std::int64_t>(limit));
     std::vector<JobLine> lines;
     while (query.step()) lines.push_back(read_job(query));

@@ -15,7 +15,7 @@
 namespace tally {
 
 /// The version of the schema that this library writes.
-inline constexpr int mirror_version = 3;
+inline constexpr int mirror_version = 4;
 
 /// 'Tall', so that `file` and others can tell a mirror from another SQLite file.
 inline constexpr int application_id = 0x54616c6c;

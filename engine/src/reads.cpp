@@ -352,8 +352,9 @@ Result<Account> Engine::account(const Uuid& user_id) const noexcept {
     Account account;
     account.check = {Credits{row.column<std::int64_t>(1)}, Credits{row.column<std::int64_t>(2)},
                      row.column<std::int64_t>(3), row.column<std::int64_t>(4)};
-    Query holds(reader.db(),
-                "select id, hold, reservation from tally_job where u = ? and hold > 0 order by j");
+    if (account.check.held == Credits{0}) return account;
+    Query holds(reader.db(), "select id, hold, reservation from tally_job where j in (" +
+                                 std::string(select_held_jobs) + ") order by j");
     holds.bind(row.column<std::int64_t>(0));
     while (holds.step()) {
       account.holds.push_back({unfolded(holds.column<Uuid>(0)),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "support/operation_tables.hpp"
 
@@ -72,6 +73,52 @@ TEST_CASE("inspection: what others commit is seen, and changes the number") {
   CHECK(inspection.change() != before);
   CHECK(inspection.overview().value().entries == entries + 1);
   CHECK(inspection.account(user_id(1)).value().check.balance == Credits{17});
+}
+
+TEST_CASE("a user's holds are all found, however many jobs and others' holds lie between") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.apply("create_user user_id=u2");
+  mirror.apply(
+      "create_project project_id=p2 user_id=u2 title=T prompt_text=P niche_preset=facts "
+      "target_minutes=1");
+  mirror.apply("add_credits user_id=u2 amount=9000 type=grant");
+  constexpr std::uint64_t jobs = 5'000;  // Of eras of 1,024.
+  const std::set<std::uint64_t> ours{1, 1'024, 1'025, 4'999, 5'000};
+  for (std::uint64_t n = 2; n <= jobs; ++n) {
+    const std::string user = std::to_string(ours.contains(n) ? 1 : 2);
+    const std::string job = "j" + std::to_string(n);
+    mirror.apply("create_job job_id=" + job + " project_id=p" + user + " user_id=u" + user);
+    // No hold at all in one era: the look at the next one goes past it.
+    if (user == "2" && (n < 2'000 || n > 4'200))
+      REQUIRE(
+          mirror.apply("reserve_credits user_id=u2 job_id=" + job + " amount=1").starts_with("ok"));
+  }
+  Inspection inspection(mirror.engine());
+  const auto holds = [&](std::uint64_t user) {
+    const Account account = mirror->account(user_id(user)).value();
+    std::vector<Uuid> found;
+    for (const OpenHold& hold : account.holds) found.push_back(hold.job_id);
+    auto newest_first = inspection.held_jobs(user_id(user), jobs).value();
+    REQUIRE(newest_first.size() == found.size());
+    CHECK(std::equal(found.rbegin(), found.rend(), newest_first.begin(),
+                     [](const Uuid& job, const JobLine& line) { return job == line.job_id; }));
+    return found;
+  };
+  CHECK(holds(1).empty());
+  std::vector<Uuid> expected;
+  for (const std::uint64_t n : ours) {
+    REQUIRE(mirror.apply("reserve_credits user_id=u1 job_id=j" + std::to_string(n) + " amount=2")
+                .starts_with("ok"));
+    expected.push_back(job_id(n));
+  }
+  CHECK(holds(1) == expected);
+  CHECK(holds(2).size() ==
+        static_cast<std::size_t>(mirror->account(user_id(2)).value().check.held.value));
+  REQUIRE(mirror.apply("release_job_credits job_id=j1025").starts_with("ok"));
+  expected.erase(expected.begin() + 2);
+  CHECK(holds(1) == expected);
+  CHECK(inspection.held_jobs(user_id(1), 1).value().at(0).job_id == job_id(5'000));
 }
 
 TEST_CASE("inspection: entries and charts are the history, in steps that leave nothing out") {
