@@ -83,9 +83,9 @@ std::optional<Error> Checkpoints::take_trouble() noexcept {
 }
 
 void Checkpoints::sync_moved() {
-  sqlite3_file* file = nullptr;
-  int rc = sqlite3_file_control(db_->getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  if (rc == SQLITE_OK) rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+  sqlite3_file* file = opened_file(db_->getHandle());
+  const int rc =
+      file == nullptr ? SQLITE_IOERR_FSYNC : file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
   if (rc != SQLITE_OK) throw SQLite::Exception(db_->getHandle(), rc);
 }
 

@@ -95,6 +95,12 @@ Code code_of(int sqlite_code) noexcept {
   }
 }
 
+sqlite3_file* opened(sqlite3* db, int which) noexcept {
+  sqlite3_file* file = nullptr;
+  if (sqlite3_file_control(db, "main", which, &file) != SQLITE_OK) return nullptr;
+  return file == nullptr || file->pMethods == nullptr ? nullptr : file;
+}
+
 }  // namespace
 
 // Versions from 3.7.0 to 3.51.2 can lose a committed transaction when two connections write and
@@ -190,20 +196,21 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   transaction.commit();
 }
 
+sqlite3_file* opened_file(sqlite3* db) noexcept { return opened(db, SQLITE_FCNTL_FILE_POINTER); }
+sqlite3_file* opened_wal(sqlite3* db) noexcept { return opened(db, SQLITE_FCNTL_JOURNAL_POINTER); }
+
 void sync_wal(SQLite::Database& db) {
-  sqlite3_file* wal = nullptr;
-  int rc = sqlite3_file_control(db.getHandle(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
-  if (rc != SQLITE_OK || wal == nullptr || wal->pMethods == nullptr) return;
+  sqlite3_file* wal = opened_wal(db.getHandle());
+  if (wal == nullptr) return;
   sqlite3_int64 bytes = 0;
-  rc = wal->pMethods->xFileSize(wal, &bytes);
+  int rc = wal->pMethods->xFileSize(wal, &bytes);
   if (rc == SQLITE_OK && bytes > 0) rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
   if (rc != SQLITE_OK) throw SQLite::Exception(db.getHandle(), rc);
 }
 
 ChangeWord::ChangeWord(SQLite::Database& db) {
-  sqlite3_file* file = nullptr;
-  if (sqlite3_file_control(db.getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
-      file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) {
+  sqlite3_file* file = opened_file(db.getHandle());
+  if (file == nullptr || file->pMethods->iVersion < 2) {
     throw Failure{Code::io, "this file system has no shared memory for the mirror"};
   }
   constexpr int region_bytes = 32'768;

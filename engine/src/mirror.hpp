@@ -1,6 +1,8 @@
 #pragma once
 // The mirror file: opening, migrating, connections, and the word that moves with every commit.
 
+#include <sqlite3.h>
+
 #include <SQLiteCpp/Database.h>
 
 #include <atomic>
@@ -30,6 +32,10 @@ std::filesystem::path from_utf8(std::string_view text);
 
 /// A connection with the engine's settings.
 SQLite::Database connect(const std::filesystem::path& path, const Options& options, bool writes);
+
+/// The mirror's file and its WAL as SQLite has them open; nullptr where there is none yet.
+sqlite3_file* opened_file(sqlite3* db) noexcept;
+sqlite3_file* opened_wal(sqlite3* db) noexcept;
 
 /// What the WAL holds is on disk when it returns. A process that was killed between writing a
 /// commit and syncing it has left one that is read from now on, and an op_id in it is answered

@@ -147,11 +147,8 @@ void add_gathering_vfs() {
 }
 
 GatheredCommit::GatheredCommit(sqlite3* db, bool full) noexcept {
-  sqlite3_file* wal = nullptr;
-  if (!full || sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) != SQLITE_OK ||
-      wal == nullptr || wal->pMethods != &wal_methods) {
-    return;
-  }
+  sqlite3_file* wal = full ? opened_wal(db) : nullptr;
+  if (wal == nullptr || wal->pMethods != &wal_methods) return;
   // Else SQLite fills the sector up behind the sync, with pages that are shown with the others.
   if ((wal_methods.xDeviceCharacteristics(wal) & SQLITE_IOCAP_POWERSAFE_OVERWRITE) == 0) return;
   wal_ = wal;
