@@ -129,6 +129,22 @@ TEST_CASE("a job that fails in any stage is retried in that stage, and finished 
   }
 }
 
+TEST_CASE("a queued job whose steps have all succeeded enters no stage again") {
+  // Only plain writers of canonical make one, and the feed brings it.
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(1) + job_to("QUEUED"));
+  mirror.close();
+  tamper(mirror.path(),
+         "insert into tally_step (k, state) select 8 * j + value, 2 from tally_job,"
+         " json_each('[0, 1, 2, 3, 4, 5, 6, 7]')");
+  mirror.open();
+  for (const std::string_view to : job_status_names) {
+    CAPTURE(to);
+    CHECK(mirror.apply("advance_job job_id=j1 to=" + std::string(to)) == "illegal_transition 2");
+  }
+  CHECK(mirror.apply("fail_job job_id=j1 error_code=E") == "ok 10");
+}
+
 TEST_CASE("the engine's table has each move once") {
   for (const JobMove& move : job_moves) {
     int same = 0;

@@ -322,17 +322,17 @@ TEST_CASE("a slow network is not a stalled one: what takes longer than a call's 
   Scene scene;
   Story story(scene, 1);
   WatchedDevice& device = story.device();
-  device.options.call_timeout = milliseconds{1'000};
+  device.options.call_timeout = milliseconds{3'000};  // PostgreSQL's own time is in it, too.
   device.connect();
   device.sync();
-  scene.proxy.throttle(1'000);
+  scene.proxy.throttle(333);
   for (std::uint64_t n = 1; n <= 3; ++n) {
     REQUIRE(device.mirror->apply(CreateDraft{id('d', n), "session", story.user(), text_of(700'000)})
                 .has_value());
   }
   const auto began = Clock::now();
   device.sync();
-  CHECK(Clock::now() - began > milliseconds{2'000});
+  CHECK(Clock::now() - began > 2 * device.options.call_timeout);
   CHECK_MESSAGE(device.error == "", device.error);
   CHECK(difference(device, *scene.canonical) == "");
 }

@@ -62,6 +62,12 @@ TEST_CASE("online: canonical's balance decides, and a refusal that was answered 
                      "batch ops=(reserve_credits op_id=e1 user_id=u1 job_id=j1 amount=2 ; "
                      "finalize_job_credits op_id=e2 job_id=j2 final_cost=1)") ==
         "no_reservation 3 index=1");
+  CHECK(online.apply(5,
+                     "batch ops=(reserve_credits op_id=e3 user_id=u1 job_id=j1 amount=2 ; "
+                     "reserve_credits op_id=e4 user_id=u1 job_id=j2 amount=0)") ==
+        "invalid_amount 3 index=1");
+  CHECK(online.apply(6, "batch ops=(reserve_credits op_id=d6 user_id=u1 job_id=j1 amount=2)") ==
+        "operation_conflict 3 index=0");
   online.device->syncer->stop();
   CHECK(rejected_codes(*online.device).empty());
   CHECK(online.device->syncer->run_until_synced(patience).value() == sync::SyncState::synced);
