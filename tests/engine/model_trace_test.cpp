@@ -22,7 +22,7 @@ std::vector<Row> rows_of(TemporaryMirror& mirror, const char* table) {
 }
 
 TEST_CASE("random traces: mirror and model answer alike and hold the same rows") {
-  for (const std::uint64_t seed : {1, 2, 3}) {
+  for (const std::uint64_t seed : {1U, 2U, 3U}) {
     CAPTURE(seed);
     model::GeneratorOptions options;
     options.seed = seed;

@@ -356,7 +356,6 @@ TEST_CASE("corruption: a file that is cut short anywhere") {
 TEST_CASE("corruption: in the WAL it ends what is read of it, at a commit") {
   TemporaryMirror mirror(Options{});
   std::vector<std::string> states;
-  LineMaker lines;
   mirror.reopen();
   const auto state = [](const Engine& engine) {
     std::string text;
