@@ -24,6 +24,7 @@ std::vector<UserPair> users_of_both(const Engine& engine, sync::Canonical& canon
     std::set_union(mirror.begin(), mirror.end(), there.begin(), there.end(),
                    std::back_inserter(ids));
   std::vector<UserPair> users;
+  users.reserve(ids.size());
   for (const Uuid& id : ids) {
     users.push_back({id,
                      std::binary_search(mirror.begin(), mirror.end(), id),

@@ -67,7 +67,8 @@ std::string bash_steps(const CommandText& program) {
     std::vector<std::string> steps;
     for (const std::string& name : command->command_names()) {
       if (path.empty() && name == "help") continue;
-      steps.push_back(path.empty() ? "/" + name : path + "/" + name);
+      steps.push_back(path);
+      steps.back().append("/").append(name);
     }
     out += "      " + joined(steps, " | ") + ") path=\"" + (path.empty() ? "" : path + " ") +
            "$word\" ;;\n";

@@ -11,6 +11,7 @@ struct BalanceInMemory {
   [[gnu::always_inline]] static bool read(const Engine& engine, const tally_uuid& user_id,
                                           std::int64_t& balance) noexcept {
     // Both are their 16 bytes, which Uuid reads as bytes; a copy would wait for its own writes.
+    // NOLINTNEXTLINE(misc-redundant-expression): that they are the same is what is asserted.
     static_assert(sizeof(Uuid) == sizeof(tally_uuid) && alignof(Uuid) == alignof(tally_uuid));
     return engine.impl_->balance_in_memory(reinterpret_cast<const Uuid&>(user_id), balance);
   }

@@ -14,9 +14,11 @@ namespace tally::c {
 /// last. These never change; fields behind are optional.
 template <class T>
 inline constexpr std::size_t first_size = 0;
+// NOLINTBEGIN(bugprone-macro-parentheses): a type takes none.
 #define TALLY_FIRST_LAST(type, last) \
   template <>                        \
   inline constexpr std::size_t first_size<type> = offsetof(type, last) + sizeof(type::last)
+// NOLINTEND(bugprone-macro-parentheses)
 TALLY_FIRST_LAST(tally_error, detail);
 TALLY_FIRST_LAST(tally_callbacks, log);
 TALLY_FIRST_LAST(tally_options, callbacks);
@@ -37,6 +39,7 @@ bool has_known_size(const T* given) noexcept {
   static_assert(first_size<T> > 0);
   // Published were that one, ours, and perhaps longer ones since: none that ends within a field.
   const std::size_t size = given->struct_size;
+  // NOLINTNEXTLINE(misc-redundant-expression): of some structs both are the same.
   return (size == first_size<T> || size >= sizeof(T)) && size <= size_max;
 }
 
