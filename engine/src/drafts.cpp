@@ -4,7 +4,7 @@
 namespace tally {
 namespace {
 
-constexpr std::int64_t draft_life_s = 7 * 86'400;
+constexpr std::int64_t draft_life_s = std::int64_t{7} * 86'400;
 
 bool expired(const DraftRow& draft, Timestamp at) {
   return !draft.u && draft.expires_at && *draft.expires_at <= at;
