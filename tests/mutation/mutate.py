@@ -15,6 +15,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ TESTS = ["device_test", "i1_conservation_test", "i2_no_overdraft_test", "i5_one_
          "model_trace_test", "callbacks_test", "typed_test", "i3_append_only_test", "i4_running_balance_test",
          "i6_exactly_once_test", "limits_test", "memory_test", "operations_test", "bad_input_test", "rows_test",
          "i7_atomic_test", "opening_test", "undo_test"]
+# Last the simulator: what is fed, taken back and applied again, with disks and processes that fail.
+SEEDS = 50
 
 
 def equivalents():
@@ -59,6 +62,12 @@ class Run(contextlib.AbstractContextManager):
         pass
 
 
+def memory_folder():
+    """Where files are in memory, if there is room: most of these tests' time is the disk's."""
+    folder = "/dev/shm"
+    return folder if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 1 << 30 else None
+
+
 class CppRun(Run):
     def __init__(self, build, folder):
         self.files = []
@@ -70,15 +79,23 @@ class CppRun(Run):
             objects.append(mutated.compile(cpp.compile_command(build, ROOT, name), folder))
             self.files.append(mutated)
             print(f"{name}: {len(mutated.mutants)} mutants compiled", flush=True)
-        self.program = folder / "engine_tests"
-        cpp.link(build, "tests/engine_tests", objects, self.program)
+        self.tests, self.simulator = folder / "engine_tests", folder / "tally_sim"
+        self.mirrors = tempfile.TemporaryDirectory(prefix="tally-mutation-", dir=memory_folder())
+        os.chmod(self.mirrors.name, 0o755)  # Some tests go on as another user.
+        cpp.link(build, "tests/engine_tests", objects, self.tests)
+        cpp.link(build, "tests/sim/tally_sim", objects, self.simulator)
+        self.commands = {test: [self.tests, f"--source-file=*/{test}.cpp", "--abort-after=1"] for test in TESTS}
+        self.commands["sim"] = [self.simulator, "--seeds", str(SEEDS), "--operations", "60"]
         self.seconds_max = {}
-        for test in TESTS:
+        for test in self.commands:
             began = time.monotonic()
             if self.fails(test, 0):
                 raise SystemExit(f"{test} fails without a mutant")
             self.seconds_max[test] = 20 + 10 * (time.monotonic() - began)
         self.last_to_kill = None
+
+    def __exit__(self, *_):
+        self.mirrors.cleanup()
 
     @property
     def mutants(self):
@@ -86,14 +103,14 @@ class CppRun(Run):
 
     def fails(self, test, number):
         # A mutant may ask for memory without end.
-        command = ["prlimit", "--data=2000000000", self.program, f"--source-file=*/{test}.cpp", "--abort-after=1"]
+        command = ["prlimit", "--data=2000000000", *self.commands[test]]
         done = subprocess.run(command, timeout=self.seconds_max.get(test), capture_output=True,
-                              env=os.environ | {"TALLY_MUTANT": str(number)})
+                              env=os.environ | {"TALLY_MUTANT": str(number), "TMPDIR": self.mirrors.name})
         return done.returncode != 0
 
     def verdict(self, mutant):
         # Of neighbours one and the same test often kills the next one, too.
-        for test in sorted(TESTS, key=lambda test: test != self.last_to_kill):
+        for test in sorted(self.commands, key=lambda test: test != self.last_to_kill):
             try:
                 if self.fails(test, mutant.number):
                     self.last_to_kill = test
@@ -165,7 +182,7 @@ def chosen(mutants, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=Path, required=True, help="the build that has engine_tests and write_trace")
+    parser.add_argument("--build", type=Path, required=True, help="the build that has the tests")
     parser.add_argument("--only", choices=["cpp", "sql"])
     parser.add_argument("--matching", default="", help="only mutants in whose name this is: file, function and change")
     parser.add_argument("--sample", type=int, default=150, help="so many mutants of each half (150)")
