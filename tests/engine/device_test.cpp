@@ -264,5 +264,185 @@ TEST_CASE("a job that others put into a stage without its step is worked on all 
   CHECK(device.mirror.findings().empty());
 }
 
+/// Answers the latest push: u1's entries behind those that are here, at a revision of its own.
+void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
+          std::int64_t held) {
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows = std::move(rows);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = device.mirror->history(user_id(1), 1)->at(0).seq;
+  state.entries = state.since_entries + static_cast<std::int64_t>(user.rows.size());
+  state.balance = balance;
+  state.held = held;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->diverged.empty());
+}
+
+TEST_CASE("a fed entry keeps its words, and those that the mirror knows are not written again") {
+  FedDevice device(all, {});
+  const std::pair<std::string, Texts::value_type> words[] = {
+      {"purchase", std::nullopt},
+      {"grant", "Welcome bonus: 10 trial credits"},
+      {"grant", "Sorry"},
+      {"refund", "Unused credits refund"},
+      {"refund", std::nullopt},
+      {"refund", "Job failed - credits released"},
+      {"reserve", "Reserved for job"},
+      {"reserve", std::nullopt},
+      {"reserve", "Leased to device"},
+      {"usage", "Video generation"},
+      {"usage", "By hand"},
+      {"usage", std::nullopt},
+      {"expire", std::nullopt},
+      {"subscription", "May"}};
+  std::vector<PulledUser::Row> rows;
+  Lines expected;
+  std::int64_t balance = 4;
+  std::uint64_t n = 3;
+  for (const auto& [type, note] : words) {
+    PulledUser::Row fed = entry(n++, type, 1, ++balance);
+    fed.texts.at(4) = note;
+    rows.push_back(fed);
+    expected.push_back(type + "|" + note.value_or("NULL"));
+  }
+  feed(device, rows, balance, 10);
+  CHECK(query(device.mirror.path(),
+              "select type, note from credit_ledger where seq > 2 order by seq") == expected);
+  CHECK(query(device.mirror.path(),
+              "select note from tally_entry_text where note is not null order by e") ==
+        Lines{"Sorry", "Leased to device", "By hand", "May"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an entry of a type that there is not is refused, and nothing of the answer is taken") {
+  FedDevice device(all, {});
+  const auto push = device.replica.next_push(10, 10'000);
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = "2";
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(3, "gift", 1, 5));
+  user.state.emplace();
+  user.state->since = 1;
+  user.state->since_entries = 2;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_FALSE(taken.has_value());
+  CHECK(taken.error().code == Code::invalid_argument);
+  CHECK(device.mirror.balance() == 4);
+}
+
+TEST_CASE(
+    "an entry that canonical made under an id that one here would have: this one gets its own") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  std::vector<PulledUser::Row> rows{entry(3, "grant", 1, 5), entry(4, "grant", 1, 6)};
+  rows[0].texts[0] = "12345678-1234-80aa-9234-123456789abc";
+  rows[1].texts[0] = "12345678-1234-80aa-9234-123456789abd";
+  feed(device, rows, 6, 10);
+  const std::string grant = "add_credits user_id=u1 amount=1 type=grant op_id=";
+  CHECK(device.mirror.apply(grant + "\"12345678-1234-7aaa-9234-123456789abc\"") == "ok 7");
+  device.mirror.reopen();
+  CHECK(device.mirror.apply(grant + "\"12345678-1234-7aaa-9234-123456789abd\"") == "ok 8");
+  CHECK(query(device.mirror.path(),
+              "select count(distinct id), count(*) from credit_ledger where seq > 2") ==
+        Lines{"4|4"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("what one engine is fed, another on the same file shows, each time") {
+  FedDevice device(all, {});
+  const auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  CHECK(other->balance(user_id(1)).value() == Credits{4});
+  for (std::uint64_t n = 3; n < 6; ++n) {
+    const auto balance = static_cast<std::int64_t>(n) + 2;
+    feed(device, {entry(n, "grant", 1, balance)}, balance, 10);
+    CHECK(other->balance(user_id(1)).value() == Credits{balance});
+  }
+}
+
+TEST_CASE("what another engine did is seen behind a commit without operations") {
+  Options online = TemporaryMirror::fast();
+  online.spend_policy = SpendPolicy::online;
+  online.verdict_timeout = std::chrono::milliseconds{0};
+  online.busy_timeout = std::chrono::milliseconds{20};
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  device.mirror.close();
+  auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  auto here = Engine::open(device.mirror.path(), online);
+  REQUIRE(other.has_value());
+  REQUIRE(here.has_value());
+  // Pending ones have numbers, and are no operations yet.
+  for (int i = 0; i < 5; ++i) {
+    const auto queued = here->apply(AddCredits{user_id(1), Credits{1}, "grant"});
+    REQUIRE_FALSE(queued);
+    CHECK(queued.error().code == Code::pending);
+  }
+  CHECK(here->balance(user_id(1)).value() == Credits{4});
+  Replica replica(*here);
+  CHECK(replica.forget_cursor());
+  CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
+  CHECK(here->balance(user_id(1)).value() == Credits{5});
+}
+
+TEST_CASE("what another engine did is seen behind a commit that failed") {
+  Options options = TemporaryMirror::fast();
+  options.busy_timeout = std::chrono::milliseconds{20};
+  TemporaryMirror mirror(options);
+  mirror.make_users(1);
+  auto other = Engine::open(mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  {
+    const RawTransaction holder(mirror.path());
+    CHECK_FALSE(mirror->apply(AddCredits{user_id(1), Credits{5}, "grant"}));
+  }
+  Replica replica(mirror.engine());
+  CHECK(replica.enrol({id('x', 1), all, std::nullopt}));
+  CHECK(mirror.balance() == 10);
+  CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
+  CHECK(mirror.balance() == 11);
+}
+
+TEST_CASE("the numbers of users who went are never given out again") {
+  FedDevice device(all, {});
+  const auto numbers = [&] {
+    return query(device.mirror.path(), "select id, u from tally_user_id_text order by u");
+  };
+  const auto answer = [&](const std::vector<std::uint64_t>& users, bool complete) {
+    const auto push = device.replica.next_push(10, 10'000);
+    REQUIRE(push.has_value());
+    Reply reply;
+    reply.asked = push->cursor;
+    reply.cursor = push->cursor.value_or("") + "1";
+    for (const std::uint64_t n : users) {
+      PulledUser& user = reply.users.emplace_back();
+      user.user_id = user_id(n);
+      user.state.emplace();
+    }
+    if (complete) reply.complete.emplace();
+    const auto taken = device.replica.take(reply);
+    REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  };
+  answer({3}, false);
+  answer({2}, false);
+  REQUIRE(numbers() ==
+          Lines{user_id(1).text() + "|1", user_id(3).text() + "|2", user_id(2).text() + "|3"});
+  // They go in the order of their ids: the highest number is not the last to go.
+  answer({}, true);
+  REQUIRE(numbers().empty());
+  device.mirror.reopen();
+  CHECK(device.mirror.apply("create_user user_id=u4") == "ok 10");
+  CHECK(numbers() == Lines{user_id(4).text() + "|4"});
+}
+
 }  // namespace
 }  // namespace tally::test
