@@ -69,6 +69,13 @@ TEST_CASE("one commit: an op_id is known behind those that resemble it, whatever
   CHECK(together(mirror, {add + "o1", add + "o2", add + "o3"}) == Lines{"ok 11", "ok 12", "ok 13"});
   CHECK(together(mirror, {first, like, first, like, third, first}) ==
         Lines{"ok 14", "ok 15", "ok 15", "ok 15", "ok 16", "ok 16"});
+  // So it is with those that make no entry, of which nothing is written before the end.
+  const auto name = [](const std::string& letter) {
+    return "update_profile user_id=u1 display_name=" + letter + " op_id=\"12345678-4321-7" +
+           letter + "aa-9234-123456789abc\"";
+  };
+  CHECK(together(mirror, {name("A"), name("B"), name("A")}) == Lines{"ok 16", "ok 16", "ok 16"});
+  CHECK(query(mirror.path(), "select display_name from profiles") == Lines{"B"});
   // Nor is one taken for another where all are in the file.
   CHECK(together(mirror, {like, first, third, add + "o2"}) ==
         Lines{"ok 16", "ok 16", "ok 16", "ok 16"});

@@ -62,7 +62,6 @@ struct FedDevice {
     project.insert(project.end(), {std::nullopt, fed_at, std::nullopt});
     user.rows.push_back(row("projects", project));
     std::int64_t held = 10;
-    std::int64_t entries = 2;
     std::int64_t balance = 4;
     for (const FedJob& job : jobs) add(user.rows, job);
     user.rows.push_back(entry(1, "grant", 14, 14));
@@ -99,6 +98,7 @@ struct FedDevice {
 
   TemporaryMirror mirror;
   Replica replica;
+  std::int64_t entries = 2;  ///< Of u1's, as far as canonical has fed them.
 };
 
 const std::vector<Capability> all{Capability::author, Capability::worker, Capability::service};
@@ -264,7 +264,7 @@ TEST_CASE("a job that others put into a stage without its step is worked on all 
   CHECK(device.mirror.findings().empty());
 }
 
-/// Answers the latest push: u1's entries behind those that are here, at a revision of its own.
+/// Answers the latest push, without a verdict: u1's rows that changed since the answer before.
 void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
           std::int64_t held) {
   const auto push = device.replica.next_push(10, 10'000);
@@ -278,13 +278,83 @@ void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t bal
   user.rows = std::move(rows);
   PulledState& state = user.state.emplace();
   state.since = 1;
-  state.since_entries = device.mirror->history(user_id(1), 1)->at(0).seq;
-  state.entries = state.since_entries + static_cast<std::int64_t>(user.rows.size());
+  state.since_entries = device.entries;
+  for (const PulledUser::Row& fed : user.rows) device.entries += fed.table == "credit_ledger";
+  state.entries = device.entries;
   state.balance = balance;
   state.held = held;
   const auto taken = device.replica.take(reply);
   REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
   CHECK(taken->diverged.empty());
+}
+
+/// What is pending: `1 ok`, or the code that it met when it was applied again.
+Lines pending(FedDevice& device) {
+  Lines lines;
+  REQUIRE(device.replica.each_pending([&](const PendingOperation& operation) {
+    lines.push_back(std::to_string(operation.number) + " " + std::string(name_of(operation.code)));
+    return true;
+  }));
+  return lines;
+}
+
+TEST_CASE("what is pending is applied again on what was fed, as soon as and as long as it can be") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=2") == "ok 2");
+  feed(device, {entry(3, "grant", 5, 9)}, 9, 10);
+  CHECK(device.mirror.balance() == 7);
+  CHECK(device.latest(5) ==
+        Lines{"grant 5", "reserve -3 1", "reserve 2 1", "usage -2 1", "refund 1 1"});
+  CHECK(pending(device) == Lines{"1 ok", "2 ok"});
+  feed(device, {entry(4, "expire", -8, 1)}, 1, 10);
+  CHECK(device.mirror.balance() == 1);
+  CHECK(device.latest(2) == Lines{"grant 5", "expire -8"});
+  CHECK(pending(device) == Lines{"1 insufficient_credits", "2 stale_reservation"});
+  CHECK(device.replica.state()->value().blocked == 2);
+  CHECK(device.mirror.findings().empty());
+  feed(device, {entry(5, "grant", 9, 10)}, 10, 10);
+  CHECK(device.mirror.balance() == 8);
+  CHECK(device.held() == 10);
+  CHECK(pending(device) == Lines{"1 ok", "2 ok"});
+  // What is applied again can be taken back again.
+  feed(device, {entry(6, "grant", 1, 11)}, 11, 10);
+  CHECK(device.mirror.balance() == 9);
+  CHECK(device.replica.state()->value().blocked == 0);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("what a blocked operation drew on the lease stays drawn, and nothing else does") {
+  FedDevice device(all, {{1}, {2}});
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=5") == "ok 4");
+  CHECK(device.mirror.apply("batch ops=(update_profile user_id=u1 ; reserve_credits user_id=u1 "
+                            "job_id=j2 amount=1)") == "ok 4");
+  CHECK(device.unspent() == 4);
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "FAILED"});
+  add(rows, {2, "FAILED"});
+  feed(device, std::move(rows), 4, 10);
+  CHECK(pending(device) ==
+        Lines{"1 illegal_transition", "2 stale_reservation", "3 illegal_transition"});
+  CHECK(device.unspent() == 1);
+  CHECK(device.mirror.balance() == 4);
+}
+
+TEST_CASE("the host is told once of what happened, however often it is applied again") {
+  Options options = TemporaryMirror::fast();
+  int told = 0;
+  options.callbacks.job_failed = [&](const Uuid&, const Uuid&) { ++told; };
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("update_profile user_id=u1 notification_prefs={\"job_failed\":true}") ==
+        "ok 4");
+  device.mirror.close();
+  device.mirror.open(options);
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 4");
+  CHECK(told == 1);
+  feed(device, {entry(3, "grant", 1, 5)}, 5, 10);
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"FAILED"});
+  CHECK(told == 1);
 }
 
 TEST_CASE("a fed entry keeps its words, and those that the mirror knows are not written again") {
@@ -397,19 +467,21 @@ TEST_CASE("what another engine did is seen behind a commit without operations") 
 TEST_CASE("what another engine did is seen behind a commit that failed") {
   Options options = TemporaryMirror::fast();
   options.busy_timeout = std::chrono::milliseconds{20};
-  TemporaryMirror mirror(options);
-  mirror.make_users(1);
-  auto other = Engine::open(mirror.path(), TemporaryMirror::fast());
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  device.mirror.close();
+  device.mirror.open(options);
+  Replica replica(device.mirror.engine());
+  auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
   REQUIRE(other.has_value());
+  CHECK(device.mirror.apply("update_profile user_id=u1") == "ok 4");
   {
-    const RawTransaction holder(mirror.path());
-    CHECK_FALSE(mirror->apply(AddCredits{user_id(1), Credits{5}, "grant"}));
+    const RawTransaction holder(device.mirror.path());
+    CHECK_FALSE(device.mirror->apply(AddCredits{user_id(1), Credits{5}, "grant"}));
   }
-  Replica replica(mirror.engine());
-  CHECK(replica.enrol({id('x', 1), all, std::nullopt}));
-  CHECK(mirror.balance() == 10);
+  CHECK(replica.forget_cursor());
+  CHECK(device.mirror.balance() == 4);
   CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
-  CHECK(mirror.balance() == 11);
+  CHECK(device.mirror.balance() == 5);
 }
 
 TEST_CASE("the numbers of users who went are never given out again") {
