@@ -123,18 +123,17 @@ TEST_CASE(
   std::vector<Command> commands;
   std::vector<std::string> expected;
   LineMaker refused;
-  int day = 0x10;
+  int days = 10;
   for (const Row& row : rows) {
     const std::string line = apart.lines.line(row.line);
     expected.push_back(apart.apply_line(line));
     commands.push_back(parse_trace_line(line).value());
-    // An id of a later day has what this commit did flushed, within the batch that is refused.
-    const std::string id = "\"019c" + std::to_string(day++) + "00-0000-7000-8000-000000000001\"";
     commands.push_back(
-        parse_trace_line(refused.line("batch op_id=" + id +
-                                      " ops=( create_user user_id=u9 email=\"a@b\" ; "
+        parse_trace_line(refused.line("batch ops=( create_user user_id=u9 email=\"a@b\" ; "
                                       "create_user user_id=u9 ; sweep grace=1 )"))
             .value());
+    // An id of a later day has what this commit did flushed, in the midst of a batch.
+    const std::string id = "\"01" + std::to_string(days++) + "0000-0000-7000-8000-000000000001\"";
     commands.push_back(
         parse_trace_line(
             refused.line("batch ops=( add_credits user_id=u1 amount=5 type=grant note=N ; "
@@ -159,6 +158,63 @@ TEST_CASE(
   CHECK(shown(shared) == shown(apart));
 }
 
+TEST_CASE("one commit: behind a refused batch an op_id is known past one that resembles it") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  // They make no entry, so that nothing of them is written before the end.
+  const auto name = [](const std::string& letter) {
+    return "update_profile user_id=u1 display_name=" + letter + " op_id=\"12345678-4321-7" +
+           letter + "aa-9234-123456789abc\"";
+  };
+  const std::string refused =
+      "batch ops=( update_profile user_id=u1 ; expire_credits user_id=u1 amount=99 )";
+  CHECK(together(mirror, {name("A"), refused, name("B"), name("A")}) ==
+        Lines{"ok 10", "insufficient_credits 10 index=1", "ok 10", "ok 10"});
+  CHECK(query(mirror.path(), "select display_name from profiles") == Lines{"B"});
+}
+
+TEST_CASE("one commit: what a sweep in a refused batch failed is not pushed") {
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(2) + job_to("SCRIPTING", 1));
+  const std::size_t before = pending_numbers(mirror).size();
+  const std::string late = " at=\"2026-01-19T00:00:00.000000Z\"";
+  CHECK(
+      together(mirror, {"update_profile user_id=u1",
+                        "batch ops=( sweep grace=60 ; expire_credits user_id=u1 amount=99 )" + late,
+                        "update_profile user_id=u2"})
+          .at(0) == "ok 2");
+  CHECK(query(mirror.path(), "select status from jobs where status <> 'PENDING'") ==
+        Lines{"SCRIPTING"});
+  CHECK(pending_numbers(mirror).size() == before + 2);
+}
+
+TEST_CASE("one commit: what another engine did behind a refused batch is seen") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  auto other = Engine::open(mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  CHECK(together(mirror,
+                 {"add_credits user_id=u1 amount=1 type=grant",
+                  "batch ops=( add_credits user_id=u1 amount=1 type=grant ; add_credits "
+                  "user_id=u1 amount=1 type=grant ; expire_credits user_id=u1 amount=99 )"}) ==
+        Lines{"ok 11", "insufficient_credits 11 index=2"});
+  CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
+  CHECK(mirror.balance() == 12);
+}
+
+TEST_CASE("a refusal does not free the numbers of rows that went before") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const std::string make = "create_voice_profile user_id=u1 name=N audio_path=A voice_profile_id=";
+  CHECK(together(mirror, {make + "v1", "delete_voice_profile voice_profile_id=v1 user_id=u1"}) ==
+        Lines{"ok 10", "ok 10"});
+  CHECK(together(mirror, {"expire_credits user_id=u1 amount=99", "update_profile user_id=u1"}) ==
+        Lines{"insufficient_credits 10", "ok 10"});
+  mirror.reopen();
+  CHECK(mirror.apply(make + "v2") == "ok 10");
+  CHECK(query(mirror.path(), "select v from tally_voice_profile") == Lines{"2"});
+}
+
 TEST_CASE("one commit: an id of another version is not new behind one that is asked for") {
   TemporaryMirror mirror;
   mirror.make_users(1);
@@ -173,6 +229,13 @@ TEST_CASE("one commit: an id of another version is not new behind one that is as
   };
   CHECK(together(mirror, {make(strange), make(usual), make(strange)}) ==
         Lines{"ok 12", "ok 12", "already_exists 12"});
+  // It differs from the first in what its steps' ids replace.
+  CHECK(together(mirror, {make("\"019be000-0000-4000-8000-000000000001\""),
+                          make("\"019be000-0001-7000-8000-000000000001\""),
+                          make("\"019be000-0000-5a00-8000-000000000001\"")}) ==
+        Lines{"ok 12", "ok 12", "ok 12"});
+  CHECK(query(mirror.path(), "select count(distinct id), count(*) from job_steps") ==
+        Lines{"48|48"});
   CHECK(mirror.findings() == Lines{});
 }
 

@@ -266,13 +266,13 @@ TEST_CASE("a job that others put into a stage without its step is worked on all 
 
 /// Answers the latest push, without a verdict: u1's rows that changed since the answer before.
 void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
-          std::int64_t held) {
+          std::int64_t held, const Uuid& lease = id('l', 1)) {
   const auto push = device.replica.next_push(10, 10'000);
   REQUIRE(push.has_value());
   Reply reply;
   reply.asked = push->cursor;
   reply.cursor = push->cursor.value_or("") + "1";
-  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  reply.leases.push_back({user_id(1), lease, Credits{10}, time_at(3600)});
   PulledUser& user = reply.users.emplace_back();
   user.user_id = user_id(1);
   user.rows = std::move(rows);
@@ -428,6 +428,39 @@ TEST_CASE(
   CHECK(device.mirror.findings().empty());
 }
 
+TEST_CASE("so does one that is applied again behind the first entry that was ever fed") {
+  TemporaryMirror mirror;
+  Replica replica(mirror.engine());
+  REQUIRE(replica.enrol({id('x', 1), all, std::nullopt}));
+  CHECK(mirror.apply("create_user user_id=u1") == "ok 10");
+  CHECK(mirror.apply("add_credits user_id=u1 amount=1 type=grant "
+                     "op_id=\"12345678-1234-7aaa-9234-123456789abc\"") == "ok 11");
+  REQUIRE(replica.next_push(10, 10'000));
+  Reply reply;
+  reply.cursor = "1";
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(1, "grant", 10, 10));
+  user.rows[0].texts[0] = "12345678-1234-80aa-9234-123456789abc";
+  user.state.emplace();
+  user.state->entries = 1;
+  user.state->balance = 10;
+  REQUIRE(replica.take(reply));
+  CHECK(mirror.balance() == 11);
+  CHECK(query(mirror.path(), "select count(distinct id), count(*) from credit_ledger") ==
+        Lines{"2|2"});
+}
+
+TEST_CASE("a return of a lease does not end the one that canonical opened in its place") {
+  FedDevice device(all, {});
+  CHECK(device.mirror.apply("return_lease lease_id=l1") == "ok -");
+  CHECK(device.replica.leases()->at(0).returning);
+  feed(device, {}, 4, 10, id('l', 2));
+  CHECK(pending(device) == Lines{"1 lease_not_found"});
+  CHECK(device.replica.leases()->at(0).lease_id == id('l', 2));
+  CHECK_FALSE(device.replica.leases()->at(0).returning);
+}
+
 TEST_CASE("what one engine is fed, another on the same file shows, each time") {
   FedDevice device(all, {});
   const auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
@@ -484,36 +517,69 @@ TEST_CASE("what another engine did is seen behind a commit that failed") {
   CHECK(device.mirror.balance() == 5);
 }
 
+/// Canonical tells of these users from the start, each with an address; `complete`: of no others.
+void tell(FedDevice& device, const std::vector<std::pair<std::uint64_t, std::string>>& users,
+          bool complete = false) {
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  for (const auto& [n, email] : users) {
+    PulledUser& user = reply.users.emplace_back();
+    user.user_id = user_id(n);
+    PulledState& state = user.state.emplace();
+    state.with_email = true;
+    state.email = email;
+  }
+  if (complete) reply.complete.emplace();
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+}
+
 TEST_CASE("the numbers of users who went are never given out again") {
   FedDevice device(all, {});
   const auto numbers = [&] {
     return query(device.mirror.path(), "select id, u from tally_user_id_text order by u");
   };
-  const auto answer = [&](const std::vector<std::uint64_t>& users, bool complete) {
-    const auto push = device.replica.next_push(10, 10'000);
-    REQUIRE(push.has_value());
-    Reply reply;
-    reply.asked = push->cursor;
-    reply.cursor = push->cursor.value_or("") + "1";
-    for (const std::uint64_t n : users) {
-      PulledUser& user = reply.users.emplace_back();
-      user.user_id = user_id(n);
-      user.state.emplace();
-    }
-    if (complete) reply.complete.emplace();
-    const auto taken = device.replica.take(reply);
-    REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
-  };
-  answer({3}, false);
-  answer({2}, false);
+  tell(device, {{3, "c@x"}});
+  tell(device, {{2, "b@x"}});
   REQUIRE(numbers() ==
           Lines{user_id(1).text() + "|1", user_id(3).text() + "|2", user_id(2).text() + "|3"});
   // They go in the order of their ids: the highest number is not the last to go.
-  answer({}, true);
+  tell(device, {}, true);
   REQUIRE(numbers().empty());
   device.mirror.reopen();
   CHECK(device.mirror.apply("create_user user_id=u4") == "ok 10");
   CHECK(numbers() == Lines{user_id(4).text() + "|4"});
+}
+
+TEST_CASE("an address that canonical gave to somebody else is taken from who had it") {
+  FedDevice device(all, {});
+  tell(device, {{2, "b@x"}, {3, "c@x"}});
+  tell(device, {{3, "b@x"}});
+  CHECK(query(device.mirror.path(), "select email from users order by id") ==
+        Lines{"NULL", "NULL", "b@x"});
+}
+
+TEST_CASE("operations that are queued in one commit have the numbers under which they wait") {
+  FedDevice device(all, {{1}}, SpendPolicy::online);
+  device.mirror.close();
+  Options online = TemporaryMirror::fast();
+  online.spend_policy = SpendPolicy::online;
+  online.verdict_timeout = std::chrono::milliseconds{0};
+  device.mirror.open(online);
+  std::vector<Command> commands;
+  for (int i = 0; i < 3; ++i)
+    commands.push_back(device.mirror->make_command(AddCredits{user_id(1), Credits{1}, "grant"}));
+  const auto verdicts = device.mirror.submit(std::move(commands));
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    CHECK(verdicts[i].code == Code::pending);
+    CHECK(verdicts[i].number == static_cast<std::int64_t>(i) + 1);
+  }
+  Replica replica(device.mirror.engine());
+  CHECK(replica.state()->value().pending == 3);
+  CHECK(replica.next_push(2, 10'000)->operations.back().number == 2);
 }
 
 }  // namespace
