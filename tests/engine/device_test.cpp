@@ -4,6 +4,7 @@
 #include <tally/replica.hpp>
 
 #include "support/fixture.hpp"
+#include "tally/trace.hpp"
 
 namespace tally::test {
 namespace {
@@ -459,6 +460,45 @@ TEST_CASE("a return of a lease does not end the one that canonical opened in its
   CHECK(pending(device) == Lines{"1 lease_not_found"});
   CHECK(device.replica.leases()->at(0).lease_id == id('l', 2));
   CHECK_FALSE(device.replica.leases()->at(0).returning);
+}
+
+TEST_CASE("what canonical rejected leaves no words to the entries that take its numbers") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  REQUIRE(push->operations.size() == 1);
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = "2";
+  reply.watermark = 1;
+  reply.verdicts.push_back({1, Code::balance_overflow});
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->rejected.size() == 1);
+  CHECK(device.mirror.balance() == 4);
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=2 type=grant") == "ok 6");
+  CHECK(query(device.mirror.path(), "select amount, note from credit_ledger where seq > 2") ==
+        Lines{"2|NULL"});
+  CHECK(query(device.mirror.path(),
+              "select count(*) from tally_entry_text where e not in"
+              " (select e from tally_entry)") == Lines{"0"});
+}
+
+TEST_CASE("a refused batch whose first entries were written already leaves none of them") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
+  // Where ids were fed, each entry's own is looked for among those that are written.
+  std::vector<Command> commands;
+  for (const char* line : {"batch ops=( finalize_job_credits job_id=j1 final_cost=1 ; "
+                           "expire_credits user_id=u1 amount=99 )",
+                           "add_credits user_id=u1 amount=1 type=grant"})
+    commands.push_back(parse_trace_line(device.mirror.lines.line(line)).value());
+  const auto verdicts = device.mirror.submit(std::move(commands));
+  CHECK(verdicts.at(0).code == Code::insufficient_credits);
+  CHECK(verdicts.at(1).balance == Credits{2});
+  CHECK(device.latest(2) == Lines{"reserve -3 1", "grant 1"});
+  CHECK(device.mirror.findings().empty());
 }
 
 TEST_CASE("what one engine is fed, another on the same file shows, each time") {
