@@ -594,6 +594,41 @@ TEST_CASE("the numbers of users who went are never given out again") {
   CHECK(numbers() == Lines{user_id(4).text() + "|4"});
 }
 
+TEST_CASE("an entry that canonical has otherwise takes the place of this one, and of no other's") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  tell(device, {{2, "b@x"}});
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
+  CHECK(device.mirror.apply("add_credits user_id=u2 amount=1 type=grant note=Theirs") == "ok 1");
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(3, "grant", 1, 5));
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = 2;
+  state.entries = 3;
+  state.balance = 5;
+  state.held = 10;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->diverged.empty());
+  CHECK(
+      query(device.mirror.path(),
+            "select user_id, seq, amount, note from credit_ledger where note is not null or seq > 2"
+            " order by user_id") ==
+      Lines{user_id(1).text() + "|3|1|NULL", user_id(2).text() + "|1|1|Theirs"});
+  CHECK(query(device.mirror.path(),
+              "select count(*) from tally_entry_text where e not in"
+              " (select e from tally_entry)") == Lines{"0"});
+  CHECK(device.mirror.findings().empty());
+}
+
 TEST_CASE("an address that canonical gave to somebody else is taken from who had it") {
   FedDevice device(all, {});
   tell(device, {{2, "b@x"}, {3, "c@x"}});

@@ -3,7 +3,9 @@
 
 C++: the mutants of a file are compiled into it at once, and an environment variable chooses one (cpp.py). SQL: a
 function of canonical's is replaced in a copy of a database (sql.py). A mutant that no test kills is a survivor; one
-that means the same as the original is listed, with its reason, in equivalent.txt. Any other survivor fails the run.
+that means the same as the original is listed, with its reason, in equivalent.txt, and one that does not in
+survivors.txt, with what a test would have to show. Any other survivor fails the run, and so does a listed one that
+is killed.
 
 `./dev mutate` builds what this needs and runs a sample: --sample N, --seed S choose it, --all takes everything, and
 --matching TEXT those mutants in whose name the text is.
@@ -38,16 +40,10 @@ TESTS = ["device_test", "i1_conservation_test", "i2_no_overdraft_test", "i5_one_
 SEEDS = 50
 
 
-def equivalents():
-    """Names of mutants, each under the comment that is its reason."""
-    known = {}
-    reason = ""
-    for line in (Path(__file__).parent / "equivalent.txt").read_text().splitlines():
-        if line.startswith("#"):
-            reason = line[1:].strip()
-        elif line.strip():
-            known[line.strip()] = reason
-    return known
+def listed(file):
+    """Names of mutants; the comments above them are the reasons."""
+    lines = (Path(__file__).parent / file).read_text().splitlines()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
 def words_of(source):
@@ -140,12 +136,13 @@ class Report:
     """What became of the mutants, as it is printed and kept."""
 
     def __init__(self):
-        self.known = equivalents()
+        self.known = {name: "equivalent" for name in listed("equivalent.txt")}
+        self.known |= {name: "survives, as listed" for name in listed("survivors.txt")}
         self.used, self.survivors, self.lines = set(), [], []
 
     def add(self, mutant, by):
         if by is None and mutant.name in self.known:
-            by = "equivalent"
+            by = self.known[mutant.name]
             self.used.add(mutant.name)
         elif by is None:
             by = "SURVIVES"
@@ -157,7 +154,8 @@ class Report:
     def sum_up(self, half, mutants, verdicts, of, seconds):
         for file in dict.fromkeys(mutant.file for mutant in mutants):
             mine = [by for mutant, by in zip(mutants, verdicts) if mutant.file == file and by != "no SQL"]
-            survive, equivalent = mine.count("SURVIVES"), mine.count("equivalent")
+            equivalent = mine.count("equivalent")
+            survive = mine.count("SURVIVES") + mine.count("survives, as listed")
             self.say(f"{file}: {len(mine)} mutants, {len(mine) - survive - equivalent} killed, "
                      f"{equivalent} equivalent, {survive} survive")
         killers = ", ".join(f"{count} {by}" for by, count in Counter(verdicts).most_common())
@@ -207,7 +205,7 @@ def main():
             if len(mutants) == len(run.mutants):
                 stale += report.stale(mutants)
     for name in stale:
-        report.say(f"listed as equivalent, and is not: {name}")
+        report.say(f"listed, and killed or gone: {name}")
     kept = build / "mutation.txt"
     kept.write_text("\n".join(report.lines) + "\n")
     print(f"the report is {kept}")
