@@ -173,21 +173,6 @@ TEST_CASE("one commit: behind a refused batch an op_id is known past one that re
   CHECK(query(mirror.path(), "select display_name from profiles") == Lines{"B"});
 }
 
-TEST_CASE("one commit: what a sweep in a refused batch failed is not pushed") {
-  TemporaryMirror mirror;
-  mirror.check(users_with_jobs(2) + job_to("SCRIPTING", 1));
-  const std::size_t before = pending_numbers(mirror).size();
-  const std::string late = " at=\"2026-01-19T00:00:00.000000Z\"";
-  CHECK(
-      together(mirror, {"update_profile user_id=u1",
-                        "batch ops=( sweep grace=60 ; expire_credits user_id=u1 amount=99 )" + late,
-                        "update_profile user_id=u2"})
-          .at(0) == "ok 2");
-  CHECK(query(mirror.path(), "select status from jobs where status <> 'PENDING'") ==
-        Lines{"SCRIPTING"});
-  CHECK(pending_numbers(mirror).size() == before + 2);
-}
-
 TEST_CASE("one commit: what another engine did behind a refused batch is seen") {
   TemporaryMirror mirror;
   mirror.make_users(1);
