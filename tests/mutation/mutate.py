@@ -4,7 +4,7 @@
 C++: the mutants of a file are compiled into it at once, and an environment variable chooses one (cpp.py). SQL: a
 function of canonical's is replaced in a copy of a database (sql.py). A mutant that no test kills is a survivor; one
 that means the same as the original is listed, with its reason, in equivalent.txt, and one that does not in
-survivors.txt, with what a test would have to show. Any other survivor fails the run, and so does a listed one that
+survivors.txt, with what a test would have to show. Any other survivor fails the run, and so does an equivalent that
 is killed.
 
 `./dev mutate` builds what this needs and runs a sample: --sample N, --seed S choose it, --all takes everything, and
@@ -166,9 +166,10 @@ class Report:
         self.lines.append(line)
 
     def stale(self, mutants):
-        """What is listed and was not needed: it is killed, or there is no such mutant any more."""
+        """What is listed as equivalent and was not needed: it is killed, or there is no such mutant any more."""
         files = {mutant.file for mutant in mutants}
-        return [name for name in self.known if name not in self.used and name.split(" ")[0] in files]
+        return [name for name, why in self.known.items()
+                if why == "equivalent" and name not in self.used and name.split(" ")[0] in files]
 
 
 def chosen(mutants, options):
@@ -205,7 +206,7 @@ def main():
             if len(mutants) == len(run.mutants):
                 stale += report.stale(mutants)
     for name in stale:
-        report.say(f"listed, and killed or gone: {name}")
+        report.say(f"listed as equivalent, and killed or gone: {name}")
     kept = build / "mutation.txt"
     kept.write_text("\n".join(report.lines) + "\n")
     print(f"the report is {kept}")
