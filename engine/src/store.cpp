@@ -75,7 +75,7 @@ Store::Store(Connection db)
       entry_kinds_(db, "select kind, type, note from tally_entry_kind order by kind") {}
 
 void Store::begin(Known known) {
-  const bool knows = known == Known::everything && next_number_ > 0;
+  const bool knows = known == Known::everything;
   asks_for_ids_ = false;
   if (knows) {
     // Those that hold no texts, so that what is kept is small.
@@ -207,15 +207,13 @@ void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
   const Uuid high = masked(id, 0xff);
   for (std::uint32_t i = operation_index_.find(low); i != FlatIndex<Uuid>::none;
        i = earlier_like_[i]) {
-    if (i < operations_.size()) out.push_back(operations_[i]);
+    out.push_back(operations_[i]);
   }
   const Rewind rewind(like_operations_);
   like_operations_.bind(low, high);
   while (like_operations_.step()) {
     AppliedOperation found;
     found.o = like_operations_.column<std::int64_t>(0);
-    // Those flushed by this transaction came from memory already.
-    if (!operations_.empty() && found.o >= operations_.front().o) continue;
     found.id = like_operations_.column<Uuid>(1);
     found.u = like_operations_.column<std::int64_t>(2);
     found.kind = like_operations_.column<int>(3);
@@ -253,15 +251,21 @@ void Store::append_entry(std::int64_t o, int ordinal, std::int64_t u, std::optio
   }
 }
 
+std::vector<Store::KindOfEntry> Store::read_kinds() {
+  const Rewind rewind(entry_kinds_);
+  std::vector<KindOfEntry> kinds;
+  while (entry_kinds_.step()) {
+    kinds.push_back({static_cast<EntryKind>(entry_kinds_.column<int>(0)),
+                     entry_kinds_.column<std::string>(1),
+                     entry_kinds_.column<std::optional<std::string>>(2)});
+  }
+  return kinds;
+}
+
 /// The kind that has these words, or the one without any.
 const Store::KindOfEntry& Store::kind_of(const std::string& type,
                                          const std::optional<std::string>& note) {
-  while (!kinds_read_ && entry_kinds_.step()) {
-    kinds_.push_back({static_cast<EntryKind>(entry_kinds_.column<int>(0)),
-                      entry_kinds_.column<std::string>(1),
-                      entry_kinds_.column<std::optional<std::string>>(2)});
-  }
-  kinds_read_ = true;
+  if (kinds_.empty()) kinds_ = read_kinds();
   const KindOfEntry* wordless = nullptr;
   for (const KindOfEntry& kind : kinds_) {
     if (kind.type != type) continue;

@@ -97,7 +97,7 @@ class Store {
 
   // ---- operations ----
   /// Every applied operation whose folded id shares its first 15 bytes: the same op_id, or one
-  /// whose derived ids clash.
+  /// whose derived ids clash. One of this transaction may come twice.
   void find_like(const Uuid& op_id, std::vector<AppliedOperation>& out);
   std::int64_t next_number() const noexcept { return next_number_; }
   /// Remembers an operation that took the numbers from o on.
@@ -235,6 +235,7 @@ class Store {
     std::string type;
     std::optional<std::string> note;
   };
+  std::vector<KindOfEntry> read_kinds();
   const KindOfEntry& kind_of(const std::string& type, const std::optional<std::string>& note);
   void flush_outbox();
   std::vector<std::int64_t> keys(Query& query);
@@ -273,7 +274,6 @@ class Store {
   Query entry_kinds_;
 
   std::vector<KindOfEntry> kinds_;  ///< As the file has them; read when first asked for.
-  bool kinds_read_ = false;
 
   std::vector<Entry> entries_;
   std::vector<TextOfEntry> entry_texts_;

@@ -26,23 +26,6 @@ void emplace_operation(std::uint64_t number, Operation& operation) {
   }
 }
 
-template <class Member>
-void put_member(Encoder& out, const Member& member) {
-  if constexpr (requires { out.put(member); }) {
-    out.put(member);
-  } else {
-    out.put(static_cast<const std::optional<typename MemberTraits<Member>::Value>&>(member));
-  }
-}
-template <class Member>
-void get_member(Decoder& in, Member& member) {
-  if constexpr (requires { in.get(member); }) {
-    in.get(member);
-  } else {
-    in.get(static_cast<std::optional<typename MemberTraits<Member>::Value>&>(member));
-  }
-}
-
 }  // namespace
 
 void put_command(Encoder& out, const Command& command) {
@@ -59,7 +42,7 @@ void put_command(Encoder& out, const Command& command) {
           out.put_varint(fields.operations.size());
           for (const Command& inner : fields.operations) put_command(out, inner);
         } else {
-          for_each_field(fields, [&](const auto&, const auto& member) { put_member(out, member); });
+          for_each_field(fields, [&](const auto&, const auto& member) { out.put(member); });
         }
       },
       command.operation);
@@ -81,7 +64,7 @@ Command get_command(Decoder& in) {
             throw std::runtime_error("the outbox holds too long a batch");
           for (std::uint64_t i = 0; i < count; ++i) fields.operations.push_back(get_command(in));
         } else {
-          for_each_field(fields, [&](const auto&, auto& member) { get_member(in, member); });
+          for_each_field(fields, [&](const auto&, auto& member) { in.get(member); });
         }
       },
       command.operation);

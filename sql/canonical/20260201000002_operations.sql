@@ -1014,7 +1014,6 @@ begin
     r.held := coalesce(r.held, 0) - p_amount;
   elsif p_balance < p_amount then
     r.result := tally.short_of_credits(p_user, w.device_id, o.lease);
-    r.postings := null;
     return r;
   end if;
   r.postings := r.postings || row('reserve', -p_amount, 'Reserved for job', true)::tally.posting;
@@ -1064,7 +1063,6 @@ begin
     return r;
   end if;
   r.result := 'ok';
-  r.held := 0;
   if j.hold > 0 then
     -- A FAILED job has none, but one that old data left: it is released first.
     r.postings := array[row('refund', j.hold, 'Job failed - credits released', true)::tally.posting];

@@ -1,7 +1,7 @@
 begin;
 \ir include/begin.sql
 \ir include/lines.sql
-select plan(39 + 4 + 5);
+select plan(40 + 5 + 5);
 
 -- Amounts at their bounds: exactly the balance, exactly the hold, exactly the ledger's most, and one more.
 
@@ -69,9 +69,17 @@ update tally.job_state set hold = 1 where job_id = pg_temp.expanded('@32')::uuid
 update tally.accounts set held = 1 where user_id = pg_temp.expanded('@11')::uuid;
 select pg_temp.expect(39, '{"op":"retry_job","job_id":"@32","amount":9}', 'ok', 0);
 
-select is(string_agg(format('%s %s', type, amount), ', ' order by seq) filter (where seq > 18),
-  'reserve -6, refund 6, refund 2, reserve -8, refund 8, refund 1, reserve -9', 'the entries of the retries')
-  from public.credit_ledger where user_id = pg_temp.expanded('@11')::uuid;
+select is(string_agg(format('%s %s %s', type, amount, note), ', ' order by seq) filter (where seq > 18),
+  'reserve -6 Reserved for job, refund 6 Job failed - credits released, '
+  'refund 2 Job failed - credits released, reserve -8 Reserved for job, refund 8 Job failed - credits released, '
+  'refund 1 Job failed - credits released, reserve -9 Reserved for job', 'the entries of the retries')
+  from public.credit_ledger where user_id = pg_temp.expanded('@11')::uuid and job_id = pg_temp.expanded('@32')::uuid;
+
+-- where somebody wrote by hand: what fails before its first stage failed in none
+update public.jobs set failed_step = 'RENDERING' where id = pg_temp.expanded('@31')::uuid;
+select pg_temp.expect(40, '{"op":"fail_job","job_id":"@31","error_code":"E"}', 'ok', 0);
+select is(failed_step, null, 'a job that is cancelled failed in no step')
+  from public.jobs where id = pg_temp.expanded('@31')::uuid;
 
 \ir include/invariants.sql
 select * from finish();

@@ -1,6 +1,6 @@
 begin;
 \ir include/begin.sql
-select plan(46 + 5);
+select plan(57 + 5);
 
 -- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
 -- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
@@ -60,7 +60,12 @@ insert into trace values
   (39, 1, '',     '{"op":"lease_credits","lease_id":"@75","user_id":"@19","amount":1,"ttl":60}', 'user_not_found', null),
   (41, 2, '',     '{"op":"lease_credits","lease_id":"@76","user_id":"@11","amount":3,"ttl":60}', 'ok', 45),
   (42, 1, '',     '{"op":"lease_credits","lease_id":"@77","user_id":"@11","amount":1,"ttl":60}', 'ok', 44),
-  (43, 1, '',     '{"op":"return_lease","lease_id":"@77"}', 'ok', 45);
+  (43, 1, '',     '{"op":"return_lease","lease_id":"@77"}', 'ok', 45),
+  -- drawn to the end: a price that is the hold draws nothing more, and nothing comes back
+  (44, 1, '',     '{"op":"lease_credits","lease_id":"@78","user_id":"@11","amount":5,"ttl":60}', 'ok', 40),
+  (45, 1, '@78',  '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":5}', 'ok', 40),
+  (46, 1, '@78',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":5}', 'ok', 40),
+  (47, 1, '',     '{"op":"return_lease","lease_id":"@78"}', 'ok', 40);
 
 \ir include/lines.sql
 create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
@@ -73,7 +78,8 @@ declare
 begin
   select * into d from tally_sync.devices x where x.name = 'd' || t.device;
   select x.operations, x.inner_operations into v_ops, v_inner
-    from tally_sync.decode(array[v_line], array['00000000-0000-4000-8000-000000000011'::uuid], array[pg_temp.expanded(t.lease)]) x;
+    from tally_sync.decode(array[v_line], array[pg_temp.expanded(coalesce(substring(t.line from '"user_id":"(@..)"'), '@11'))::uuid],
+                           array[pg_temp.expanded(t.lease)]) x;
   -- As sync() does, whose owner entries are appended by.
   perform set_config('role', 'tally_owner', true);
   v_verdict := (tally_sync.judge(row(d.device_id, d.capabilities, clock_timestamp(), false, null)::tally.pusher, v_ops, v_inner))[1];
@@ -98,27 +104,52 @@ select is(string_agg(format('%s %s%s', type, amount, case when job_id is null th
   'reserve -5 of a job, refund 5 of a job, '
   'refund 8, reserve -8 of a job, refund 42, reserve 3 of a job, usage -3 of a job, refund 5 of a job, '
   'reserve -4 of a job, reserve 4 of a job, usage -4 of a job, '
-  'reserve -3, reserve -1, refund 1',
+  'reserve -3, reserve -1, refund 1, '
+  'reserve -5, refund 5, reserve -5 of a job, reserve 5 of a job, usage -5 of a job',
   'the entries')
   from public.credit_ledger where user_id = '00000000-0000-4000-8000-000000000011';
 
 select is(string_agg(format('%s %s %s', right(lease_id::text, 2), unspent, closed_by), ', ' order by lease_id),
-          '71 0 return, 76 3 , 77 0 return', 'what is left of the leases') from tally_sync.leases;
+          '71 0 return, 76 3 , 77 0 return, 78 0 return', 'what is left of the leases') from tally_sync.leases;
 select is(state::text, 'started', 'a step is as it was where its job was not to be failed')
   from public.job_steps where job_id = pg_temp.expanded('@34')::uuid and step_name = 'SCRIPTING';
 select ok(bool_and(expires_at - now() > case right(lease_id::text, 2) when '71' then interval '119 minutes' else interval '50 seconds' end),
           'a lease lasts as long as was asked for, and filling it up only makes it longer') from tally_sync.leases;
 
--- Ended from here: with what it had, once.
-create temp table more as select * from tally.apply_operations(array['{"op":"add_credits","op_id":"22222222-0000-7000-8000-000000000001","at":"2026-01-18T00:01:00.000000Z","user_id":"00000000-0000-4000-8000-000000000011","amount":1,"type":"grant"}']);
-insert into trace values (44, 1, '', '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 42);
-create temp table opened as select pg_temp.push(t) from trace t where n = 44;
-set local role tally_owner;
-create temp table closed as
-select array[tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim'),
-                tally_sync.close_lease('00000000-0000-4000-8000-000000000011', '00000000-0000-4000-8000-000000000073', 'reclaim')] as unspent;
-reset role;
-select is(unspent, array[7, null], 'a lease is closed once, and says what it had') from closed;
+-- Ended from here: with what it had, once, and by the first who does it.
+create function pg_temp.closed(lease text, p_by text) returns text language plpgsql as $$
+declare
+  v_user uuid := pg_temp.expanded('@11');
+  v_lease uuid := pg_temp.expanded(lease);
+  v_before bigint := (select a.seq from tally.accounts a where a.user_id = v_user);
+  v_had integer;
+begin
+  perform set_config('role', 'tally_owner', true);
+  v_had := tally_sync.close_lease(v_user, v_lease, p_by);
+  perform set_config('role', 'none', true);
+  return format('had %s, has %s, %s:%s', v_had, l.unspent, l.closed_by,
+                (select string_agg(format(' %s %s %s', e.type, e.amount, e.note), ',' order by e.seq)
+                   from public.credit_ledger e where e.user_id = v_user and e.seq > v_before))
+    from tally_sync.leases l where l.user_id = v_user and l.lease_id = v_lease;
+end;
+$$;
+insert into trace values
+  (48, 1, '',    '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 33),
+  (49, 1, '',    '{"op":"lease_credits","lease_id":"@74","user_id":"@11","amount":1,"ttl":60}', 'ok', 39),
+  (50, 1, '',    '{"op":"lease_credits","lease_id":"@75","user_id":"@11","amount":2,"ttl":60}', 'ok', 38),
+  (51, 1, '@75', '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":2}', 'ok', 38);
+create function pg_temp.pushed(p_n integer) returns text language sql as $$
+  select is(format('%s, balance %s', p.result, p.balance), format('%s, balance %s', t.want, t.balance), p_n || ' ' || left(t.line, 60))
+    from trace t cross join lateral pg_temp.push(t) p where t.n = p_n $$;
+
+select pg_temp.pushed(48);
+select is(pg_temp.closed('@73', 'reclaim'), 'had 7, has 0, reclaim: refund 7 Lease returned', 'a lease is closed');
+select is(pg_temp.closed('@73', 'write_off'), 'had , has 0, reclaim:', 'and not once more');
+select pg_temp.pushed(49);
+select is(pg_temp.closed('@74', 'write_off'), 'had 1, has 0, write_off: refund 1 Lease returned', 'its last credit comes back');
+select pg_temp.pushed(50);
+select pg_temp.pushed(51);
+select is(pg_temp.closed('@75', 'reclaim'), 'had 0, has 0, reclaim:', 'nothing comes back of one that is drawn to the end');
 
 \ir include/invariants.sql
 select * from finish();

@@ -4,6 +4,7 @@
 #include <tally/replica.hpp>
 
 #include "support/fixture.hpp"
+#include "tally/trace.hpp"
 
 namespace tally::test {
 namespace {
@@ -62,7 +63,6 @@ struct FedDevice {
     project.insert(project.end(), {std::nullopt, fed_at, std::nullopt});
     user.rows.push_back(row("projects", project));
     std::int64_t held = 10;
-    std::int64_t entries = 2;
     std::int64_t balance = 4;
     for (const FedJob& job : jobs) add(user.rows, job);
     user.rows.push_back(entry(1, "grant", 14, 14));
@@ -99,6 +99,7 @@ struct FedDevice {
 
   TemporaryMirror mirror;
   Replica replica;
+  std::int64_t entries = 2;  ///< Of u1's, as far as canonical has fed them.
 };
 
 const std::vector<Capability> all{Capability::author, Capability::worker, Capability::service};
@@ -262,6 +263,399 @@ TEST_CASE("a job that others put into a stage without its step is worked on all 
   CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 2");
   CHECK(device.mirror.apply("fail_job job_id=j3 error_code=E") == "ok 3");
   CHECK(device.mirror.findings().empty());
+}
+
+/// Answers the latest push, without a verdict: u1's rows that changed since the answer before.
+void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
+          std::int64_t held, const Uuid& lease = id('l', 1)) {
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  reply.leases.push_back({user_id(1), lease, Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows = std::move(rows);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = device.entries;
+  for (const PulledUser::Row& fed : user.rows) device.entries += fed.table == "credit_ledger";
+  state.entries = device.entries;
+  state.balance = balance;
+  state.held = held;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->diverged.empty());
+}
+
+/// What is pending: `1 ok`, or the code that it met when it was applied again.
+Lines pending(FedDevice& device) {
+  Lines lines;
+  REQUIRE(device.replica.each_pending([&](const PendingOperation& operation) {
+    lines.push_back(std::to_string(operation.number) + " " + std::string(name_of(operation.code)));
+    return true;
+  }));
+  return lines;
+}
+
+TEST_CASE("what is pending is applied again on what was fed, as soon as and as long as it can be") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=2") == "ok 2");
+  feed(device, {entry(3, "grant", 5, 9)}, 9, 10);
+  CHECK(device.mirror.balance() == 7);
+  CHECK(device.latest(5) ==
+        Lines{"grant 5", "reserve -3 1", "reserve 2 1", "usage -2 1", "refund 1 1"});
+  CHECK(pending(device) == Lines{"1 ok", "2 ok"});
+  feed(device, {entry(4, "expire", -8, 1)}, 1, 10);
+  CHECK(device.mirror.balance() == 1);
+  CHECK(device.latest(2) == Lines{"grant 5", "expire -8"});
+  CHECK(pending(device) == Lines{"1 insufficient_credits", "2 stale_reservation"});
+  CHECK(device.replica.state()->value().blocked == 2);
+  CHECK(device.mirror.findings().empty());
+  feed(device, {entry(5, "grant", 9, 10)}, 10, 10);
+  CHECK(device.mirror.balance() == 8);
+  CHECK(device.held() == 10);
+  CHECK(pending(device) == Lines{"1 ok", "2 ok"});
+  // What is applied again can be taken back again.
+  feed(device, {entry(6, "grant", 1, 11)}, 11, 10);
+  CHECK(device.mirror.balance() == 9);
+  CHECK(device.replica.state()->value().blocked == 0);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("what a blocked operation drew on the lease stays drawn, and nothing else does") {
+  FedDevice device(all, {{1}, {2}});
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 4");
+  CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=5") == "ok 4");
+  CHECK(device.mirror.apply("batch ops=(update_profile user_id=u1 ; reserve_credits user_id=u1 "
+                            "job_id=j2 amount=1)") == "ok 4");
+  CHECK(device.unspent() == 4);
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "FAILED"});
+  add(rows, {2, "FAILED"});
+  feed(device, std::move(rows), 4, 10);
+  CHECK(pending(device) ==
+        Lines{"1 illegal_transition", "2 stale_reservation", "3 illegal_transition"});
+  CHECK(device.unspent() == 1);
+  CHECK(device.mirror.balance() == 4);
+}
+
+TEST_CASE("the host is told once of what happened, however often it is applied again") {
+  Options options = TemporaryMirror::fast();
+  int told = 0;
+  options.callbacks.job_failed = [&](const Uuid&, const Uuid&) { ++told; };
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("update_profile user_id=u1 notification_prefs={\"job_failed\":true}") ==
+        "ok 4");
+  device.mirror.close();
+  device.mirror.open(options);
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 4");
+  CHECK(told == 1);
+  feed(device, {entry(3, "grant", 1, 5)}, 5, 10);
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"FAILED"});
+  CHECK(told == 1);
+}
+
+TEST_CASE("a fed entry keeps its words, and those that the mirror knows are not written again") {
+  FedDevice device(all, {});
+  const std::pair<std::string, Texts::value_type> words[] = {
+      {"purchase", std::nullopt},
+      {"grant", "Welcome bonus: 10 trial credits"},
+      {"grant", "Sorry"},
+      {"refund", "Unused credits refund"},
+      {"refund", std::nullopt},
+      {"refund", "Job failed - credits released"},
+      {"reserve", "Reserved for job"},
+      {"reserve", std::nullopt},
+      {"reserve", "Leased to device"},
+      {"usage", "Video generation"},
+      {"usage", "By hand"},
+      {"usage", std::nullopt},
+      {"expire", std::nullopt},
+      {"subscription", "May"}};
+  std::vector<PulledUser::Row> rows;
+  Lines expected;
+  std::int64_t balance = 4;
+  std::uint64_t n = 3;
+  for (const auto& [type, note] : words) {
+    PulledUser::Row fed = entry(n++, type, 1, ++balance);
+    fed.texts.at(4) = note;
+    rows.push_back(fed);
+    expected.push_back(type + "|" + note.value_or("NULL"));
+  }
+  feed(device, rows, balance, 10);
+  CHECK(query(device.mirror.path(),
+              "select type, note from credit_ledger where seq > 2 order by seq") == expected);
+  CHECK(query(device.mirror.path(),
+              "select note from tally_entry_text where note is not null order by e") ==
+        Lines{"Sorry", "Leased to device", "By hand", "May"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an entry of a type that there is not is refused, and nothing of the answer is taken") {
+  FedDevice device(all, {});
+  const auto push = device.replica.next_push(10, 10'000);
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = "2";
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(3, "gift", 1, 5));
+  user.state.emplace();
+  user.state->since = 1;
+  user.state->since_entries = 2;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_FALSE(taken.has_value());
+  CHECK(taken.error().code == Code::invalid_argument);
+  CHECK(device.mirror.balance() == 4);
+}
+
+TEST_CASE(
+    "an entry that canonical made under an id that one here would have: this one gets its own") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  std::vector<PulledUser::Row> rows{entry(3, "grant", 1, 5), entry(4, "grant", 1, 6)};
+  rows[0].texts[0] = "12345678-1234-80aa-9234-123456789abc";
+  rows[1].texts[0] = "12345678-1234-80aa-9234-123456789abd";
+  feed(device, rows, 6, 10);
+  const std::string grant = "add_credits user_id=u1 amount=1 type=grant op_id=";
+  CHECK(device.mirror.apply(grant + "\"12345678-1234-7aaa-9234-123456789abc\"") == "ok 7");
+  device.mirror.reopen();
+  CHECK(device.mirror.apply(grant + "\"12345678-1234-7aaa-9234-123456789abd\"") == "ok 8");
+  CHECK(query(device.mirror.path(),
+              "select count(distinct id), count(*) from credit_ledger where seq > 2") ==
+        Lines{"4|4"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("so does one that is applied again behind the first entry that was ever fed") {
+  TemporaryMirror mirror;
+  Replica replica(mirror.engine());
+  REQUIRE(replica.enrol({id('x', 1), all, std::nullopt}));
+  CHECK(mirror.apply("create_user user_id=u1") == "ok 10");
+  CHECK(mirror.apply("add_credits user_id=u1 amount=1 type=grant "
+                     "op_id=\"12345678-1234-7aaa-9234-123456789abc\"") == "ok 11");
+  REQUIRE(replica.next_push(10, 10'000));
+  Reply reply;
+  reply.cursor = "1";
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(1, "grant", 10, 10));
+  user.rows[0].texts[0] = "12345678-1234-80aa-9234-123456789abc";
+  user.state.emplace();
+  user.state->entries = 1;
+  user.state->balance = 10;
+  REQUIRE(replica.take(reply));
+  CHECK(mirror.balance() == 11);
+  CHECK(query(mirror.path(), "select count(distinct id), count(*) from credit_ledger") ==
+        Lines{"2|2"});
+}
+
+TEST_CASE("a return of a lease does not end the one that canonical opened in its place") {
+  FedDevice device(all, {});
+  CHECK(device.mirror.apply("return_lease lease_id=l1") == "ok -");
+  CHECK(device.replica.leases()->at(0).returning);
+  feed(device, {}, 4, 10, id('l', 2));
+  CHECK(pending(device) == Lines{"1 lease_not_found"});
+  CHECK(device.replica.leases()->at(0).lease_id == id('l', 2));
+  CHECK_FALSE(device.replica.leases()->at(0).returning);
+}
+
+TEST_CASE("what canonical rejected leaves no words to the entries that take its numbers") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  REQUIRE(push->operations.size() == 1);
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = "2";
+  reply.watermark = 1;
+  reply.verdicts.push_back({1, Code::balance_overflow});
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->rejected.size() == 1);
+  CHECK(device.mirror.balance() == 4);
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=2 type=grant") == "ok 6");
+  CHECK(query(device.mirror.path(), "select amount, note from credit_ledger where seq > 2") ==
+        Lines{"2|NULL"});
+  CHECK(query(device.mirror.path(),
+              "select count(*) from tally_entry_text where e not in"
+              " (select e from tally_entry)") == Lines{"0"});
+}
+
+TEST_CASE("a refused batch whose first entries were written already leaves none of them") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
+  // Where ids were fed, each entry's own is looked for among those that are written.
+  std::vector<Command> commands;
+  for (const char* line : {"batch ops=( finalize_job_credits job_id=j1 final_cost=1 ; "
+                           "expire_credits user_id=u1 amount=99 )",
+                           "add_credits user_id=u1 amount=1 type=grant"})
+    commands.push_back(parse_trace_line(device.mirror.lines.line(line)).value());
+  const auto verdicts = device.mirror.submit(std::move(commands));
+  CHECK(verdicts.at(0).code == Code::insufficient_credits);
+  CHECK(verdicts.at(1).balance == Credits{2});
+  CHECK(device.latest(2) == Lines{"reserve -3 1", "grant 1"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("what one engine is fed, another on the same file shows, each time") {
+  FedDevice device(all, {});
+  const auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  CHECK(other->balance(user_id(1)).value() == Credits{4});
+  for (std::uint64_t n = 3; n < 6; ++n) {
+    const auto balance = static_cast<std::int64_t>(n) + 2;
+    feed(device, {entry(n, "grant", 1, balance)}, balance, 10);
+    CHECK(other->balance(user_id(1)).value() == Credits{balance});
+  }
+}
+
+TEST_CASE("what another engine did is seen behind a commit without operations") {
+  Options online = TemporaryMirror::fast();
+  online.spend_policy = SpendPolicy::online;
+  online.verdict_timeout = std::chrono::milliseconds{0};
+  online.busy_timeout = std::chrono::milliseconds{20};
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  device.mirror.close();
+  auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  auto here = Engine::open(device.mirror.path(), online);
+  REQUIRE(other.has_value());
+  REQUIRE(here.has_value());
+  // Pending ones have numbers, and are no operations yet.
+  for (int i = 0; i < 5; ++i) {
+    const auto queued = here->apply(AddCredits{user_id(1), Credits{1}, "grant"});
+    REQUIRE_FALSE(queued);
+    CHECK(queued.error().code == Code::pending);
+  }
+  CHECK(here->balance(user_id(1)).value() == Credits{4});
+  Replica replica(*here);
+  CHECK(replica.forget_cursor());
+  CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
+  CHECK(here->balance(user_id(1)).value() == Credits{5});
+}
+
+TEST_CASE("what another engine did is seen behind a commit that failed") {
+  Options options = TemporaryMirror::fast();
+  options.busy_timeout = std::chrono::milliseconds{20};
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  device.mirror.close();
+  device.mirror.open(options);
+  Replica replica(device.mirror.engine());
+  auto other = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  REQUIRE(other.has_value());
+  CHECK(device.mirror.apply("update_profile user_id=u1") == "ok 4");
+  {
+    // It writes nothing before the end, so that it has its number when the commit fails.
+    const RawTransaction holder(device.mirror.path());
+    CHECK_FALSE(device.mirror->apply(UpdateProfile{user_id(1)}));
+  }
+  CHECK(replica.forget_cursor());
+  CHECK(device.mirror.balance() == 4);
+  CHECK(other->apply(AddCredits{user_id(1), Credits{1}, "grant"}));
+  CHECK(device.mirror.balance() == 5);
+}
+
+/// Canonical tells of these users from the start, each with an address; `complete`: of no others.
+void tell(FedDevice& device, const std::vector<std::pair<std::uint64_t, std::string>>& users,
+          bool complete = false) {
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  for (const auto& [n, email] : users) {
+    PulledUser& user = reply.users.emplace_back();
+    user.user_id = user_id(n);
+    PulledState& state = user.state.emplace();
+    state.with_email = true;
+    state.email = email;
+  }
+  if (complete) reply.complete.emplace();
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+}
+
+TEST_CASE("the numbers of users who went are never given out again") {
+  FedDevice device(all, {});
+  const auto numbers = [&] {
+    return query(device.mirror.path(), "select id, u from tally_user_id_text order by u");
+  };
+  tell(device, {{3, "c@x"}});
+  tell(device, {{2, "b@x"}});
+  REQUIRE(numbers() ==
+          Lines{user_id(1).text() + "|1", user_id(3).text() + "|2", user_id(2).text() + "|3"});
+  // They go in the order of their ids: the highest number is not the last to go.
+  tell(device, {}, true);
+  REQUIRE(numbers().empty());
+  device.mirror.reopen();
+  CHECK(device.mirror.apply("create_user user_id=u4") == "ok 10");
+  CHECK(numbers() == Lines{user_id(4).text() + "|4"});
+}
+
+TEST_CASE("an entry that canonical has otherwise takes the place of this one, and of no other's") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  tell(device, {{2, "b@x"}});
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
+  CHECK(device.mirror.apply("add_credits user_id=u2 amount=1 type=grant note=Theirs") == "ok 1");
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = push->cursor.value_or("") + "1";
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.rows.push_back(entry(3, "grant", 1, 5));
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = 2;
+  state.entries = 3;
+  state.balance = 5;
+  state.held = 10;
+  const auto taken = device.replica.take(reply);
+  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  CHECK(taken->diverged.empty());
+  CHECK(
+      query(device.mirror.path(),
+            "select user_id, seq, amount, note from credit_ledger where note is not null or seq > 2"
+            " order by user_id") ==
+      Lines{user_id(1).text() + "|3|1|NULL", user_id(2).text() + "|1|1|Theirs"});
+  CHECK(query(device.mirror.path(),
+              "select count(*) from tally_entry_text where e not in"
+              " (select e from tally_entry)") == Lines{"0"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an address that canonical gave to somebody else is taken from who had it") {
+  FedDevice device(all, {});
+  tell(device, {{2, "b@x"}, {3, "c@x"}});
+  tell(device, {{3, "b@x"}});
+  CHECK(query(device.mirror.path(), "select email from users order by id") ==
+        Lines{"NULL", "NULL", "b@x"});
+}
+
+TEST_CASE("operations that are queued in one commit have the numbers under which they wait") {
+  FedDevice device(all, {{1}}, SpendPolicy::online);
+  device.mirror.close();
+  Options online = TemporaryMirror::fast();
+  online.spend_policy = SpendPolicy::online;
+  online.verdict_timeout = std::chrono::milliseconds{0};
+  device.mirror.open(online);
+  std::vector<Command> commands;
+  for (int i = 0; i < 3; ++i)
+    commands.push_back(device.mirror->make_command(AddCredits{user_id(1), Credits{1}, "grant"}));
+  const auto verdicts = device.mirror.submit(std::move(commands));
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    CHECK(verdicts[i].code == Code::pending);
+    CHECK(verdicts[i].number == static_cast<std::int64_t>(i) + 1);
+  }
+  Replica replica(device.mirror.engine());
+  CHECK(replica.state()->value().pending == 3);
+  CHECK(replica.next_push(2, 10'000)->operations.back().number == 2);
 }
 
 }  // namespace

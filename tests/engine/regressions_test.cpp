@@ -55,6 +55,13 @@ TEST_CASE("a batch of two users who do not exist is one of two users, as canonic
                      "user_id=u8 amount=1 type=grant)") == "user_not_found - index=0");
 }
 
+TEST_CASE("a malformed line is answered with the balance of whom it names, whose job it may be") {
+  TemporaryMirror mirror;
+  mirror.make_users(2);
+  mirror.check({{"expire_credits user_id=u2 amount=3", "ok 7"},
+                {"release_job_credits job_id=j1 user_id=u2", "invalid_argument 7"}});
+}
+
 TEST_CASE("a refused batch that deleted a project does not free the number of its job") {
   TemporaryMirror mirror;
   mirror.make_users(2);

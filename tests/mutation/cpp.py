@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from variants import swapped
@@ -81,11 +82,18 @@ def variants(unit, words):
     return [text for text in dict.fromkeys(texts) if text != unit.text]
 
 
+def function_at(text, at):
+    """The function around a place: its name stands in the last line before that clang-format left at the margin."""
+    names = re.findall(r"^[A-Za-z_][^\n;={]*?([\w:~]+)\(", text[:at], re.M)
+    return names[-1].rpartition("::")[2] if names else "-"
+
+
 class Mutant:
-    def __init__(self, number, file, line, before, after):
-        self.number, self.file, self.line, self.before, self.after = number, file, line, before, after
+    def __init__(self, number, file, line, function, unit, after):
+        self.number, self.file, self.line, self.after = number, file, line, after
         flat = lambda text: re.sub(r"\s+", " ", text)
-        self.name = f"{file}: {flat(before)} => {'(dropped)' if after in (';', 'false') else flat(after)}"
+        dropped = after == {"statement": ";", "check": "false"}.get(unit.kind)
+        self.name = f"{file} {function}: {flat(unit.text)} => {'(dropped)' if dropped else flat(after)}"
 
 
 class MutatedFile:
@@ -96,11 +104,17 @@ class MutatedFile:
         self.source = (root / file).read_text()
         self.choices = []  # Per unit: the unit, and its mutants.
         number = first_number
+        places = Counter()
         for unit in units(self.source):
             line = self.source.count("\n", 0, unit.start) + 1
+            function = function_at(self.source, unit.start)
             mutants = []
             for after in variants(unit, words):
-                mutants.append(Mutant(number, file, line, unit.text, after))
+                mutant = Mutant(number, file, line, function, unit, after)
+                places[mutant.name] += 1
+                if places[mutant.name] > 1:  # The same words once more in the same function.
+                    mutant.name += f" [{places[mutant.name]}]"
+                mutants.append(mutant)
                 number += 1
             self.choices.append((unit, mutants))
         self.next_number = number
