@@ -899,7 +899,7 @@ class Intake {
     const auto holder = in.id();
     link.claimed_elsewhere = row.claim_until && holder != link_.device_id ? 1 : 0;
     row.active_at = in.time().value_or(Timestamp{});
-    put(store_.jobs, j, std::move(row));
+    put(store_.jobs, j, row);
     if (text == JobTextRow{}) {
       drop(store_.job_texts, j);
     } else {

@@ -84,7 +84,7 @@ Code apply(Work& work, const CreateJob& op) {
   job.created_at = work.at();
   job.cost_credits_reserved = 0;
   job.active_at = work.at();
-  const std::int64_t j = store.insert_job(std::move(job));
+  const std::int64_t j = store.insert_job(job);
   for (int order = 1; step_ids_taken && order <= step_count; ++order) {
     store.steps.insert(step_key(j, order), StepRow{}).id = work.random_id();
   }

@@ -231,7 +231,7 @@ void Store::add_operation(AppliedOperation operation, int numbers) {
   operation_index_.insert(key, static_cast<std::uint32_t>(operations_.size()));
   last_operation_ = operation.o;
   next_number_ = operation.o + std::max(1, numbers);
-  operations_.push_back(std::move(operation));
+  operations_.push_back(operation);
 }
 
 // ---- entries ------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ std::optional<std::int64_t> Store::find_job(const Uuid& job_id) {
 std::int64_t Store::insert_job(JobRow job) {
   const std::int64_t j = new_key(jobs);
   job_ids_.add(job.id);
-  jobs.insert(j, std::move(job));
+  jobs.insert(j, job);
   return j;
 }
 

@@ -104,8 +104,8 @@ std::optional<Timestamp> Timestamp::parse(std::string_view text) noexcept {
       hour > 23 || minute > 59 || second > 59) {
     return std::nullopt;
   }
-  const std::int64_t seconds =
-      days_of(year, month, day) * 86'400 + hour * 3'600 + minute * 60 + second;
+  const std::int64_t minutes = std::int64_t{hour} * 60 + minute;
+  const std::int64_t seconds = days_of(year, month, day) * 86'400 + minutes * 60 + second;
   return Timestamp{seconds * 1'000'000 + number(20, 6)};
 }
 

@@ -47,6 +47,7 @@ Result<std::vector<Correction>> Canonical::repair(const Uuid& user_id) noexcept 
         {text_parameter(user_id.text())});
     if (!rows) return rows.error();
     std::vector<Correction> corrections;
+    corrections.reserve(static_cast<std::size_t>(rows->count()));
     for (int row = 0; row < rows->count(); ++row) {
       corrections.push_back({user_id, std::string(rows->text(row, 0)),
                              std::string(rows->text(row, 1)), Credits{number(rows->text(row, 2))},

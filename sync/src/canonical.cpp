@@ -141,6 +141,7 @@ Result<std::vector<RowTexts>> Canonical::rows(std::string_view table,
                                 {text_parameter(table), text_parameter(user_id.text())});
     if (!rows) return rows.error();
     std::vector<RowTexts> all;
+    all.reserve(static_cast<std::size_t>(rows->count()));
     for (int row = 0; row < rows->count(); ++row)
       all.push_back(parse_text_array(rows->text(row, 0)).value_or(RowTexts{}));
     return all;

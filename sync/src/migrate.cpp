@@ -298,6 +298,7 @@ Result<std::string> migration_script(const ScriptOptions& options) {
     return Error{Code::invalid_argument, "'" + options.schema + "' cannot be a cell's schema"};
   }
   std::vector<Migration> migrations;
+  migrations.reserve(std::size(sql::canonical::files));
   for (const EmbeddedFile& file : sql::canonical::files) migrations.push_back(migration_of(file));
   for (const std::string& bound : {options.from, options.to}) {
     if (!bound.empty() && std::none_of(migrations.begin(), migrations.end(),

@@ -145,7 +145,7 @@ Error Connection::error_of(const PGresult* result) const {
   }
   const Code code = lost ? Code::unreachable : code_of(state);
   std::string detail(message);
-  for (const int more : {PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT}) {
+  for (const char more : {PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT}) {
     const bool wanted = more != PG_DIAG_CONTEXT || code == Code::internal;
     if (wanted && !field(more).empty()) detail += "; " + std::string(field(more));
   }

@@ -27,15 +27,10 @@ std::size_t end_of_quote(std::string_view text, std::size_t start, bool escapes)
   const char quote = text[start];
   std::size_t i = start + 1;
   while (i < text.size()) {
-    if (escapes && text[i] == '\\') {
-      i += 2;
-    } else if (text[i] != quote) {
-      ++i;
-    } else if (i + 1 < text.size() && text[i + 1] == quote) {
-      i += 2;
-    } else {
-      return i + 1;
-    }
+    const bool is_quote = text[i] == quote;
+    const bool is_doubled = is_quote && i + 1 < text.size() && text[i + 1] == quote;
+    if (is_quote && !is_doubled) return i + 1;
+    i += is_doubled || (escapes && text[i] == '\\') ? 2 : 1;
   }
   return text.size();
 }
