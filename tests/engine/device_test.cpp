@@ -29,14 +29,14 @@ struct FedJob {
   Texts::value_type claim_until{};
   Texts::value_type claimed_by{};
   int steps = 255;
+  Texts::value_type lease{};
 };
 
 void add(std::vector<PulledUser::Row>& rows, const FedJob& job) {
   Texts texts{job_id(job.n).text(), project_id(1).text(), user_id(1).text(), job.status, "0"};
   texts.resize(13);
-  texts.insert(texts.end(),
-               {fed_at, std::nullopt, std::nullopt, std::to_string(job.hold), job.reservation,
-                std::nullopt, job.claim_until, job.claimed_by, fed_at});
+  texts.insert(texts.end(), {fed_at, std::nullopt, std::nullopt, std::to_string(job.hold),
+                             job.reservation, job.lease, job.claim_until, job.claimed_by, fed_at});
   rows.push_back(row("jobs", std::move(texts)));
   rows.push_back(row("job_steps", {job_id(job.n).text(), std::to_string(job.steps)}));
 }
@@ -151,7 +151,7 @@ TEST_CASE(
   CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=11") ==
         "insufficient_credits 4");
   CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=8") == "ok 4");
-  CHECK(device.latest(2) == Lines{"reserve 8 1", "usage -8 1"});
+  CHECK(device.latest(3) == Lines{"reserve -8 1", "reserve 8 1", "usage -8 1"});
   CHECK(device.unspent() == 2);
   CHECK(device.held() == 2);
 }
@@ -161,6 +161,8 @@ TEST_CASE("a lease that is over, or on its way back, is not drawn on") {
   CHECK(device.mirror.apply("lease_credits lease_id=l2 user_id=u1 amount=1 ttl=3600") ==
         "already_exists 4");
   CHECK(device.mirror.apply("lease_credits lease_id=l1 user_id=u1 amount=1 ttl=3600") == "ok 4");
+  CHECK(device.mirror.apply("lease_credits lease_id=l3 user_id=u9 amount=1 ttl=3600") ==
+        "user_not_found -");
   CHECK(device.mirror.apply("return_lease lease_id=l9") == "lease_not_found -");
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1 at=\"" +
                             time_at(3600).text() + "\"") == "insufficient_credits 4");
@@ -168,6 +170,23 @@ TEST_CASE("a lease that is over, or on its way back, is not drawn on") {
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1") ==
         "insufficient_credits 4");
   CHECK(device.unspent() == 10);
+}
+
+TEST_CASE("what a hold gives back goes to the lease that it was drawn on, and to no other") {
+  FedDevice device(all, {{.n = 1, .hold = 2, .lease = id('l', 9).text()},
+                         {.n = 2, .hold = 1, .lease = id('l', 1).text()}});
+  CHECK(device.held() == 13);
+  CHECK(device.mirror.apply("release_job_credits job_id=j1") == "ok 3");
+  CHECK(device.latest(1) == Lines{"refund 2 1"});
+  CHECK(device.held() == 11);
+  CHECK(device.mirror.apply("release_job_credits job_id=j2") == "ok 3");
+  CHECK(device.latest(2) == Lines{"refund 1 2", "reserve -1"});
+  CHECK(device.held() == 11);
+  // Its next hold is drawn on another lease than its first.
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4") == "ok 3");
+  CHECK(device.mirror.apply("release_job_credits job_id=j1") == "ok 3");
+  CHECK(device.latest(2) == Lines{"refund 4 1", "reserve -4"});
+  CHECK(device.mirror.findings().empty());
 }
 
 TEST_CASE("an optimistic device spends the balance and leaves the lease alone") {
@@ -189,6 +208,11 @@ TEST_CASE("a FAILED job that old data left with a hold is released as it is retr
   CHECK(device.mirror.apply("retry_job job_id=j1 amount=4") == "ok 0");
   CHECK(device.latest(2) == Lines{"refund 3 1", "reserve -4 1"});
   CHECK(device.held() == 14);
+
+  FedDevice least(all, {{1, "FAILED", 1}}, SpendPolicy::optimistic);
+  CHECK(least.mirror.apply("retry_job job_id=j1 amount=4") == "ok 0");
+  CHECK(least.latest(2) == Lines{"refund 1 1", "reserve -4 1"});
+  CHECK(least.held() == 14);
 }
 
 TEST_CASE("while another device has the claim, a worker's operations are not this one's") {

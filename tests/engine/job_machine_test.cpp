@@ -129,6 +129,46 @@ TEST_CASE("a job that fails in any stage is retried in that stage, and finished 
   }
 }
 
+TEST_CASE("a job's making, its claim, failure and retry are signs of life") {
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(1));
+  CHECK(query(mirror.path(), "select active_at - created_at from tally_job") ==
+        std::vector<std::string>{"0"});
+  mirror.check(job_to("SCRIPTING"));
+  const auto apply = [&](const std::string& line, std::int64_t seconds) {
+    CAPTURE(line);
+    CHECK(mirror.apply(line + " at=\"" + time_at(seconds).text() + "\"").starts_with("ok"));
+  };
+  const auto is_alive_at = [&](std::int64_t seconds) {
+    return query(mirror.path(), "select active_at from tally_job") ==
+           std::vector<std::string>{std::to_string(time_at(seconds).us)};
+  };
+  apply("claim_job job_id=j1 ttl=60", 100);
+  CHECK(is_alive_at(100));
+  apply("renew_claim job_id=j1 ttl=60", 130);
+  CHECK(is_alive_at(130));
+  apply("drop_claim job_id=j1", 140);
+  CHECK(is_alive_at(140));
+  apply("sweep grace=60", 199);
+  CHECK(status_of(mirror) == "SCRIPTING");
+  apply("sweep grace=60", 200);
+  CHECK(status_of(mirror) == "FAILED");
+  apply("retry_job job_id=j1 amount=1", 300);
+  CHECK(is_alive_at(300));
+  apply("fail_job job_id=j1 error_code=E", 310);
+  CHECK(is_alive_at(310));
+}
+
+TEST_CASE("a job is not READY while it holds a single credit") {
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(1) + job_to("PACKAGING"));
+  mirror.close();
+  // As a plain writer of canonical may leave it: priced, and holding still.
+  tamper(mirror.path(), "update tally_job set hold = 1, cost_credits_final = 1");
+  mirror.open();
+  CHECK(mirror.apply("advance_job job_id=j1 to=READY") == "illegal_transition 2");
+}
+
 TEST_CASE("a queued job whose steps have all succeeded enters no stage again") {
   // Only plain writers of canonical make one, and the feed brings it.
   TemporaryMirror mirror;

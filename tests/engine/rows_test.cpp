@@ -350,6 +350,13 @@ TEST_CASE("report_progress: a lower percentage is ignored, and progress is the f
   CHECK(step_columns(mirror, 1, "progress_pct, status_message, artifacts_json") ==
         "48|Writing|{\"n\": 2}");
   CHECK(job_columns(mirror, "progress") == "6");
+  // The same again changes no column, and is not even remembered.
+  const auto operations = query(mirror.path(), "select count(*) from tally_operation");
+  mirror.check(
+      {{"report_progress job_id=j1 step_name=SCRIPTING progress_pct=48 status_message=Writing "
+        "logs_url=\"/l\" artifacts_json={\"n\":2}",
+        "ok 2"}});
+  CHECK(query(mirror.path(), "select count(*) from tally_operation") == operations);
 }
 
 TEST_CASE("advance_job's status_message is the job's, and an absent one leaves it") {
