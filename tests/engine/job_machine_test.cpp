@@ -155,6 +155,7 @@ TEST_CASE("a job's making, its claim, failure and retry are signs of life") {
   CHECK(status_of(mirror) == "FAILED");
   apply("retry_job job_id=j1 amount=1", 300);
   CHECK(is_alive_at(300));
+  apply("release_job_credits job_id=j1", 305);
   apply("fail_job job_id=j1 error_code=E", 310);
   CHECK(is_alive_at(310));
 }
