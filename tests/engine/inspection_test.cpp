@@ -8,6 +8,7 @@
 #include <iterator>
 #include <set>
 
+#include "reads.hpp"
 #include "support/operation_tables.hpp"
 
 namespace tally::test {
@@ -119,6 +120,15 @@ TEST_CASE("a user's holds are all found, however many jobs and others' holds lie
   expected.erase(expected.begin() + 2);
   CHECK(holds(1) == expected);
   CHECK(inspection.held_jobs(user_id(1), 1).value().at(0).job_id == job_id(5'000));
+  // By the index of holds in each step: the jobs that hold nothing are not looked at.
+  int searches = 0;
+  for (const std::string& step :
+       query(mirror.path(), "explain query plan " + std::string(select_held_jobs))) {
+    CAPTURE(step);
+    CHECK((step.find("SCAN") == std::string::npos || step.ends_with("|SCAN era")));
+    searches += step.find("INDEX tally_job_hold") != std::string::npos;
+  }
+  CHECK(searches == 3);
 }
 
 TEST_CASE("inspection: entries and charts are the history, in steps that leave nothing out") {
