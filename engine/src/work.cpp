@@ -100,7 +100,7 @@ void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
   if (verdict.code != Code::ok) keep_drawn(u, command);
   Encoder record;
   record.put(u);
-  record.put(std::int64_t{0});
+  record.put(number);  // It took none; that of a queued one would say that it waits unapplied.
   put_command(record, command);
   store.put_images(record, mark);
   record.put_varint(0);
@@ -240,12 +240,12 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
 
   const AccountRow* account =
       call.u > 0 && batch == nullptr ? store.accounts.find(call.u) : nullptr;
-  const std::int64_t balance_before = account == nullptr ? 0 : account->balance;
+  const bool had_enough = account != nullptr && account->balance >= low_credits_.value;
   Code code = Code::ok;
   if (batch != nullptr) {
     code = apply_batch(call, *batch, index);
     // One that made its own user is that user's.
-    if (code == Code::ok && call.u < 0) call.u = user_of_batch(*batch).value_or(0);
+    if (call.u < 0) call.u = user_of_batch(*batch).value_or(0);
   } else {
     code = std::visit(
         [&](const auto& operation) {
@@ -260,15 +260,14 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
   if (code != Code::ok || !call.remembered) return code;
   // The numbers of what it did itself (a sweep's operations) come first.
-  const std::int64_t o = call.entries > 0 ? call.o : store.next_number();
+  const std::int64_t o = store.next_number();
+  assert(call.entries == 0 || o == call.o);
   store.add_operation(AppliedOperation{o, folded(command.op_id), std::max<std::int64_t>(call.u, 0),
                                        row.number, command.at, print, call.result},
                       call.entries);
   if (call.u > 0 && row.pushed && call.pushed_by_itself) store.accounts.edit(call.u).pending += 1;
-  if (account != nullptr && balance_before >= low_credits_.value &&
-      account->balance < low_credits_.value) {
+  if (had_enough && account->balance < low_credits_.value)
     happened(Happening::Kind::low_credits, call.u, std::nullopt);
-  }
   return code;
 }
 
@@ -281,23 +280,15 @@ std::optional<std::int64_t> Work::user_of_batch(const Batch& batch) {
     bool operator==(const Whose&) const = default;
   };
   std::optional<Whose> user;
-  std::vector<std::pair<Uuid, Whose>> made;  // Jobs that the batch makes itself.
   for (const Command& inner : batch.operations) {
     if (inner.op_id == Uuid{}) continue;  // No operation: the batch is malformed.
     Call named;
     find_named(inner, named);
     const auto user_id = named_user(inner);
-    const auto job_id = named_job(inner);
-    Whose whose{named.u, named.u < 0 ? user_id : std::nullopt};
-    if (!user_id && job_id && named.j == 0) {
-      const auto maker = std::find_if(made.rbegin(), made.rend(),
-                                      [&](const auto& pair) { return pair.first == *job_id; });
-      if (maker == made.rend()) continue;  // Of nobody: answered job_not_found in its turn.
-      whose = maker->second;
-    }
-    if (job_id && user_id && std::holds_alternative<CreateJob>(inner.operation)) {
-      made.emplace_back(*job_id, whose);
-    }
+    // A job that is not here is nobody's, and answered so in its turn; or the batch makes it, and
+    // then it is that user's already.
+    if (!user_id && named_job(inner) && named.j == 0) continue;
+    const Whose whose{named.u, named.u < 0 ? user_id : std::nullopt};
     if (user && *user != whose) return std::nullopt;
     user = whose;
   }

@@ -1,109 +1,12 @@
 // What a device's mirror does with what canonical fed it: leases, other devices' claims,
 // capabilities, jobs with fewer steps. No server: the answers are made here.
 #include <doctest/doctest.h>
-#include <tally/replica.hpp>
 
-#include "support/fixture.hpp"
+#include "engine/fed_device.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::test {
 namespace {
-
-const std::string fed_at = "2026-01-17T00:00:00.000000Z";
-
-PulledUser::Row row(std::string table, Texts texts) { return {std::move(table), std::move(texts)}; }
-
-PulledUser::Row entry(std::uint64_t n, const std::string& type, std::int64_t amount,
-                      std::int64_t balance, Texts::value_type job = {}) {
-  return row("credit_ledger",
-             {id('e', n).text(), user_id(1).text(), type, std::to_string(amount), std::nullopt,
-              fed_at, job, std::nullopt, std::to_string(balance), std::to_string(n)});
-}
-
-/// A job of u1 as canonical feeds it: with all its steps, nothing held and nobody's claim.
-struct FedJob {
-  std::uint64_t n;
-  std::string status = "PENDING";
-  std::int64_t hold = 0;
-  Texts::value_type reservation{};
-  Texts::value_type claim_until{};
-  Texts::value_type claimed_by{};
-  int steps = 255;
-  Texts::value_type lease{};
-};
-
-void add(std::vector<PulledUser::Row>& rows, const FedJob& job) {
-  Texts texts{job_id(job.n).text(), project_id(1).text(), user_id(1).text(), job.status, "0"};
-  texts.resize(13);
-  texts.insert(texts.end(), {fed_at, std::nullopt, std::nullopt, std::to_string(job.hold),
-                             job.reservation, job.lease, job.claim_until, job.claimed_by, fed_at});
-  rows.push_back(row("jobs", std::move(texts)));
-  rows.push_back(row("job_steps", {job_id(job.n).text(), std::to_string(job.steps)}));
-}
-
-/// A device with these capabilities. User u1 has 14 credits, of which it has leased 10 for an hour.
-struct FedDevice {
-  FedDevice(std::vector<Capability> capabilities, const std::vector<FedJob>& jobs,
-            SpendPolicy policy = SpendPolicy::leased)
-      : mirror([&] {
-          Options options = TemporaryMirror::fast();
-          options.spend_policy = policy;
-          return options;
-        }()),
-        replica(mirror.engine()) {
-    REQUIRE(replica.enrol({id('x', 1), std::move(capabilities), std::nullopt}));
-    REQUIRE(replica.next_push(10, 10'000));
-    Reply reply;
-    reply.cursor = "1";
-    reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
-    PulledUser& user = reply.users.emplace_back();
-    user.user_id = user_id(1);
-    Texts project{project_id(1).text(), user_id(1).text(), "T", "P", "facts", "1"};
-    project.resize(9);
-    project.insert(project.end(), {std::nullopt, fed_at, std::nullopt});
-    user.rows.push_back(row("projects", project));
-    std::int64_t held = 10;
-    std::int64_t balance = 4;
-    for (const FedJob& job : jobs) add(user.rows, job);
-    user.rows.push_back(entry(1, "grant", 14, 14));
-    user.rows.push_back(entry(2, "reserve", -10, 4));
-    for (const FedJob& job : jobs) {
-      if (job.hold == 0) continue;
-      held += job.hold;
-      balance -= job.hold;
-      user.rows.push_back(entry(static_cast<std::uint64_t>(++entries), "reserve", -job.hold,
-                                balance, job_id(job.n).text()));
-    }
-    PulledState& state = user.state.emplace();
-    state.entries = entries;
-    state.balance = balance;
-    state.held = held;
-    const auto taken = replica.take(reply);
-    REQUIRE(taken.has_value());
-    REQUIRE(taken->diverged.empty());
-  }
-
-  std::int64_t unspent() { return replica.leases()->at(0).unspent.value; }
-  std::int64_t held() { return mirror->check(user_id(1))->held.value; }
-  /// The latest entries, oldest first: `reserve -4 1`, the job behind the amount.
-  std::vector<std::string> latest(std::size_t count) {
-    std::vector<std::string> out;
-    const auto entries = mirror->history(user_id(1), count);
-    for (const Entry& made : entries.value()) {
-      out.insert(out.begin(),
-                 made.type + " " + std::to_string(made.amount.value) +
-                     (made.job_id ? " " + std::to_string(made.job_id->bytes[15]) : ""));
-    }
-    return out;
-  }
-
-  TemporaryMirror mirror;
-  Replica replica;
-  std::int64_t entries = 2;  ///< Of u1's, as far as canonical has fed them.
-};
-
-const std::vector<Capability> all{Capability::author, Capability::worker, Capability::service};
-using Lines = std::vector<std::string>;
 
 TEST_CASE("a hold is drawn on the lease, and its credits pass through the balance") {
   FedDevice device(all, {{1}, {2}});
@@ -289,40 +192,6 @@ TEST_CASE("a job that others put into a stage without its step is worked on all 
   CHECK(device.mirror.findings().empty());
 }
 
-/// Answers the latest push, without a verdict: u1's rows that changed since the answer before.
-void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
-          std::int64_t held, const Uuid& lease = id('l', 1)) {
-  const auto push = device.replica.next_push(10, 10'000);
-  REQUIRE(push.has_value());
-  Reply reply;
-  reply.asked = push->cursor;
-  reply.cursor = push->cursor.value_or("") + "1";
-  reply.leases.push_back({user_id(1), lease, Credits{10}, time_at(3600)});
-  PulledUser& user = reply.users.emplace_back();
-  user.user_id = user_id(1);
-  user.rows = std::move(rows);
-  PulledState& state = user.state.emplace();
-  state.since = 1;
-  state.since_entries = device.entries;
-  for (const PulledUser::Row& fed : user.rows) device.entries += fed.table == "credit_ledger";
-  state.entries = device.entries;
-  state.balance = balance;
-  state.held = held;
-  const auto taken = device.replica.take(reply);
-  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
-  CHECK(taken->diverged.empty());
-}
-
-/// What is pending: `1 ok`, or the code that it met when it was applied again.
-Lines pending(FedDevice& device) {
-  Lines lines;
-  REQUIRE(device.replica.each_pending([&](const PendingOperation& operation) {
-    lines.push_back(std::to_string(operation.number) + " " + std::string(name_of(operation.code)));
-    return true;
-  }));
-  return lines;
-}
-
 TEST_CASE("what is pending is applied again on what was fed, as soon as and as long as it can be") {
   FedDevice device(all, {{1}}, SpendPolicy::optimistic);
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
@@ -420,10 +289,7 @@ TEST_CASE("a fed entry keeps its words, and those that the mirror knows are not 
 
 TEST_CASE("an entry of a type that there is not is refused, and nothing of the answer is taken") {
   FedDevice device(all, {});
-  const auto push = device.replica.next_push(10, 10'000);
-  Reply reply;
-  reply.asked = push->cursor;
-  reply.cursor = "2";
+  Reply reply = device.reply();
   PulledUser& user = reply.users.emplace_back();
   user.user_id = user_id(1);
   user.rows.push_back(entry(3, "gift", 1, 5));
@@ -489,17 +355,10 @@ TEST_CASE("a return of a lease does not end the one that canonical opened in its
 TEST_CASE("what canonical rejected leaves no words to the entries that take its numbers") {
   FedDevice device(all, {}, SpendPolicy::optimistic);
   CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
-  const auto push = device.replica.next_push(10, 10'000);
-  REQUIRE(push.has_value());
-  REQUIRE(push->operations.size() == 1);
-  Reply reply;
-  reply.asked = push->cursor;
-  reply.cursor = "2";
+  Reply reply = device.reply();
   reply.watermark = 1;
   reply.verdicts.push_back({1, Code::balance_overflow});
-  const auto taken = device.replica.take(reply);
-  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
-  CHECK(taken->rejected.size() == 1);
+  CHECK(device.take(reply).rejected.size() == 1);
   CHECK(device.mirror.balance() == 4);
   CHECK(device.mirror.apply("add_credits user_id=u1 amount=2 type=grant") == "ok 6");
   CHECK(query(device.mirror.path(), "select amount, note from credit_ledger where seq > 2") ==
@@ -585,11 +444,7 @@ TEST_CASE("what another engine did is seen behind a commit that failed") {
 /// Canonical tells of these users from the start, each with an address; `complete`: of no others.
 void tell(FedDevice& device, const std::vector<std::pair<std::uint64_t, std::string>>& users,
           bool complete = false) {
-  const auto push = device.replica.next_push(10, 10'000);
-  REQUIRE(push.has_value());
-  Reply reply;
-  reply.asked = push->cursor;
-  reply.cursor = push->cursor.value_or("") + "1";
+  Reply reply = device.reply();
   for (const auto& [n, email] : users) {
     PulledUser& user = reply.users.emplace_back();
     user.user_id = user_id(n);
@@ -598,8 +453,7 @@ void tell(FedDevice& device, const std::vector<std::pair<std::uint64_t, std::str
     state.email = email;
   }
   if (complete) reply.complete.emplace();
-  const auto taken = device.replica.take(reply);
-  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
+  device.take(reply);
 }
 
 TEST_CASE("the numbers of users who went are never given out again") {
@@ -624,11 +478,7 @@ TEST_CASE("an entry that canonical has otherwise takes the place of this one, an
   tell(device, {{2, "b@x"}});
   CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant note=Mine") == "ok 5");
   CHECK(device.mirror.apply("add_credits user_id=u2 amount=1 type=grant note=Theirs") == "ok 1");
-  const auto push = device.replica.next_push(10, 10'000);
-  REQUIRE(push.has_value());
-  Reply reply;
-  reply.asked = push->cursor;
-  reply.cursor = push->cursor.value_or("") + "1";
+  Reply reply = device.reply();
   reply.watermark = 1;
   reply.verdicts.push_back({1});
   PulledUser& user = reply.users.emplace_back();
@@ -640,9 +490,7 @@ TEST_CASE("an entry that canonical has otherwise takes the place of this one, an
   state.entries = 3;
   state.balance = 5;
   state.held = 10;
-  const auto taken = device.replica.take(reply);
-  REQUIRE_MESSAGE(taken.has_value(), (taken ? "" : taken.error().detail));
-  CHECK(taken->diverged.empty());
+  device.take(reply);
   CHECK(
       query(device.mirror.path(),
             "select user_id, seq, amount, note from credit_ledger where note is not null or seq > 2"
@@ -662,24 +510,94 @@ TEST_CASE("an address that canonical gave to somebody else is taken from who had
         Lines{"NULL", "NULL", "b@x"});
 }
 
-TEST_CASE("operations that are queued in one commit have the numbers under which they wait") {
-  FedDevice device(all, {{1}}, SpendPolicy::online);
+TEST_CASE(
+    "what was taken back with a rejected one, and is canonical's, has its effect again, alone") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  std::vector<std::int64_t> told;
   device.mirror.close();
-  Options online = TemporaryMirror::fast();
-  online.spend_policy = SpendPolicy::online;
-  online.verdict_timeout = std::chrono::milliseconds{0};
-  device.mirror.open(online);
-  std::vector<Command> commands;
-  for (int i = 0; i < 3; ++i)
-    commands.push_back(device.mirror->make_command(AddCredits{user_id(1), Credits{1}, "grant"}));
-  const auto verdicts = device.mirror.submit(std::move(commands));
-  for (std::size_t i = 0; i < verdicts.size(); ++i) {
-    CHECK(verdicts[i].code == Code::pending);
-    CHECK(verdicts[i].number == static_cast<std::int64_t>(i) + 1);
-  }
-  Replica replica(device.mirror.engine());
-  CHECK(replica.state()->value().pending == 3);
-  CHECK(replica.next_push(2, 10'000)->operations.back().number == 2);
+  Options options = TemporaryMirror::fast();
+  options.callbacks.low_credits = [&](const Uuid&, Credits balance) {
+    told.push_back(balance.value);
+  };
+  device.mirror.open(options);
+  CHECK(device.mirror.apply(
+            R"(update_profile user_id=u1 notification_prefs={"low_credits":true})") == "ok 4");
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=3 type=grant") == "ok 7");
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=4") == "ok 3");
+  REQUIRE(told == std::vector<std::int64_t>{3});
+  // The user's rows are not among what is fed.
+  Reply reply = device.reply();
+  reply.watermark = 3;
+  reply.verdicts = {
+      {1, Code::ok, {}, {}}, {2, Code::balance_overflow, {}, {}}, {3, Code::ok, {}, {}}};
+  CHECK(device.take(reply).settled.empty());
+  CHECK(device.mirror.balance() == 0);
+  CHECK(device.latest(1) == Lines{"expire -4"});
+  CHECK(pending(device).empty());
+  CHECK(device.mirror->check(user_id(1))->pending_operations == 0);
+  CHECK(told == std::vector<std::int64_t>{3});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("one that is blocked was not queued, and its verdict is told as its rejection alone") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
+  feed(device, {entry(3, "expire", -4, 0)}, 0, 10);
+  REQUIRE(pending(device) == Lines{"1 insufficient_credits"});
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1, Code::insufficient_credits});
+  const Taken taken = device.take(reply);
+  CHECK(taken.settled.empty());
+  CHECK(taken.rejected.size() == 1);
+}
+
+TEST_CASE("what was done for a user whose making was rejected is blocked: there is no such user") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("create_user user_id=u2 email=a@x") == "ok 10");
+  CHECK(device.mirror.apply("add_credits user_id=u2 amount=5 type=grant") == "ok 15");
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1, Code::user_exists});
+  CHECK(device.take(reply).rejected.size() == 1);
+  CHECK(pending(device) == Lines{"2 user_not_found"});
+  CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a return of a lease that is gone is known, whosever the lease was") {
+  FedDevice device(all, {});
+  tell(device, {{2, "b@x"}});
+  Reply reply = device.reply();
+  reply.leases.push_back({user_id(2), id('l', 2), Credits{1}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(2);
+  user.rows.push_back(entry(1, "grant", 1, 1));
+  user.rows.push_back(entry(2, "reserve", -1, 0));
+  user.rows[0].texts[1] = user.rows[1].texts[1] = user_id(2).text();
+  user.rows[0].texts[0] = id('f', 1).text();
+  user.rows[1].texts[0] = id('f', 2).text();
+  PulledState& state = user.state.emplace();
+  state.entries = 2;
+  state.held = 1;
+  device.take(reply);
+  CHECK(device.mirror.apply("return_lease lease_id=l2 op_id=o1") == "ok -");
+  Reply returned = device.reply();
+  returned.watermark = 1;
+  returned.verdicts.push_back({1});
+  PulledUser& after = returned.users.emplace_back();
+  after.user_id = user_id(2);
+  after.rows.push_back(entry(3, "refund", 1, 1));
+  after.rows[0].texts[1] = user_id(2).text();
+  after.rows[0].texts[0] = id('f', 3).text();
+  PulledState& now = after.state.emplace();
+  now.since = 1;
+  now.since_entries = 2;
+  now.entries = 3;
+  now.balance = 1;
+  device.take(returned);
+  CHECK(device.mirror.apply("return_lease lease_id=l2 op_id=o1") == "ok -");
+  CHECK(device.mirror.apply("return_lease lease_id=l2 op_id=o2") == "lease_not_found -");
 }
 
 }  // namespace

@@ -84,6 +84,16 @@ TEST_CASE("typed: apply_batch applies all or none and makes op_ids for those wit
   CHECK(code_of(mirror->apply_batch({})) == Code::invalid_argument);
 }
 
+TEST_CASE("typed: the operations of a batch are of the batch's time") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  std::vector<Command> commands(1);
+  commands[0].operation = AddCredits{user_id(1), Credits{5}, "grant"};
+  commands[0].at = time_at(5);
+  REQUIRE(mirror->apply_batch(commands, {op_id(1), time_at(77)}));
+  CHECK(mirror->history(user_id(1), 1)->at(0).created_at == time_at(77));
+}
+
 TEST_CASE("typed: submit answers in the commands' order, each for itself") {
   TemporaryMirror mirror;
   mirror.make_users(1);

@@ -184,6 +184,45 @@ TEST_CASE("I6: so is a batch, with an operation in it that changed nothing") {
   CHECK(short_answer(mirror.apply_line(batch("F"))).starts_with("job_not_found"));
 }
 
+TEST_CASE("I6: one on a job that is another user's by now is that user's operation") {
+  TemporaryMirror mirror;
+  const std::string release = "release_job_credits job_id=j1 op_id=o3";
+  const std::string reserve = "reserve_credits user_id=u2 job_id=j1 amount=5";
+  const std::string batch = "batch op_id=o4 ops=(release_job_credits job_id=j1 op_id=o5)";
+  mirror.check(users_with_jobs(2) + Rows{{"reserve_credits user_id=u1 job_id=j1 amount=5", "ok 5"},
+                                         {release, "ok 10"},
+                                         {"reserve_credits user_id=u1 job_id=j1 amount=5", "ok 5"},
+                                         {batch, "ok 10"},
+                                         {"delete_project project_id=p1 user_id=u1", "ok 10"},
+                                         {"create_job job_id=j1 project_id=p2 user_id=u2", "ok 10"},
+                                         {reserve, "ok 5"},
+                                         {release, "ok 10"},
+                                         {release, "ok 10"},
+                                         {reserve, "ok 5"},
+                                         {batch, "ok 10"},
+                                         {batch, "ok 10"}});
+}
+
+TEST_CASE("I6: a batch that makes its own user is that user's") {
+  TemporaryMirror mirror;
+  const std::string batch =
+      "batch op_id=o1 ops=(create_user user_id=u1 op_id=o2 ; "
+      "add_credits user_id=u1 amount=5 type=grant op_id=o3)";
+  mirror.check({{batch, "ok 15"},
+                {batch, "ok 15"},
+                {"add_credits user_id=u1 amount=5 type=grant op_id=o1", "operation_conflict 15"}});
+  CHECK(mirror->check(user_id(1))->pending_operations == 1);
+}
+
+TEST_CASE("I6: what is no operation says nothing of whose its batch is") {
+  TemporaryMirror mirror;
+  mirror.check(users_with_jobs(2) +
+               Rows{{"add_credits user_id=u1 amount=5 type=grant op_id=o1", "ok 15"},
+                    {"batch op_id=o1 ops=(expire_credits user_id=u1 amount=1 op_id=o2 ; "
+                     "expire_credits user_id=u2 amount=1 op_id=null)",
+                     "operation_conflict 15"}});
+}
+
 TEST_CASE("I6: an operation that was refused may be tried again under its op_id") {
   TemporaryMirror mirror;
   mirror.check(
