@@ -523,20 +523,110 @@ TEST_CASE(
   CHECK(device.mirror.apply(
             R"(update_profile user_id=u1 notification_prefs={"low_credits":true})") == "ok 4");
   CHECK(device.mirror.apply("add_credits user_id=u1 amount=3 type=grant") == "ok 7");
-  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=4") == "ok 3");
-  REQUIRE(told == std::vector<std::int64_t>{3});
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=3 type=grant") == "ok 10");
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=6") == "ok 4");
+  REQUIRE(told == std::vector<std::int64_t>{4});
   // The user's rows are not among what is fed.
   Reply reply = device.reply();
-  reply.watermark = 3;
-  reply.verdicts = {
-      {1, Code::ok, {}, {}}, {2, Code::balance_overflow, {}, {}}, {3, Code::ok, {}, {}}};
+  reply.watermark = 4;
+  reply.verdicts = {{1, Code::ok, {}, {}},
+                    {2, Code::ok, {}, {}},
+                    {3, Code::balance_overflow, {}, {}},
+                    {4, Code::ok, {}, {}}};
   CHECK(device.take(reply).settled.empty());
-  CHECK(device.mirror.balance() == 0);
-  CHECK(device.latest(1) == Lines{"expire -4"});
+  CHECK(device.mirror.balance() == 1);
+  CHECK(device.latest(2) == Lines{"grant 3", "expire -6"});
   CHECK(pending(device).empty());
   CHECK(device.mirror->check(user_id(1))->pending_operations == 0);
-  CHECK(told == std::vector<std::int64_t>{3});
+  CHECK(told == std::vector<std::int64_t>{4});
   CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE(
+    "what a blocked one drew on the lease stays drawn, and once, however often it is taken back") {
+  FedDevice device(all, {{1}});
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=3 type=grant") == "ok 7");
+  CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=6") == "ok 7");
+  std::vector<PulledUser::Row> rows;
+  add(rows, {.n = 1, .hold = 1, .reservation = id('o', 9).text()});
+  rows.push_back(entry(3, "reserve", -1, 3, job_id(1).text()));
+  feed(device, rows, 3, 11);
+  REQUIRE(pending(device) == Lines{"1 ok", "2 already_reserved"});
+  CHECK(device.unspent() == 4);
+  // The user's rows are not among what is fed.
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1, Code::balance_overflow});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  device.take(reply);
+  CHECK(device.mirror.balance() == 3);
+  CHECK(pending(device) == Lines{"2 already_reserved"});
+  CHECK(device.unspent() == 4);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE(
+    "a blocked price keeps drawn what it is above the hold that it means, where that is open") {
+  for (const bool is_open : {true, false}) {
+    CAPTURE(is_open);
+    FedDevice device(all, {{1}});
+    CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3 op_id=o1") == "ok 4");
+    CHECK(device.mirror.apply("finalize_job_credits job_id=j1 final_cost=5") == "ok 4");
+    CHECK(device.unspent() == 5);
+    FedJob job{.n = 1, .hold = 1, .reservation = id('o', 9).text()};
+    if (is_open) {
+      job.reservation = op_id(1).text();
+      job.claim_until = time_at(3600).text();
+      job.claimed_by = id('x', 2).text();
+    }
+    std::vector<PulledUser::Row> rows;
+    add(rows, job);
+    rows.push_back(entry(3, "reserve", -1, 3, job_id(1).text()));
+    feed(device, rows, 3, 11);
+    CHECK(pending(device) == (is_open ? Lines{"1 already_reserved", "2 not_claim_holder"}
+                                      : Lines{"1 already_reserved", "2 stale_reservation"}));
+    CHECK(device.unspent() == (is_open ? 10 - 3 - (5 - 1) : 10 - 3 - 5));
+  }
+}
+
+TEST_CASE("another device's claim holds up to its last moment, and not in it") {
+  FedDevice device(all,
+                   {{.n = 1, .claim_until = time_at(3600).text(), .claimed_by = id('x', 2).text()}},
+                   SpendPolicy::optimistic);
+  const std::string price = "finalize_job_credits job_id=j1 final_cost=1 at=";
+  CHECK(device.mirror.apply(price + json_string(time_at(3599).text())) == "not_claim_holder 4");
+  CHECK(device.mirror.apply(price + json_string(time_at(3600).text())) == "no_reservation 4");
+}
+
+TEST_CASE("what a device may call is what its capabilities say") {
+  // The answers of a device that is author, worker and service alone, and of one that is all.
+  const std::vector<std::pair<std::string, Lines>> calls{
+      {"sweep grace=1",
+       {"not_permitted -", "not_permitted -", "not_permitted -", "not_permitted -"}},
+      {"fail_job job_id=j1 error_code=\"\"",
+       {"invalid_argument 4", "invalid_argument 4", "not_permitted 4", "invalid_argument 4"}},
+      {"advance_job job_id=j2 to=SCRIPTING",
+       {"not_permitted 4", "illegal_transition 4", "not_permitted 4", "illegal_transition 4"}},
+      {"advance_job job_id=j2 to=QUEUED",
+       {"reservation_required 4", "not_permitted 4", "not_permitted 4", "reservation_required 4"}},
+      {"advance_job job_id=j2 to=NOWHERE",
+       {"invalid_argument 4", "invalid_argument 4", "not_permitted 4", "invalid_argument 4"}},
+      {"update_profile user_id=u1 display_name=N",
+       {"ok 4", "not_permitted 4", "not_permitted 4", "ok 4"}},
+      {"update_profile user_id=u1 stripe_customer_id=cus_1",
+       {"not_permitted 4", "not_permitted 4", "ok 4", "ok 4"}},
+      {"add_credits user_id=u1 amount=0 type=grant",
+       {"not_permitted 4", "not_permitted 4", "invalid_amount 4", "invalid_amount 4"}}};
+  const std::vector<std::vector<Capability>> devices{
+      {Capability::author}, {Capability::worker}, {Capability::service}, all};
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    FedDevice device(devices[i], {{1}, {2}}, SpendPolicy::optimistic);
+    for (const auto& [line, answers] : calls) {
+      CAPTURE(line);
+      CAPTURE(i);
+      CHECK(device.mirror.apply(line) == answers[i]);
+    }
+  }
 }
 
 TEST_CASE("one that is blocked was not queued, and its verdict is told as its rejection alone") {
@@ -544,12 +634,31 @@ TEST_CASE("one that is blocked was not queued, and its verdict is told as its re
   CHECK(device.mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=3") == "ok 1");
   feed(device, {entry(3, "expire", -4, 0)}, 0, 10);
   REQUIRE(pending(device) == Lines{"1 insufficient_credits"});
+  // Taken back, it leaves the number that it did not take to who has it.
+  CHECK(device.mirror.apply("purge_expired_drafts op_id=o5") == "ok -");
   Reply reply = device.reply();
   reply.watermark = 1;
   reply.verdicts.push_back({1, Code::insufficient_credits});
   const Taken taken = device.take(reply);
   CHECK(taken.settled.empty());
   CHECK(taken.rejected.size() == 1);
+  CHECK(device.mirror.apply("create_draft draft_id=d1 session_token=S prompt_text=P op_id=o5") ==
+        "operation_conflict -");
+}
+
+TEST_CASE("a user without a profile, or without preferences, is told nothing") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  device.mirror.close();
+  int told = 0;
+  Options options = TemporaryMirror::fast();
+  options.callbacks.low_credits = [&](const Uuid&, Credits) { ++told; };
+  device.mirror.open(options);
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=3 type=grant") == "ok 7");
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=4") == "ok 3");
+  CHECK(device.mirror.apply("update_profile user_id=u1 notification_prefs=null") == "ok 3");
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=4 type=grant") == "ok 7");
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=4") == "ok 3");
+  CHECK(told == 0);
 }
 
 TEST_CASE("what was done for a user whose making was rejected is blocked: there is no such user") {
