@@ -218,19 +218,17 @@ Code check_fields(Command& command) {
     if (comes_before(code, worst)) worst = code;
   });
   if (!fault_of_whole(command.operation).empty()) return Code::invalid_argument;
-  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
-    if (batch->operations.empty() || batch->operations.size() > batch_operations_max) {
-      return Code::invalid_argument;
-    }
-    for (const Command& inner : batch->operations) {
-      const OperationRow& row = row_of(inner.operation);
-      const bool nests = std::holds_alternative<Batch>(inner.operation);
-      if (nests || !row.pushed || row.needs_device || !is_rfc_version(inner.op_id)) {
-        return Code::invalid_argument;
-      }
-    }
-  }
-  return worst;
+  const auto* batch = std::get_if<Batch>(&command.operation);
+  return batch == nullptr || has_operations(*batch) ? worst : Code::invalid_argument;
+}
+
+bool has_operations(const Batch& batch) {
+  if (batch.operations.empty() || batch.operations.size() > batch_operations_max) return false;
+  return std::all_of(batch.operations.begin(), batch.operations.end(), [](const Command& inner) {
+    const OperationRow& row = row_of(inner.operation);
+    const bool nests = std::holds_alternative<Batch>(inner.operation);
+    return !nests && row.pushed && !row.needs_device && is_rfc_version(inner.op_id);
+  });
 }
 
 std::string fault_of(Command command) {

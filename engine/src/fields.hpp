@@ -67,6 +67,10 @@ void with_value(M& member, Visit&& visit) {
 /// JSON comes out in jsonb's text form. A batch's operations are not looked into.
 Code check_fields(Command& command);
 
+/// Whether what is in a batch are operations that may be in one, 1 to 1,000 of them. One that is
+/// not has no op_id by which it could be known.
+bool has_operations(const Batch& batch);
+
 /// Which field check_fields() found wrong, and what is expected of it; empty where none is.
 std::string fault_of(Command command);
 

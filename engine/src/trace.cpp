@@ -103,20 +103,23 @@ bool read_batch(const Value& object, const Command& command, Batch& batch, const
   const Value* ops = object.find("ops");
   if (ops == nullptr || ops->kind != Kind::array) return false;
   bool well_formed = ops->items.size() <= batch_operations_max;
+  bool says_nothing_before = false;
   for (const Value& item : ops->items) {
     Command inner;
     inner.at = command.at;
     const Value* op = item.kind == Kind::object ? item.find("op") : nullptr;
     if (op == nullptr || op->kind != Kind::string || op->text == Batch::row.name ||
-        !make_operation(op->text, inner.operation) || !read_op_id(item, make_id, inner.op_id)) {
+        !make_operation(op->text, inner.operation) || !read_op_id(item, make_id, inner.op_id) ||
+        item.find("at") != nullptr) {  // All take the batch's.
       well_formed = false;
-      if (item.kind != Kind::object) continue;
+      const bool says_nothing = item.kind != Kind::object;
+      if (says_nothing && says_nothing_before) continue;  // A text of millions is one command.
+      says_nothing_before = says_nothing;
       Command no_operation;
       mark_malformed(item, no_operation);
       batch.operations.push_back(std::move(no_operation));
       continue;
     }
-    if (item.find("at") != nullptr) well_formed = false;  // All take the batch's.
     const std::size_t common_keys = item.find("op_id") == nullptr ? 1 : 2;
     if (!read_fields(item, inner, common_keys, make_id)) mark_malformed(item, inner);
     batch.operations.push_back(std::move(inner));

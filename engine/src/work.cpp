@@ -199,6 +199,7 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   auto* batch = std::get_if<Batch>(&command.operation);
   bool one_user = true;
   if (batch != nullptr) {
+    if (!has_operations(*batch)) return Code::invalid_argument;  // It is not asked whose it is.
     const auto user = user_of_batch(*batch);
     one_user = user.has_value();
     call.u = user.value_or(-1);
@@ -281,7 +282,6 @@ std::optional<std::int64_t> Work::user_of_batch(const Batch& batch) {
   };
   std::optional<Whose> user;
   for (const Command& inner : batch.operations) {
-    if (inner.op_id == Uuid{}) continue;  // No operation: the batch is malformed.
     Call named;
     find_named(inner, named);
     const auto user_id = named_user(inner);

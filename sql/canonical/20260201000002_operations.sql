@@ -1667,7 +1667,7 @@ begin
       v_batch := inner_operations[o.inner_first : o.inner_first + o.inner_count - 1];
       select b.user_id, b.user_n, b.agree into v_user, v_user_n, v_agree from tally.batch_user(v_batch, jobs) b;
       if not v_agree then
-        o.error := 'invalid_argument';
+        o.error := 'no batch';
       end if;
     elsif o.has_user and o.user_id is not null then
       v_user := o.user_id;
@@ -1686,6 +1686,8 @@ begin
     r := null;
     if (w.device_id is not null or o.op in ('lease_credits', 'return_lease')) and tally.lacks_capability(o, w) then
       r.result := 'not_permitted';
+    elsif o.error = 'no batch' then
+      r.result := 'invalid_argument';
     elsif o.seen and not v_is_foreign and (o.op <> 'batch' or o.envelope is null or coalesce(v_user = o.envelope, true)) then
       perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
@@ -2053,7 +2055,8 @@ begin
 end;
 $$;
 
--- Operations with their batches decoded: the ops of all batches in one list, and each batch's part of it.
+-- Operations with their batches decoded: the ops of all batches in one list, and each batch's part of it. What holds
+-- no operations is 'no batch', as is later one of several users: nobody's, so that it is not asked who knows its op_id.
 create or replace function tally.with_batches(
   inout operations tally.op[], docs json[], nuls text[], out inner_operations tally.op[])
 language plpgsql
@@ -2076,7 +2079,7 @@ begin
     o.inner_count := cardinality(v_batch);
     if o.inner_count not between 1 and 1000
        or exists (select from unnest(v_batch) x where x.op is null or not x.in_batch) then
-      o.error := 'invalid_argument';
+      o.error := 'no batch';
     end if;
     if o.error is null then
       o.fingerprint := sha256((

@@ -215,12 +215,13 @@ TEST_CASE("I6: a batch that makes its own user is that user's") {
   CHECK(mirror->check(user_id(1))->pending_operations == 1);
 }
 
-TEST_CASE("I6: what is no operation says nothing of whose its batch is") {
+TEST_CASE("I6: a batch that holds what is no operation is refused before its op_id is looked for") {
   TemporaryMirror mirror;
-  mirror.check(users_with_jobs(2) +
+  mirror.check(users_with_jobs(1) +
                Rows{{"add_credits user_id=u1 amount=5 type=grant op_id=o1", "ok 15"},
-                    {"batch op_id=o1 ops=(expire_credits user_id=u1 amount=1 op_id=o2 ; "
-                     "expire_credits user_id=u2 amount=1 op_id=null)",
+                    {"batch op_id=o1 ops=(expire_credits user_id=u1 amount=1 op_id=null)",
+                     "invalid_argument 15"},
+                    {"batch op_id=o1 ops=(expire_credits user_id=u1 amount=x op_id=o2)",
                      "operation_conflict 15"}});
 }
 
