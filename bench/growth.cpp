@@ -54,47 +54,86 @@ double wal_mib(const std::filesystem::path& mirror) {
 
 // ---- sustained ----------------------------------------------------------------------------------
 
-/// A run of commits: the operations a second of each fifth, each commit's time, the WAL's size.
+/// Operations and the time that they took.
+struct Work {
+  double operations = 0;
+  double seconds = 0;
+  double rate() const { return operations / seconds; }
+};
+
+/// A ledger that is given the same work again and again.
+class Worked {
+ public:
+  Worked(const std::filesystem::path& mirror, std::size_t users, std::size_t a_commit)
+      : ledger_(mirror, users), stream_(ledger_), a_commit_(a_commit) {
+    for (int i = 0; i < 2; ++i) {  // From here on all commits are alike.
+      std::vector<Command> commands = stream_.next(a_commit_);
+      ledger_.submit(commands);
+    }
+  }
+  Clock::duration commit(Work& work) {
+    std::vector<Command> commands = stream_.next(a_commit_);
+    work.operations += static_cast<double>(commands.size());  // They are gone afterwards.
+    const auto start = Clock::now();
+    ledger_.submit(commands);
+    const auto taken = Clock::now() - start;
+    work.seconds += std::chrono::duration<double>(taken).count();
+    return taken;
+  }
+
+ private:
+  Ledger ledger_;
+  Stream stream_;
+  std::size_t a_commit_;
+};
+
+/// A run of commits by fifths, each commit's time, the WAL's size.
 struct Sustained {
-  std::vector<double> fifths{};
+  std::vector<Work> fifths{};
+  std::vector<Work> control{};    ///< The same on a mirror that stays small, in turns.
   std::vector<double> disk_us{};  ///< A write of 4 KiB and fdatasync, after each fifth.
   Histogram latency{};
   double wal_max_mib = 0;
+  double last_to_first() const { return fifths.back().rate() / fifths.front().rate(); }
+  /// Without what the machine's own speed did meanwhile.
+  double last_to_first_of_control() const {
+    return last_to_first() / (control.back().rate() / control.front().rate());
+  }
 };
 
-Sustained sustain(Results& results, Ledger& ledger, const std::filesystem::path& mirror,
+Sustained sustain(Results& results, const std::filesystem::path& mirror, std::size_t users,
                   std::size_t operations, std::size_t a_commit) {
-  Stream stream(ledger);
-  std::vector<Command> commands = stream.next(a_commit);
-  ledger.submit(commands);
-  commands = stream.next(a_commit);
-  ledger.submit(commands);  // From here on all commits are alike.
+  Worked grown(mirror, users, a_commit);
+  std::filesystem::path beside = mirror;
+  Worked small(beside += "-small", users, a_commit);
   Sustained out;
   Disk disk(mirror.parent_path());
   const std::string series = counted(a_commit) + " operations a commit";
   const std::size_t commits = operations / a_commit;
   const std::size_t shown = std::max<std::size_t>(1, commits / 200);
-  double seconds = 0;
-  std::size_t done = 0;
+  // After so many commits the control makes one: 20 a fifth or more.
+  const std::size_t controlled = std::clamp<std::size_t>(commits / 200, 1, 12);
+  Work fifth;
+  Work control;
   for (std::size_t commit = 1; commit <= commits; ++commit) {
-    commands = stream.next(a_commit);
-    done += commands.size();
-    const auto start = Clock::now();
-    ledger.submit(commands);
-    const auto taken = Clock::now() - start;
-    out.latency.record(taken);
-    seconds += std::chrono::duration<double>(taken).count();
+    out.latency.record(grown.commit(fifth));
     const double wal = wal_mib(mirror);
     out.wal_max_mib = std::max(out.wal_max_mib, wal);
+    if (commit % controlled == 0) small.commit(control);
     if (commit % shown == 0)
       results.point("wal", series,
                     100.0 * static_cast<double>(commit) / static_cast<double>(commits), wal);
     if (commit * 5 / commits == (commit - 1) * 5 / commits) continue;
-    out.fifths.push_back(static_cast<double>(std::exchange(done, 0)) / std::exchange(seconds, 0));
+    if (control.operations == 0) small.commit(control);
+    out.fifths.push_back(std::exchange(fifth, {}));
+    out.control.push_back(std::exchange(control, {}));
     std::vector<double> us;
     disk.sync(40, us);
     out.disk_us.push_back(median(us));
-    results.point("sustained", series, static_cast<double>(out.fifths.size()), out.fifths.back());
+    const auto place = static_cast<double>(out.fifths.size());
+    results.point("sustained", series, place, out.fifths.back().rate());
+    results.point("sustained", series + ", on a small mirror in turns", place,
+                  out.control.back().rate());
   }
   return out;
 }
@@ -108,12 +147,24 @@ void report_sustained(Results& results, const Sustained& run, std::size_t operat
   note += " us";
   results.add({.group = group,
                .name = "throughput of the last fifth",
-               .value = run.fifths.back(),
+               .value = run.fifths.back().rate(),
                .unit = "ops/s",
-               .ratio = run.fifths.back() / run.fifths.front(),
+               .ratio = run.last_to_first(),
                .ratio_to = "the first fifth",
-               .target = at_least(0.9),
                .note = note});
+  results.add({.group = group,
+               .name = "the same on a small mirror, in turns",
+               .value = run.control.back().rate(),
+               .unit = "ops/s",
+               .ratio = run.control.back().rate() / run.control.front().rate(),
+               .ratio_to = "its first fifth: what the machine itself did"});
+  results.add({.group = group,
+               .name = "what history costs: last fifth to first, of those of the small mirror",
+               .value = run.last_to_first_of_control(),
+               .unit = "",
+               .ratio = run.last_to_first_of_control(),
+               .ratio_to = "a machine that keeps its speed",
+               .target = at_least(0.9)});
   for (const auto& [share, name] :
        {std::pair{0.5, "median"}, {0.99, "p99"}, {0.9999, "p99.99"}, {1.0, "longest"}}) {
     const auto ms = static_cast<double>(run.latency.at(share)) / 1e6;
@@ -333,19 +384,11 @@ Mirror bench_sustained(Results& results, const Folder& folder) {
   const Arguments& arguments = results.arguments();
   const std::size_t users = arguments.sized<std::size_t>(100, users_max, users_max);
   const auto small = arguments.sized<std::size_t>(500, 100'000, 1'000'000);
-  {
-    Ledger ledger(folder / "sustained100.db", users);
-    report_sustained(results, sustain(results, ledger, folder / "sustained100.db", small, 100),
-                     small, 100, 50);
-  }
+  report_sustained(results, sustain(results, folder / "sustained100.db", users, small, 100), small,
+                   100, 50);
   const auto path = folder / "sustained.db";
   const auto large = arguments.sized<std::size_t>(400'000 / 10, 800'000, 10'000'000);
-  const std::size_t a_commit = 8'000;
-  {
-    Ledger ledger(path, users);
-    report_sustained(results, sustain(results, ledger, path, large, a_commit), large, a_commit,
-                     200);
-  }
+  report_sustained(results, sustain(results, path, users, large, 8'000), large, 8'000, 200);
   const auto entries =
       static_cast<std::size_t>(Raw(path).number("select count(*) from tally_entry"));
   return {path, entries};
