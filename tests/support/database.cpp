@@ -17,7 +17,7 @@ const ThrowawayPostgres& server() {
 
 Session::Session(const std::string& conninfo)
     : connection_(PQconnectdb(conninfo.c_str()), PQfinish) {
-  REQUIRE_MESSAGE(PQstatus(handle()) == CONNECTION_OK, PQerrorMessage(handle()));
+  REQUIRE_MESSAGE(PQstatus(handle()) == CONNECTION_OK, std::string(PQerrorMessage(handle())));
   PQsetNoticeProcessor(
       handle(), [](void*, const char*) {}, nullptr);
 }

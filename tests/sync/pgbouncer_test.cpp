@@ -65,7 +65,8 @@ class PgBouncer {
       _exit(127);
     }
     const auto end = Clock::now() + patience;
-    while (!std::filesystem::exists(folder_.path() / ".s.PGSQL.6432")) {
+    // The socket is there before somebody listens on it.
+    while (PQping(conninfo(user).c_str()) != PQPING_OK) {
       const bool gone = waitpid(pid_, nullptr, WNOHANG) == pid_;
       if (gone) pid_ = -1;
       REQUIRE_MESSAGE((!gone && Clock::now() < end), log());
