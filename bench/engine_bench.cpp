@@ -5,8 +5,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <sched.h>
-
 #include <atomic>
 #include <cstdio>
 #include <functional>
@@ -15,6 +13,7 @@
 #include <thread>
 
 #include "child.hpp"
+#include "processors.hpp"
 #include "results.hpp"
 #include "support.hpp"
 
@@ -181,36 +180,6 @@ void bench_small(Results& results, Readable& readable) {
 }
 
 // ---- while another thread commits ---------------------------------------------------------------
-
-/// The processors that this program may use, in order.
-std::vector<int> processors() {
-  cpu_set_t set;
-  std::vector<int> out;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return out;
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &set)) out.push_back(i);
-  }
-  return out;
-}
-
-/// Keeps the calling thread on these, until it goes out of scope. A failure changes no result, but
-/// its spread.
-class Pinned {
- public:
-  explicit Pinned(const std::vector<int>& processors) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    for (const int i : processors) CPU_SET(i, &set);
-    sched_getaffinity(0, sizeof before_, &before_);
-    sched_setaffinity(0, sizeof set, &set);
-  }
-  ~Pinned() { sched_setaffinity(0, sizeof before_, &before_); }
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-
- private:
-  cpu_set_t before_{};
-};
 
 /// A thread that does it again and again, until it goes out of scope.
 class Meanwhile {

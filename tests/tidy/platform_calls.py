@@ -31,6 +31,7 @@ PLATFORM_FILES = {
     "bench/child.hpp": "benchmarks run on POSIX systems alone",
     "bench/disk.hpp": "benchmarks run on POSIX systems alone",
     "bench/durable.cpp": "benchmarks run on POSIX systems alone",
+    "bench/processors.hpp": "benchmarks run on POSIX systems alone",
     "bench/results.cpp": "benchmarks run on POSIX systems alone",
     "bench/support.hpp": "benchmarks run on POSIX systems alone",
 }
