@@ -2,6 +2,7 @@
 // after a kill, memory, and bytes an entry.
 
 #include <cstdio>
+#include <ctime>
 #include <thread>
 
 #include "child.hpp"
@@ -58,25 +59,29 @@ double wal_mib(const std::filesystem::path& mirror) {
 struct Work {
   double operations = 0;
   double seconds = 0;
+  double cpu_seconds = 0;  ///< Of the whole process, in which nobody else works.
   double rate() const { return operations / seconds; }
+  double cpu_us() const { return 1e6 * cpu_seconds / operations; }
 };
 
 /// A ledger that is given the same work again and again.
 class Worked {
  public:
-  Worked(const std::filesystem::path& mirror, std::size_t users, std::size_t a_commit)
+  /// Behind the first two commits all are alike.
+  Worked(const std::filesystem::path& mirror, std::size_t users, std::size_t a_commit,
+         std::size_t commits_before = 2)
       : ledger_(mirror, users), stream_(ledger_), a_commit_(a_commit) {
-    for (int i = 0; i < 2; ++i) {  // From here on all commits are alike.
-      std::vector<Command> commands = stream_.next(a_commit_);
-      ledger_.submit(commands);
-    }
+    Work before;
+    for (std::size_t i = 0; i < commits_before; ++i) commit(before);
   }
   Clock::duration commit(Work& work) {
     std::vector<Command> commands = stream_.next(a_commit_);
     work.operations += static_cast<double>(commands.size());  // They are gone afterwards.
+    const std::clock_t cpu = std::clock();
     const auto start = Clock::now();
     ledger_.submit(commands);
     const auto taken = Clock::now() - start;
+    work.cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
     work.seconds += std::chrono::duration<double>(taken).count();
     return taken;
   }
@@ -103,13 +108,14 @@ struct Sustained {
 
 Sustained sustain(Results& results, const std::filesystem::path& mirror, std::size_t users,
                   std::size_t operations, std::size_t a_commit) {
-  Worked grown(mirror, users, a_commit);
-  std::filesystem::path beside = mirror;
-  Worked small(beside += "-small", users, a_commit);
   Sustained out;
   Disk disk(mirror.parent_path());
   const std::string series = counted(a_commit) + " operations a commit";
   const std::size_t commits = operations / a_commit;
+  Worked grown(mirror, users, a_commit);
+  std::filesystem::path beside = mirror;
+  // It begins with what the other one has in the midst of its first fifth.
+  Worked small(beside += "-small", users, a_commit, std::max<std::size_t>(commits / 10, 2));
   const std::size_t shown = std::max<std::size_t>(1, commits / 200);
   // After so many commits the control makes one: 20 a fifth or more.
   const std::size_t controlled = std::clamp<std::size_t>(commits / 200, 1, 12);
@@ -153,7 +159,13 @@ void report_sustained(Results& results, const Sustained& run, std::size_t operat
                .ratio_to = "the first fifth",
                .note = note});
   results.add({.group = group,
-               .name = "the same on a small mirror, in turns",
+               .name = "processor time an operation, last fifth",
+               .value = run.fifths.back().cpu_us(),
+               .unit = "us",
+               .ratio = run.fifths.back().cpu_us() / run.fifths.front().cpu_us(),
+               .ratio_to = "the first fifth"});
+  results.add({.group = group,
+               .name = "throughput on a small mirror, in turns",
                .value = run.control.back().rate(),
                .unit = "ops/s",
                .ratio = run.control.back().rate() / run.control.front().rate(),
