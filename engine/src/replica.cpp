@@ -147,7 +147,11 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
             insert_rejected(db, *record, Code::device_forked, {}, now);
           }
           Query accounts(db, "select u from tally_account where pending <> 0");
-          while (accounts.step()) store.accounts.edit(accounts.column<std::int64_t>(0)).pending = 0;
+          while (accounts.step()) {
+            // Who was made by an operation that is taken back is there no more.
+            const auto u = accounts.column<std::int64_t>(0);
+            if (store.accounts.find(u) != nullptr) store.accounts.edit(u).pending = 0;
+          }
           store.flush();
           const std::int64_t last = last_number(db, link.acked);
           execute(db, "delete from tally_outbox");

@@ -674,6 +674,20 @@ TEST_CASE("what was done for a user whose making was rejected is blocked: there 
   CHECK(device.mirror.findings().empty());
 }
 
+TEST_CASE("a mirror becomes another device though it made a user that nobody was told of") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("create_user user_id=u2") == "ok 10");
+  CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant") == "ok 5");
+  const auto enrolled = device.replica.enrol_anew({id('x', 2), all, std::nullopt});
+  REQUIRE_MESSAGE(enrolled.has_value(), (enrolled ? "" : enrolled.error().detail));
+  CHECK(device.replica.state()->value().enrolment.device_id == id('x', 2));
+  CHECK(device.replica.rejected()->size() == 2);
+  CHECK(device.mirror.balance() == 4);
+  CHECK(device.mirror->check(user_id(1))->pending_operations == 0);
+  CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+  CHECK(device.mirror.findings().empty());
+}
+
 TEST_CASE("a return of a lease that is gone is known, whosever the lease was") {
   FedDevice device(all, {});
   tell(device, {{2, "b@x"}});

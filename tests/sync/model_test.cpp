@@ -448,7 +448,11 @@ class Twins {
     before_ = identity_.token.device_id;
     identity_.token = canonicals_.add_device(identity_.made);
     const Enrolment enrolment = enrolled();
-    both([&](TemporaryMirror& mirror) { return Replica(mirror.engine()).enrol_anew(enrolment); });
+    both([&](TemporaryMirror& mirror) {
+      auto enrolled = Replica(mirror.engine()).enrol_anew(enrolment);
+      REQUIRE_MESSAGE(enrolled.has_value(), (enrolled ? "" : enrolled.error().detail));
+      return enrolled;
+    });
     return false;
   }
 
