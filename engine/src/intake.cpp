@@ -138,6 +138,7 @@ class Intake {
         reply_(reply),
         now_(now),
         link_(require_link(db)),
+        rebased_(read_rebased(db, link_.acked)),
         entries_(
             db,
             "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
@@ -156,6 +157,7 @@ class Intake {
     read_records();
     judge();
     settle_expected();
+    include_holders();
     undo();
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
@@ -190,6 +192,8 @@ class Intake {
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
         keys{};  ///< Of the rows fed that are here.
+    /// Rows that went, by the last part that says so.
+    std::map<std::pair<std::string, Uuid>, std::size_t> gone{};
   };
 
   void check() {
@@ -316,7 +320,6 @@ class Intake {
         }
       });
     }
-    const Rebased rebased = read_rebased(db_, link_.acked);
     for_each_pending(db_, link_.acked,
                      [&](std::int64_t n, std::string_view bytes, const Body& body) {
                        Decoder header(bytes);
@@ -337,19 +340,26 @@ class Intake {
                          later_.emplace_back(n, u);
                          return true;
                        }
-                       users_[u].records.push_back(decode(n, bytes, body, rebased));
+                       users_[u].records.push_back(decode(n, bytes, body, rebased_));
                        return true;
                      });
     // One rejection makes its user one of those that are rebased, from the first of its records on.
-    std::set<std::int64_t> missing;
-    for (const auto& [n, u] : later_) {
-      if (users_.count(u) != 0) missing.insert(n);
-    }
-    if (missing.empty()) return;
+    read_later();
+  }
+
+  /// The records that were left alone, of users that are rebased after all.
+  void read_later() {
+    const auto missing = std::partition(later_.begin(), later_.end(), [&](const auto& left) {
+      return users_.count(left.second) == 0;
+    });
+    if (missing == later_.end()) return;
+    std::set<std::int64_t> numbers;
+    for (auto left = missing; left != later_.end(); ++left) numbers.insert(left->first);
+    later_.erase(missing, later_.end());
     for_each_pending(db_, link_.acked,
                      [&](std::int64_t n, std::string_view bytes, const Body& body) {
-                       if (missing.count(n) == 0) return true;
-                       Record record = decode(n, bytes, body, rebased);
+                       if (numbers.count(n) == 0) return true;
+                       Record record = decode(n, bytes, body, rebased_);
                        users_[record.u].records.push_back(std::move(record));
                        return true;
                      });
@@ -442,6 +452,9 @@ class Intake {
       const auto judged = std::count_if(user->second.records.begin(), user->second.records.end(),
                                         [&](const Record& record) { return is_settled(record); });
       if (judged > 0) store_.accounts.edit(user->first).pending -= judged;
+      for (const Record& record : user->second.records) {
+        if (record.n > watermark_) later_.emplace_back(record.n, record.u);
+      }
       user = users_.erase(user);
       ++expected_;
     }
@@ -534,6 +547,41 @@ class Intake {
 
   // ---- undo ----
 
+  /// What an operation deleted here may have given its id to another user's row since: it could not
+  /// come back beside that one, so that user's operations are undone as well.
+  void include_holders() {
+    for (std::size_t before = 0; before != users_.size();) {
+      before = users_.size();
+      std::set<std::int64_t> holders;
+      for (const auto& [u, user] : users_) {
+        for (const Record& record : user.records) add_holders(record, holders);
+      }
+      std::erase_if(holders, [&](std::int64_t u) { return users_.count(u) != 0; });
+      for (const std::int64_t u : holders) users_[u];
+      read_later();
+      for (const std::int64_t u : holders) {
+        for (Record& record : users_[u].records) judge(record);
+      }
+    }
+  }
+
+  void add_holders(const Record& record, std::set<std::int64_t>& holders) {
+    Decoder images(record.images);
+    store_.read_images(
+        images, [&]<class Row>(Table<Row>& table, std::int64_t key, const std::optional<Row>& row) {
+          const auto holder = row ? store_.other_holder(table, key, *row) : std::nullopt;
+          if (!holder) return;
+          const Row& other = table.get(*holder);
+          if constexpr (std::is_same_v<Row, AssetRow>) {
+            holders.insert(store_.jobs.get(other.j).u);
+          } else if constexpr (std::is_same_v<Row, DraftRow>) {
+            holders.insert(other.u.value_or(0));
+          } else if constexpr (requires { other.u; }) {
+            holders.insert(other.u);
+          }
+        });
+  }
+
   void undo() {
     for (auto& [u, user] : users_) {
       const bool is_fed = user.pulled != nullptr && user.pulled->state.has_value();
@@ -573,12 +621,17 @@ class Intake {
       if (table == "jobs") key = store_.jobs.find_id(folded(id));
       if (key) user.keys[{table, id}] = *key;
     };
+    std::size_t number = 0;
     for_each_part(*user.pulled, [&](const PulledUser& part) {
       for (const PulledUser::Row& row : part.rows) {
         if (row.texts.empty() || !row.texts.front() || row.table == "credit_ledger") continue;
         if (const auto id = Uuid::parse(*row.texts.front())) remember(row.table, *id);
       }
-      for (const auto& [table, id] : part.gone) remember(table, id);
+      for (const auto& gone : part.gone) {
+        remember(gone.first, gone.second);
+        user.gone[gone] = number;
+      }
+      ++number;
     });
   }
 
@@ -637,11 +690,16 @@ class Intake {
     }
     if (pulled.state->since == 0 && pulled.state->since_entries == 0 && !user.is_new) wipe(u, user);
     LocalEntries local;
+    part_ = 0;
     for_each_part(pulled, [&](const PulledUser& part) {
       in_page_ = &part != &pulled;
-      for (const auto& [table, id] : part.gone) erase(u, table, id);
+      for (const auto& gone : part.gone) {
+        erase(u, gone.first, gone.second);
+        user.keys.erase(gone);  // Under that id another row may follow.
+      }
       take_fed(u, user, part);
       take_entries(u, user, part, local);
+      ++part_;
     });
     if (local.same) drop_from(user, local.taken);
     if (pulled.state->with_pages) forget_pages(db_, pulled.user_id);
@@ -658,6 +716,7 @@ class Intake {
     std::set<std::int64_t> jobs;
     std::map<std::int64_t, Steps> with_steps;
     for (const PulledUser::Row& row : part.rows) {
+      if (in_page_ && went_since(user, row)) continue;
       Columns columns(row);
       if (row.table == "profiles") take_profile(u, columns);
       if (row.table == "voice_profiles") take_voice_profile(u, user, columns);
@@ -665,8 +724,8 @@ class Intake {
       if (row.table == "jobs") {
         if (const auto j = take_job(u, user, columns)) jobs.insert(*j);
       }
-      if (row.table == "job_steps") take_step(columns, with_steps);
-      if (row.table == "assets") take_asset(user, columns);
+      if (row.table == "job_steps") take_step(u, columns, with_steps);
+      if (row.table == "assets") take_asset(u, user, columns);
       if (row.table == "draft_prompts") take_draft(u, user, columns);
     }
     for (const auto& [j, steps] : with_steps) {
@@ -681,6 +740,17 @@ class Intake {
     if (comparing_) return;
     for (const std::int64_t j : jobs) sum_steps(j);
   }
+
+  /// Of a row in a page from before: its id may be another user's by now, who was told of behind
+  /// the page.
+  bool went_since(const User& user, const PulledUser::Row& row) const {
+    if (row.texts.empty() || !row.texts.front()) return false;
+    const auto id = Uuid::parse(*row.texts.front());
+    const auto gone = id ? user.gone.find({row.table, *id}) : user.gone.end();
+    return gone != user.gone.end() && gone->second > part_;
+  }
+  /// So may what a row there refers to.
+  bool is_anothers(std::int64_t owner, std::int64_t u) const { return in_page_ && owner != u; }
 
   /// A feed from the start has everything: what else the user has here is not canonical's.
   void wipe(std::int64_t u, User& user) {
@@ -847,6 +917,7 @@ class Intake {
     row.niche_preset = in.required();
     row.target_minutes = in.required_number();
     if (const auto voice = in.id()) row.v = store_.voice_profiles.find_id(*voice);
+    if (row.v && is_anothers(store_.voice_profiles.get(*row.v).u, u)) row.v.reset();
     row.transcript_mode = in.text();
     row.transcript_text = in.text();
     row.settings = in.text();
@@ -859,7 +930,7 @@ class Intake {
   std::optional<std::int64_t> take_job(std::int64_t u, User& user, Columns& in) {
     const Uuid id = in.required_id();
     const auto p = find_or_leave(store_.projects, in, in.required_id());
-    if (!p) return std::nullopt;
+    if (!p || is_anothers(store_.projects.get(*p).u, u)) return std::nullopt;
     JobRow row;
     row.id = folded(id);
     row.u = u;
@@ -918,10 +989,11 @@ class Intake {
   }
 
   /// A job's steps: which there are, then those that are not as they were made.
-  void take_step(Columns& in, std::map<std::int64_t, Steps>& with_steps) {
+  void take_step(std::int64_t u, Columns& in, std::map<std::int64_t, Steps>& with_steps) {
     const Uuid id = in.required_id();
     if (in.count() == 2) {
       const auto j = store_.jobs.find_id(folded(id));
+      if (j && is_anothers(store_.jobs.get(*j).u, u)) return;
       if (j) with_steps[*j].there = in.required_number() & all_steps;
       differs_ = differs_ || !j;  // Where rows are taken it comes with the job.
       return;
@@ -931,6 +1003,7 @@ class Intake {
     const auto order = step_order_named(in.required());
     in.text();
     if (!j || !order) return;  // A step of a plain writer's own making: the digest tells.
+    if (is_anothers(store_.jobs.get(*j).u, u)) return;
     StepRow row;
     if (id != job_id.derived(static_cast<unsigned>(*order))) row.id = id;
     row.state = in.or_refuse(step_state_named(in.required()));
@@ -954,11 +1027,11 @@ class Intake {
     if (store_.jobs.find(j) != nullptr) store_.jobs.edit(j).steps_pct = sum;
   }
 
-  void take_asset(User& user, Columns& in) {
+  void take_asset(std::int64_t u, User& user, Columns& in) {
     AssetRow row;
     row.id = in.required_id();
     const auto j = find_or_leave(store_.jobs, in, folded(in.required_id()));
-    if (!j) return;
+    if (!j || is_anothers(store_.jobs.get(*j).u, u)) return;
     row.j = *j;
     row.type = in.required();
     row.url = in.required();
@@ -1043,7 +1116,10 @@ class Intake {
     text.stripe_payment_id = in.text();
     std::optional<std::int64_t> j;
     if (job_id) j = store_.jobs.find_id(folded(*job_id));
-    if (job_id && !j && in_page_) {
+    if (j && is_anothers(store_.jobs.get(*j).u, u)) {
+      j = store_.new_key(store_.jobs);
+      store_.retire_key(*j);
+    } else if (job_id && !j && in_page_) {
       // Made after the jobs' pages, it is fed behind them, unless it went before: under this key,
       // which is no other's then.
       j = key_for(store_.jobs, user, "jobs", *job_id);
@@ -1117,7 +1193,7 @@ class Intake {
         ++pending[record->u];
         work_.apply_again(record->n, record->u, record->command());
       } else if (!record->fed && record->code == Code::ok) {
-        work_.apply_settled(record->command());
+        work_.apply_settled(record->u, record->command());
       }
     }
     for (const auto& [u, count] : pending) {
@@ -1205,6 +1281,7 @@ class Intake {
   const Reply& reply_;
   Timestamp now_;
   Link link_;
+  const Rebased rebased_;
   Query entries_;  ///< Of an operation, by their numbers.
   Query orphans_;
   std::int64_t last_ = 0;
@@ -1224,7 +1301,8 @@ class Intake {
   bool differs_ = false;
   std::vector<std::pair<const void*, std::int64_t>>
       compared_;                ///< The rows looked at: table and key.
-  bool in_page_ = false;        ///< What is taken is a page from before.
+  std::size_t part_ = 0;        ///< Of what is taken: pages from before, then what came now.
+  bool in_page_ = false;        ///< It is a page from before.
   std::vector<Record> queued_;  ///< Pending ones that wait for their verdict without effect.
   std::size_t expected_ = 0;    ///< Users of whom canonical said what was expected.
   std::vector<std::pair<std::int64_t, std::int64_t>>

@@ -279,6 +279,7 @@ struct StepRow {
   }
 };
 constexpr std::int64_t step_key(std::int64_t j, int order) noexcept { return j * 8 + order - 1; }
+constexpr std::int64_t job_of_step(std::int64_t key) noexcept { return key / 8; }
 
 /// What only some jobs have.
 struct JobLinkRow {

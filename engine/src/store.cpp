@@ -437,12 +437,32 @@ void Store::put_images(Encoder& out, const Mark& mark) {
   });
 }
 
+template <class Row>
+bool Store::can_return(Table<Row>& table, std::int64_t key, Row& row) {
+  if (other_holder(table, key, row)) return false;
+  if constexpr (std::is_same_v<Row, ProjectRow>) {
+    if (row.v && voice_profiles.find(*row.v) == nullptr) row.v.reset();
+  } else if constexpr (std::is_same_v<Row, JobRow>) {
+    return projects.find(row.p) != nullptr;
+  } else if constexpr (std::is_same_v<Row, JobTextRow> || std::is_same_v<Row, JobLinkRow>) {
+    return jobs.find(key) != nullptr;
+  } else if constexpr (std::is_same_v<Row, StepRow>) {
+    return jobs.find(job_of_step(key)) != nullptr;
+  } else if constexpr (std::is_same_v<Row, AssetRow>) {
+    return jobs.find(row.j) != nullptr;
+  }
+  return true;
+}
+
 void Store::restore_images(Decoder& in) {
   const std::uint64_t count = in.get_varint();
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t number = in.get_varint();
     for_each_table([&](int n, auto& table) {
-      if (static_cast<std::uint64_t>(n) == number) table.restore_image(in);
+      if (static_cast<std::uint64_t>(n) != number) return;
+      auto [key, row] = table.read_image(in);
+      if (row && !can_return(table, key, *row)) row.reset();
+      table.restore(key, std::move(row));
     });
   }
 }

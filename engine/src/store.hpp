@@ -175,7 +175,8 @@ class Store {
   void rollback(const Mark& mark);
   /// Appends a count and the before-images of every row written since the mark.
   void put_images(Encoder& out, const Mark& mark);
-  /// Takes before-images back, last first.
+  /// Takes before-images back, last first. A row whose id is another's by now stays away, and with
+  /// it what belongs to it.
   void restore_images(Decoder& in);
   /// Reads them, in their order: visit(table, key, the row as it was).
   template <class Visit>
@@ -190,6 +191,18 @@ class Store {
       });
     }
   }
+  /// The key of the other row that has this one's id by now.
+  template <class Row>
+  static std::optional<std::int64_t> other_holder(Table<Row>& table, std::int64_t key,
+                                                  const Row& row) {
+    if constexpr (requires { row.id.bytes; }) {
+      const Row* here = table.find(key);
+      if (here != nullptr && here->id == row.id) return std::nullopt;
+      const auto holder = table.find_id(row.id);
+      return holder == key ? std::nullopt : holder;
+    }
+    return std::nullopt;
+  }
   /// Removes the entries and the memory of the operations from o on.
   void erase_operations_from(std::int64_t o);
   /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite
@@ -199,6 +212,9 @@ class Store {
   void flush_entries();
 
  private:
+  /// Whether a row may come back as it was; what it refers to and is no more, it refers to no more.
+  template <class Row>
+  bool can_return(Table<Row>& table, std::int64_t key, Row& row);
   struct Entry {
     std::int64_t e;
     std::int64_t u;

@@ -112,7 +112,8 @@ class Table {
   std::optional<std::int64_t> find_id(const Uuid& id) requires requires(Row row) { row.id.bytes; }
   {
     if (const std::uint32_t i = ids_.find(id); i != ids_.none) {
-      return i != no_row && slots_[i].present ? std::optional(slots_[i].key) : std::nullopt;
+      const bool is_there = i != no_row && slots_[i].present && slots_[i].row.id == id;
+      return is_there ? std::optional(slots_[i].key) : std::nullopt;
     }
     const Rewind rewind(*select_id_);
     select_id_->bind(id);
@@ -261,9 +262,8 @@ class Table {
                Row::columns());
     return image;
   }
-  /// Takes one image back: the row becomes what it was.
-  void restore_image(Decoder& in) {
-    auto [key, row] = read_image(in);
+  /// Takes an image back: the row becomes what it was.
+  void restore(std::int64_t key, std::optional<Row> row) {
     if (!row) {
       erase(key);
     } else if (find(key) == nullptr) {

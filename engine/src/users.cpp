@@ -16,7 +16,7 @@ Code apply(Work& work, const CreateUser& op) {
   if (work.user_exists()) return Code::user_exists;
   if (op.email && store.find_email(*op.email)) return Code::user_exists;
 
-  const std::int64_t u = store.new_user_key();
+  const std::int64_t u = work.new_user_key();
   std::string meta = "{";
   if (op.display_name) {
     meta += "\"name\": ";

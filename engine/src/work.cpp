@@ -88,10 +88,8 @@ void Work::fill_in(std::optional<Uuid>& name, const Uuid& id) {
 }
 
 void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
-  const std::size_t happenings = happenings_.size();
   const std::int64_t number = store.next_number();
-  const Verdict verdict = apply_call(command, true, n);
-  happenings_.resize(happenings, Happening{});  // The host was told the first time.
+  const Verdict verdict = apply_once_more(u, command, n);
   if (verdict.code == Code::ok && store.next_number() != number) return;
   // It has no effect: refused, or known already, or a report that changes nothing now. But
   // canonical may follow a refused one yet, and what it drew on the lease is not to be drawn once
@@ -107,10 +105,23 @@ void Work::apply_again(std::int64_t n, std::int64_t u, Command command) {
   store.put_rebased(n, verdict.code, record.bytes());
 }
 
-void Work::apply_settled(Command command) {
+void Work::apply_settled(std::int64_t u, Command command) { apply_once_more(u, command, 0); }
+
+Verdict Work::apply_once_more(std::int64_t u, Command& command, std::int64_t again) {
+  struct Restore {  // Also when an exception passes.
+    Work& work;
+    ~Restore() { work.user_before_ = 0; }
+  } restore{*this};
+  user_before_ = u;
   const std::size_t happenings = happenings_.size();
-  apply_call(command, false);
-  happenings_.resize(happenings, Happening{});
+  const Verdict verdict = apply_call(command, again > 0, again);
+  happenings_.resize(happenings, Happening{});  // The host was told the first time.
+  return verdict;
+}
+
+std::int64_t Work::new_user_key() {
+  const bool is_free = user_before_ > 0 && store.users.find(user_before_) == nullptr;
+  return is_free ? user_before_ : store.new_user_key();
 }
 
 Verdict Work::apply_call(Command& command, bool pushed_by_itself, std::int64_t again) {

@@ -75,7 +75,7 @@ class Work {
   /// kept.
   void apply_again(std::int64_t n, std::int64_t u, Command command);
   /// The same for one that canonical has judged ok already: its record is gone.
-  void apply_settled(Command command);
+  void apply_settled(std::int64_t u, Command command);
 
   /// Null for a mirror that is enrolled nowhere. Must outlive its use here.
   void set_device(const std::optional<Device>* device) noexcept { device_ = device; }
@@ -131,6 +131,9 @@ class Work {
   /// Applies another operation of the engine's own making, as sweep does.
   Code apply_own(Command command);
   Uuid random_id() const { return random_id_(); }
+  /// For a user who is made. Made once more, a user has the number of before, by which the pending
+  /// operations know whose they are.
+  std::int64_t new_user_key();
 
  private:
   struct Call {
@@ -150,6 +153,8 @@ class Work {
   };
 
   Verdict apply_call(Command& command, bool pushed_by_itself, std::int64_t again = 0);
+  /// `u`: whose it was before; `again`: its number, where it is pending.
+  Verdict apply_once_more(std::int64_t u, Command& command, std::int64_t again);
   bool lacks_capability(const Command& command) const;
   /// The lease from which so much can be drawn for that user, if any.
   const LeaseRow* drawable(std::int64_t u, Credits amount);
@@ -182,6 +187,7 @@ class Work {
   std::array<bool, Happening::kinds> listens_{};
   Call* call_ = nullptr;
   std::vector<Happening> happenings_;
+  std::int64_t user_before_ = 0;  ///< Whose operation is applied once more; 0 for none.
   std::vector<std::optional<Uuid>*> filled_in_;  ///< Names in this transaction's commands.
   std::vector<Call> spare_calls_;
   Encoder record_;  ///< For the outbox.

@@ -1494,7 +1494,7 @@ end;
 $$;
 
 -- The user that a batch's operations are all of, or null for none; agree is false where they differ.
--- A job that an earlier one of them makes has that one's user; one that exists nowhere has no say.
+-- A job that does not exist has no say; where an earlier one of them makes it, that one has.
 create or replace function tally.batch_user(operations tally.op[], jobs tally.job[], out user_id uuid, out user_n integer, out agree boolean)
 language plpgsql
 immutable
@@ -1517,13 +1517,9 @@ begin
       v_user_n := o.user_n;
     elsif o.has_job and o.job_id is not null then
       j := jobs[o.job_n];
+      continue when j.user_id is null;
       v_user := j.user_id;
       v_user_n := j.user_n;
-      if v_user is null then
-        select e.user_id, e.user_n into v_user, v_user_n from unnest(operations[:n - 1]) e
-         where e.op = 'create_job' and e.job_id = o.job_id and e.user_id is not null limit 1;
-        continue when not found;
-      end if;
     end if;
     continue when not o.has_user and o.envelope is not null and v_user is distinct from o.envelope;
     if v_any and v_user is distinct from user_id then

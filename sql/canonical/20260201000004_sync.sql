@@ -933,15 +933,15 @@ declare
   v_round record;
   v_cursor jsonb;
   v_turn record;
+  v_pages jsonb;
 begin
   if d.scope_user is not null then
     select x.* into v_place
       from tally_sync.place_of(d.scope_user, (coalesce(p_cursor -> 'w', p_cursor) ->> 'r')::bigint,
                                (coalesce(p_cursor -> 'w', p_cursor) ->> 'e')::bigint) x;
-    return tally_sync.feed_user(
-      d.scope_user, v_place.revision, v_place.entries,
-      case when (p_cursor #>> '{w,u}')::uuid = d.scope_user then p_cursor -> 'w' end, v_full,
-      case when p_judged = '{}' then p_rows_max else 2147483647 end);
+    v_pages := case when (p_cursor #>> '{w,u}')::uuid = d.scope_user then p_cursor -> 'w' end;
+    return tally_sync.feed_user(d.scope_user, v_place.revision, v_place.entries, v_pages, v_full,
+                                case when p_judged = '{}' or v_pages is not null then p_rows_max else 2147483647 end);
   end if;
 
   select x.* into v_round from tally_sync.round(p_cursor) x;

@@ -14,27 +14,20 @@
 #include "model/trace_generator.hpp"
 #include "support/operation_tables.hpp"
 #include "support/postgres.hpp"
+#include "support/views.hpp"
 #include "tally/sync.hpp"
 
 namespace tally::test {
 namespace {
 
 constexpr std::size_t lines_per_call = 1'000;
-constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
 
 using Row = model::Model::Row;
 
 std::vector<Row> of_mirror(const Engine& engine, const char* table) {
-  std::vector<Row> out;
   const auto rows = engine.rows(table);
   REQUIRE(rows.has_value());
-  for (const ViewRow& view_row : *rows) {
-    Row row;
-    for (const auto& [name, text] : view_row) row.push_back(text);
-    out.push_back(std::move(row));
-  }
-  return out;
+  return texts_of(*rows);
 }
 
 /// Canonical shows rows by user; a draft without one is shown to nobody.

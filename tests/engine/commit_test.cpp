@@ -7,6 +7,7 @@
 
 #include "codec.hpp"
 #include "support/broken_mirror.hpp"
+#include "support/views.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::test {
@@ -99,8 +100,7 @@ TEST_CASE("one commit: an operation of a refused batch is not known by those tha
 /// What the mirror shows, and what it is to push.
 Lines shown(TemporaryMirror& mirror) {
   Lines lines;
-  for (const char* table : {"users", "profiles", "credit_ledger", "draft_prompts", "projects",
-                            "voice_profiles", "jobs", "job_steps", "assets"}) {
+  for (const char* table : views) {
     for (const std::string& row :
          query(mirror.path(), std::string("select * from ") + table + " order by id"))
       lines.push_back(std::string(table) + ": " + row);

@@ -4,8 +4,6 @@
 #include <tally/inspection.hpp>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <set>
 
 #include "reads.hpp"
@@ -20,11 +18,6 @@ Options to_read() {
   Options options = TemporaryMirror::fast();
   options.read_only = true;
   return options;
-}
-
-std::string bytes_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 }  // namespace

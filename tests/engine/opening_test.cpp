@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
-#include <iterator>
 #include <thread>
 
 #include "support/operation_tables.hpp"
@@ -17,10 +16,6 @@ Code open_code(const fs::path& path, Options options = TemporaryMirror::fast()) 
   return engine ? Code::ok : engine.error().code;
 }
 
-std::string bytes_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 void write_bytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }

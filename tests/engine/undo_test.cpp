@@ -9,6 +9,7 @@
 #include "codec.hpp"
 #include "store.hpp"
 #include "support/broken_mirror.hpp"
+#include "support/views.hpp"
 #include "work.hpp"
 
 namespace tally::test {
@@ -69,7 +70,7 @@ void undo(const std::filesystem::path& path, const Record& record) {
   db.exec("commit");
 }
 
-Dump tables(const std::filesystem::path& path) {
+Dump dump_of(const std::filesystem::path& path) {
   return dump(path, {"tally_outbox", "tally_meta"});
 }
 
@@ -156,19 +157,19 @@ TEST_CASE("undo: each operation's record, taken back, leaves every table as it w
   std::set<std::string> undone;
   for (const Row& row : every_operation()) {
     CAPTURE(row.line);
-    const Dump before = tables(mirror.path());
+    const Dump before = dump_of(mirror.path());
     const std::size_t records_before = records(mirror.path()).size();
     mirror.open();
     REQUIRE(mirror.apply(row.line) == row.answer);
     mirror.close();
-    REQUIRE(difference(before, tables(mirror.path())) != "");
+    REQUIRE(difference(before, dump_of(mirror.path())) != "");
 
     const std::filesystem::path copy = mirror.folder() / "copy.db";
     copy_mirror(mirror.path(), copy);
     const std::vector<Record> all = records(copy);
     REQUIRE(all.size() == records_before + 1);
     undo(copy, all.back());
-    CHECK(difference(before, tables(copy)) == "");
+    CHECK(difference(before, dump_of(copy)) == "");
     undone.insert(row.line.substr(0, row.line.find(' ')));
   }
   // All but the housekeeping of a half and what needs a device.
@@ -184,7 +185,7 @@ TEST_CASE(
   TemporaryMirror mirror;
   mirror.check(users_with_jobs(1));
   mirror.close();
-  const Dump before = tables(mirror.path());
+  const Dump before = dump_of(mirror.path());
   mirror.open();
   mirror.check(
       {{"batch ops=(reserve_credits user_id=u1 job_id=j1 amount=5; advance_job job_id=j1 "
@@ -195,14 +196,14 @@ TEST_CASE(
         "ok 9"}});
   mirror.close();
   undo(mirror.path(), records(mirror.path()).back());
-  CHECK(difference(before, tables(mirror.path())) == "");
+  CHECK(difference(before, dump_of(mirror.path())) == "");
 }
 
 TEST_CASE("undo: a batch that makes a row and deletes it, taken back, leaves no such row") {
   TemporaryMirror mirror;
   mirror.check(users_with_jobs(1));
   mirror.close();
-  const Dump before = tables(mirror.path());
+  const Dump before = dump_of(mirror.path());
   mirror.open();
   mirror.check(
       {{"batch ops=(create_voice_profile voice_profile_id=v1 user_id=u1 name=N audio_path=A; "
@@ -213,25 +214,25 @@ TEST_CASE("undo: a batch that makes a row and deletes it, taken back, leaves no 
         "ok 10"}});
   mirror.close();
   undo(mirror.path(), records(mirror.path()).back());
-  CHECK(difference(before, tables(mirror.path())) == "");
+  CHECK(difference(before, dump_of(mirror.path())) == "");
 }
 
 TEST_CASE("undo: everything taken back, latest first, leaves the mirror as it was made") {
   TemporaryMirror mirror;
-  const Dump before = tables(mirror.path());
+  const Dump before = dump_of(mirror.path());
   mirror.check(every_operation());
   mirror.close();
   const std::vector<Record> all = records(mirror.path());
   CHECK(all.size() == every_operation().size());
   for (auto record = all.rbegin(); record != all.rend(); ++record) undo(mirror.path(), *record);
-  CHECK(difference(before, tables(mirror.path())) == "");
+  CHECK(difference(before, dump_of(mirror.path())) == "");
 }
 
 TEST_CASE(
     "undo: so it is where many operations shared one commit, and with those of several users "
     "between") {
   TemporaryMirror mirror;
-  const Dump before = tables(mirror.path());
+  const Dump before = dump_of(mirror.path());
   std::vector<Command> commands;
   for (const Row& row : every_operation())
     commands.push_back(parse_trace_line(mirror.lines.line(row.line)).value());
@@ -242,7 +243,7 @@ TEST_CASE(
   const std::vector<Record> all = records(mirror.path());
   CHECK(all.size() == every_operation().size());
   for (auto record = all.rbegin(); record != all.rend(); ++record) undo(mirror.path(), *record);
-  CHECK(difference(before, tables(mirror.path())) == "");
+  CHECK(difference(before, dump_of(mirror.path())) == "");
 }
 
 TEST_CASE(
@@ -264,8 +265,7 @@ TEST_CASE(
     CHECK(a[i].u == b[i].u);
   }
   // The mirror's own keys may differ; what it shows may not.
-  for (const char* view : {"users", "profiles", "credit_ledger", "draft_prompts", "projects",
-                           "voice_profiles", "jobs", "job_steps", "assets"}) {
+  for (const char* view : views) {
     CAPTURE(view);
     const std::string rows = std::string("select * from ") + view + " order by id";
     CHECK(query(apart.path(), rows) == query(together.path(), rows));
@@ -355,7 +355,7 @@ TEST_CASE(
   mirror.check(
       {{"create_voice_profile voice_profile_id=v1 user_id=u1 name=A audio_path=A", "ok 10"}});
   mirror.close();
-  const Dump before = tables(mirror.path());
+  const Dump before = dump_of(mirror.path());
   mirror.open();
   mirror.check(
       {{"delete_voice_profile voice_profile_id=v1 user_id=u1", "ok 10"},
@@ -375,7 +375,7 @@ TEST_CASE(
     store.flush();
   }
   db.exec("commit");
-  CHECK(difference(before, tables(mirror.path())) == "");
+  CHECK(difference(before, dump_of(mirror.path())) == "");
 }
 
 }  // namespace tally::test

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <fstream>
 #include <new>
-#include <sstream>
 
 #include "fault/faulty_memory.hpp"
+#include "support/folder.hpp"
 
 namespace tally::test {
 namespace {
@@ -140,13 +140,6 @@ struct DiskVfs : sqlite3_vfs {
 
 bool is_in(const std::string& name, const std::filesystem::path& folder) {
   return std::filesystem::path(name).parent_path() == folder;
-}
-
-std::string content_of(const std::string& name) {
-  std::ifstream in(name, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
 }
 
 }  // namespace
@@ -295,7 +288,7 @@ void FaultDisk::forget_files(const std::filesystem::path& folder) {
 void FaultDisk::opened(const std::string& name) {
   const std::lock_guard lock(mutex_);
   if (!remembers_ || files_.contains(name)) return;
-  files_[name].synced = content_of(name);
+  files_[name].synced = bytes_of(name);
 }
 
 void FaultDisk::wrote(const std::string& name, const void* data, int amount, std::int64_t at) {

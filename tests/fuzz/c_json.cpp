@@ -50,7 +50,7 @@ class CJson : public Target {
   void open() {
     rewinder_.reset();
     engine_.reset();
-    folder_ = std::make_unique<test::TemporaryFolder>(scratch_folder());
+    folder_ = std::make_unique<test::TemporaryFolder>(test::memory_folder());
     const std::filesystem::path path = folder_->path() / "mirror.db";
     tally_options options = TALLY_OPTIONS_INIT;
     options.durability = TALLY_DURABILITY_NORMAL;

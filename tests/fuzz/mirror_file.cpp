@@ -1,10 +1,10 @@
 #include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "fuzz/scratch.hpp"
 #include "fuzz/setups.hpp"
 #include "fuzz/target.hpp"
+#include "support/views.hpp"
 
 namespace tally::fuzz {
 namespace {
@@ -50,8 +50,7 @@ class MirrorFile : public Target {
   };
 
   static Image read(const std::filesystem::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    Image image{{std::istreambuf_iterator<char>(in), {}}, {}};
+    Image image{test::bytes_of(path), {}};
     for (std::size_t i = 0; i < image.bytes.size(); ++i) {
       if (image.bytes[i] != '\0') image.used.push_back(i);
     }
@@ -85,10 +84,7 @@ class MirrorFile : public Target {
       (void)engine.history(user);
       (void)engine.digest(user);
     }
-    for (const char* table : {"users", "profiles", "credit_ledger", "draft_prompts", "projects",
-                              "jobs", "job_steps", "assets", "voice_profiles"}) {
-      (void)engine.rows(table);
-    }
+    for (const char* view : test::views) (void)engine.rows(view);
     (void)engine.job(job_);
     (void)engine.audit();
   }
@@ -110,7 +106,7 @@ class MirrorFile : public Target {
     if (push) (void)replica.take(read_answer(reply_, *push).reply);
   }
 
-  const test::TemporaryFolder folder_{scratch_folder()};
+  const test::TemporaryFolder folder_{test::memory_folder()};
   const std::filesystem::path path_ = folder_.path() / "mirror.db";
   const std::filesystem::path device_path_ = folder_.path() / "device.db";
   std::array<Image, 2> images_{};

@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "support/folder.hpp"
 
 namespace tally::fuzz {
 
@@ -23,10 +23,7 @@ inline std::vector<std::string> corpus(const std::string& target) {
     files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   std::vector<std::string> inputs;
-  for (const std::filesystem::path& file : files) {
-    std::ifstream in(file, std::ios::binary);
-    inputs.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-  }
+  for (const std::filesystem::path& file : files) inputs.push_back(test::bytes_of(file));
   return inputs;
 }
 

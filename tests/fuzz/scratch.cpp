@@ -5,11 +5,6 @@
 
 namespace tally::fuzz {
 
-std::filesystem::path scratch_folder() {
-  const std::filesystem::path memory = "/dev/shm";
-  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
-}
-
 Timestamp fixed_time() { return Timestamp::parse("2026-01-19T00:00:00.000000Z").value(); }
 
 Options fixed_options() {

@@ -13,9 +13,6 @@
 
 namespace tally::fuzz {
 
-/// In memory where there is such a folder: nobody's work is at stake.
-std::filesystem::path scratch_folder();
-
 /// Options under which nothing is left to chance: a clock that stands, and ids in a row.
 Options fixed_options();
 /// The time that such a clock shows.

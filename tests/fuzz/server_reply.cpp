@@ -60,7 +60,7 @@ class ServerReply : public Target {
     replica_.reset();
     rewinder_.reset();
     engine_.reset();
-    folder_ = std::make_unique<test::TemporaryFolder>(scratch_folder());
+    folder_ = std::make_unique<test::TemporaryFolder>(test::memory_folder());
     engine_.emplace(Engine::open(folder_->path() / "mirror.db", fixed_options()).value());
     replica_.emplace(*engine_);
     make_device(*engine_, *replica_);

@@ -48,7 +48,7 @@ TEST_CASE("an answer with a number that is none is not understood") {
 }
 
 TEST_CASE("rows that no mirror can hold are refused, and the engine goes on") {
-  const test::TemporaryFolder folder(scratch_folder());
+  const test::TemporaryFolder folder(test::memory_folder());
   Engine engine = Engine::open(folder.path() / "mirror.db", fixed_options()).value();
   Replica replica(engine);
   make_device(engine, replica);

@@ -6,15 +6,12 @@
 #include "fuzz/setups.hpp"
 #include "fuzz/target.hpp"
 #include "model/model.hpp"
+#include "support/views.hpp"
 #include "tally/faults.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::fuzz {
 namespace {
-
-constexpr std::array<const char*, 8> tables{"profiles", "credit_ledger", "draft_prompts",
-                                            "projects", "jobs",          "job_steps",
-                                            "assets",   "voice_profiles"};
 
 /// What a line that comes back must be the same as.
 void check_round_trip(std::string_view line) {
@@ -42,7 +39,7 @@ class TraceLine : public Target {
       if (rewinder_->was_written()) throw Broken("a refusal wrote something", bytes);
       return Outcome::refused;
     }
-    for (const char* table : tables) compare(table, bytes);
+    for (const char* table : test::tables) compare(table, bytes);
     start_anew();
     return Outcome::taken;
   }
@@ -51,7 +48,7 @@ class TraceLine : public Target {
   void open() {
     rewinder_.reset();
     engine_.reset();
-    folder_ = std::make_unique<test::TemporaryFolder>(scratch_folder());
+    folder_ = std::make_unique<test::TemporaryFolder>(test::memory_folder());
     engine_.emplace(Engine::open(folder_->path() / "mirror.db", fixed_options()).value());
     apply_all(*engine_, setup_);
     rewinder_.emplace(folder_->path() / "mirror.db");
@@ -84,12 +81,7 @@ class TraceLine : public Target {
   }
 
   void compare(const char* table, std::string_view bytes) {
-    std::vector<model::Model::Row> got;
-    const auto rows = engine_->rows(table);
-    for (const ViewRow& view_row : rows.value()) {
-      auto& row = got.emplace_back();
-      for (const auto& [name, text] : view_row) row.push_back(text);
-    }
+    auto got = test::texts_of(engine_->rows(table).value());
     auto expected = model_->rows(table);
     if (got == expected) return;
     // An id that was taken already is a random one; but for that the rows are the same.

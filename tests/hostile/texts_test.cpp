@@ -8,6 +8,7 @@
 #include <set>
 #include <variant>
 
+#include "support/views.hpp"
 #include "sync/world.hpp"
 
 namespace tally::test {
@@ -148,19 +149,12 @@ std::set<std::string> text_fields(const std::variant<Operations...>*) {
 // ---- what became of it
 // ------------------------------------------------------------------------------
 
-constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
-using Column = std::optional<std::string>;
-using Table = std::vector<std::vector<Column>>;
+using Table = std::vector<ColumnTexts>;
 
 Table on_mirror(const Engine& engine, const char* table, const Uuid& user) {
-  Table rows;
   const auto viewed = engine.rows(table, user);
   REQUIRE(viewed.has_value());
-  for (const ViewRow& row : *viewed) {
-    rows.emplace_back();
-    for (const auto& [name, text] : row) rows.back().push_back(text);
-  }
+  Table rows = texts_of(*viewed);
   std::sort(rows.begin(), rows.end());
   return rows;
 }
@@ -173,7 +167,7 @@ Table on_canonical(sync::Canonical& canonical, const char* table, const Uuid& us
 std::string text_of(const Table& rows) {
   std::string text;
   for (const auto& row : rows) {
-    for (const Column& column : row) text += column.value_or("NULL") + " | ";
+    for (const auto& column : row) text += column.value_or("NULL") + " | ";
     text += "\n";
   }
   return text;
@@ -183,7 +177,7 @@ std::size_t count_of(const Table& rows, const std::string& text) {
   std::size_t count = 0;
   const std::string json = nlohmann::json({{text, text}}).dump();
   for (const auto& row : rows) {
-    for (const Column& column : row) {
+    for (const auto& column : row) {
       if (!column) continue;
       if (*column == text || *column == text + "-2") ++count;
       if (column->starts_with("{") && nlohmann::json::parse(*column, nullptr, false).dump() == json)

@@ -349,8 +349,10 @@ Plan Feed::plan(const Reader& reader, const std::optional<Cursor>& cursor, std::
     const Since since = pages ? place_of(*reader.scope, pages->revision, pages->entries)
                               : place_of(*reader.scope, cursor ? cursor->revision : std::nullopt,
                                          cursor ? cursor->entries : std::nullopt);
-    return plan_user(since, pages && pages->user_id == *reader.scope ? pages : std::nullopt, reader,
-                     judged.empty() ? reader.rows_max : std::numeric_limits<std::int32_t>::max());
+    const bool is_under_way = pages && pages->user_id == *reader.scope;
+    return plan_user(since, is_under_way ? pages : std::nullopt, reader,
+                     judged.empty() || is_under_way ? reader.rows_max
+                                                    : std::numeric_limits<std::int32_t>::max());
   }
   const Round round = round_of(cursor, transaction);
   Cursor next;

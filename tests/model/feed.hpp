@@ -99,7 +99,7 @@ class Feed {
   /// Whether one of these users has more to be fed than one answer takes.
   bool is_behind(const Reader&, const std::optional<Cursor>&, const std::set<Text>& users,
                  std::int64_t transaction) const;
-  /// `judged`: the users of whom verdicts are told, who are told whole in any case.
+  /// `judged`: the users of whom verdicts are told, who are told whole, but for pages under way.
   Plan plan(const Reader&, const std::optional<Cursor>&, std::set<Text> judged,
             const MaybeText& digest_of, std::int64_t transaction) const;
 

@@ -73,8 +73,8 @@ tally_sim_canary(i7_power_cut
 
 tally_sim_canary(i8_convergence
   FILE engine/src/intake.cpp NOTICED I8
-  FIND [[for (const auto& [table, id] : part.gone) erase(u, table, id);]]
-  REPLACE [[for (const auto& [table, id] : part.gone) (void)table, (void)id, (void)u;]])
+  FIND [[erase(u, gone.first, gone.second);]]
+  REPLACE [[(void)u;]])
 
 tally_sim_canary(i9_canonical_decides
   FILE engine/src/intake.cpp NOTICED I9

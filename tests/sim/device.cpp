@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
 
 #include "sim/world.hpp"
+#include "support/folder.hpp"
+#include "support/views.hpp"
 #include "tally/trace.hpp"
 
 namespace tally::sim {
@@ -17,20 +18,13 @@ namespace {
 constexpr Micros call_timeout = 2 * second;
 constexpr Micros poll_interval = 500 * millisecond;
 
-std::string content_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
 /// An empty mirror's file, made once.
 const std::string& empty_mirror(const std::filesystem::path& folder) {
   static const std::string content = [&] {
     const auto file = folder / "empty.db";
     std::filesystem::remove(file);
     if (!Engine::open(file)) throw std::runtime_error("no empty mirror");
-    return content_of(file);
+    return test::bytes_of(file);
   }();
   return content;
 }
@@ -155,7 +149,7 @@ FaultDisk::Image Device::files() const {
   FaultDisk::Image image;
   for (const char* suffix : {"", "-wal"}) {
     const std::string name = file().string() + suffix;
-    if (std::filesystem::exists(name)) image[name] = content_of(name);
+    if (std::filesystem::exists(name)) image[name] = test::bytes_of(name);
   }
   return image;
 }
@@ -545,17 +539,11 @@ void Device::check_equal() {
   Half& canonical = *world_.canonical;
   for (const Uuid& user : world_.users) {
     if (kind_.scope && *kind_.scope != user) continue;
-    for (const char* table : {"profiles", "credit_ledger", "draft_prompts", "projects", "jobs",
-                              "job_steps", "assets", "voice_profiles"}) {
-      const std::string_view name = table;
-      if (!kind_.is_full() && (name == "profiles" || name == "draft_prompts")) continue;
+    for (const char* table : test::tables) {
+      if (!kind_.is_full() && test::is_of_full_devices(table)) continue;
       const auto viewed = by.rows(table, user);
       demand(viewed.has_value(), "I8", "rows cannot be read");
-      std::vector<Half::Row> here;
-      for (const ViewRow& row : *viewed) {
-        Half::Row& texts = here.emplace_back();
-        for (const auto& [column, text] : row) texts.push_back(text);
-      }
+      auto here = test::texts_of(*viewed);
       auto there = canonical.rows(table, user);
       std::sort(here.begin(), here.end());
       std::sort(there.begin(), there.end());

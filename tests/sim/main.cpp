@@ -8,7 +8,6 @@
 // fails where nobody notices.
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <iostream>
 
 #include "sim/world.hpp"
@@ -28,17 +27,11 @@ struct Wanted {
   std::string expect{};
 };
 
-std::filesystem::path memory_folder() {
-  const std::filesystem::path memory = "/dev/shm";
-  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
-}
-
 struct RealCanonical {
   cli::ThrowawayPostgres server{};
   PostgresWorlds worlds{"host=" + server.folder().string() + " user=postgres", read_clock()};
   static std::string read_clock() {
-    std::ifstream in(TALLY_SOURCE_DIR "/tests/sync/still.sql");
-    return {std::istreambuf_iterator<char>(in), {}};
+    return test::bytes_of(TALLY_SOURCE_DIR "/tests/sync/still.sql");
   }
 };
 
@@ -103,7 +96,7 @@ std::size_t missed_probes(const Wanted& wanted, const Probes& probes) {
 }
 
 int run(const Wanted& wanted) {
-  const test::TemporaryFolder folder(memory_folder());
+  const test::TemporaryFolder folder(test::memory_folder());
   std::optional<RealCanonical> real;
   if (wanted.on_postgres) real.emplace();
   Probes probes;

@@ -1,9 +1,13 @@
 #pragma once
-// A folder of one's own for as long as the object lives.
+// A folder of one's own for as long as the object lives, and what is in a file.
 
 #include <filesystem>
+#include <string>
 
 namespace tally::test {
+
+/// In memory where there is such a folder, for what is written over and over.
+std::filesystem::path memory_folder();
 
 class TemporaryFolder {
  public:
@@ -17,5 +21,8 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// All of a file; nothing where it cannot be read.
+std::string bytes_of(const std::filesystem::path& file);
 
 }  // namespace tally::test

@@ -1,15 +1,12 @@
 #include "sync/device.hpp"
+#include "support/views.hpp"
 
 #include <algorithm>
 
 namespace tally::test {
 namespace {
 
-constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
-using Texts = std::vector<std::optional<std::string>>;
-
-std::string text_of(const Texts& row) {
+std::string text_of(const ColumnTexts& row) {
   std::string text;
   for (const auto& column : row) text += (column ? *column : "NULL") + " | ";
   return text;
@@ -41,23 +38,17 @@ std::string difference(Device& device, sync::Canonical& canonical) {
   for (const Uuid& user : *users) {
     if (device.kind.scope && *device.kind.scope != user) continue;
     for (const char* table : tables) {
-      const std::string name = table;
-      if (!device.kind.is_full() && (name == "profiles" || name == "draft_prompts")) continue;
+      if (!device.kind.is_full() && is_of_full_devices(table)) continue;
       auto there = canonical.rows(table, user);
       REQUIRE(there.has_value());
       const auto viewed = device.mirror->rows(table, user);
       REQUIRE(viewed.has_value());
-      std::vector<Texts> here;
-      for (const ViewRow& row : *viewed) {
-        Texts texts;
-        for (const auto& [column, text] : row) texts.push_back(text);
-        here.push_back(std::move(texts));
-      }
+      auto here = texts_of(*viewed);
       std::sort(here.begin(), here.end());
       std::sort(there->begin(), there->end());
       for (std::size_t i = 0; i < std::max(here.size(), there->size()); ++i) {
         if (i < here.size() && i < there->size() && here[i] == (*there)[i]) continue;
-        return name + " of user " + user.text() +
+        return std::string(table) + " of user " + user.text() +
                "\n  mirror:    " + (i < here.size() ? text_of(here[i]) : "no row") +
                "\n  canonical: " + (i < there->size() ? text_of((*there)[i]) : "no row");
       }

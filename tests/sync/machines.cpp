@@ -1,4 +1,5 @@
 #include "sync/machines.hpp"
+#include "support/views.hpp"
 
 #include <doctest/doctest.h>
 
@@ -45,11 +46,6 @@ void require(const Result<bool>& done) {
 }  // namespace
 
 // ---- mirrors ------------------------------------------------------------------------------------
-
-std::filesystem::path Mirrors::memory_folder() {
-  const std::filesystem::path memory = "/dev/shm";
-  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
-}
 
 template <class Work>
 void Mirrors::with_engine(const State& state, Work&& work) {
@@ -177,15 +173,10 @@ const Mirrors::Facts& Mirrors::facts(int mirror) {
     REQUIRE(leases.has_value());
     for (const OpenLease& lease : *leases)
       facts.leases[lease.lease_id.text()] = lease.unspent.value;
-    for (const char* table : {"profiles", "credit_ledger", "draft_prompts", "projects", "jobs",
-                              "job_steps", "assets", "voice_profiles"}) {
+    for (const char* table : tables) {
       const auto rows = engine.rows(table, user_id_);
       REQUIRE(rows.has_value());
-      for (const ViewRow& row : *rows) {
-        std::vector<std::optional<std::string>> texts;
-        for (const auto& [column, text] : row) texts.push_back(text);
-        facts.rows.push_back(row_text(table, texts));
-      }
+      for (const ColumnTexts& row : texts_of(*rows)) facts.rows.push_back(row_text(table, row));
     }
     std::sort(facts.rows.begin(), facts.rows.end());
     const auto digest = engine.digest(user_id_);

@@ -73,9 +73,6 @@ class Mirrors {
     std::vector<std::string> findings{};
   };
 
-  /// In memory where there is such a folder: what is written here is soon written over.
-  static std::filesystem::path memory_folder();
-
   Mirrors(Messages& messages, const Uuid& user_id, std::size_t operations_max)
       : messages_(messages), user_id_(user_id), operations_max_(operations_max) {}
 

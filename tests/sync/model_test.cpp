@@ -3,7 +3,8 @@
 // PostgreSQL answers and one what the model does, and they stay equal. Another kind of device has
 // no mirror: it pushes what no engine would.
 //
-// TALLY_TEST_SEED=N replays one seed; TALLY_TEST_OPERATIONS=N sets the steps of a world.
+// TALLY_TEST_SEED=N replays one seed; TALLY_TEST_OPERATIONS=N sets the steps of a world: 150, with
+// TALLY_TEST_LONG=1 4,000 (ten minutes).
 
 #include <doctest/doctest.h>
 
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "outbox.hpp"
+#include "support/views.hpp"
 #include "sync/canonicals.hpp"
 #include "sync/device.hpp"
 #include "tally/trace.hpp"
@@ -25,8 +27,6 @@ namespace tally::test {
 namespace {
 
 constexpr std::size_t user_count = 3, project_count = 4, job_count = 12;
-constexpr const char* tables[] = {"profiles", "credit_ledger", "draft_prompts", "projects",
-                                  "jobs",     "job_steps",     "assets",        "voice_profiles"};
 
 class Random {
  public:
@@ -722,8 +722,9 @@ const char* const rare[] = {"already_claimed",
                             "user_not_found"};
 
 TEST_CASE("canonical on PostgreSQL and as a model answer the same") {
-  constexpr std::uint64_t steps_enough = 150;
-  const auto steps = number_from_environment("TALLY_TEST_OPERATIONS", steps_enough);
+  constexpr std::uint64_t steps_enough = 150, steps_long = 4'000;
+  const auto steps =
+      number_from_environment("TALLY_TEST_OPERATIONS", long_run() ? steps_long : steps_enough);
   const bool is_given = std::getenv("TALLY_TEST_SEED") != nullptr;
   const auto first = number_from_environment("TALLY_TEST_SEED", 1);
   Canonicals canonicals;

@@ -85,10 +85,7 @@ class PgBouncer {
   std::string conninfo(const std::string& user) const {
     return "host=" + folder_.path().string() + " port=6432 dbname=" + database_ + " user=" + user;
   }
-  std::string log() const {
-    std::ifstream file(folder_.path() / "log");
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  }
+  std::string log() const { return bytes_of(folder_.path() / "log"); }
 
  private:
   static std::string find_program() {

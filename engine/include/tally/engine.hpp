@@ -313,8 +313,9 @@ class TALLY_API Engine {
   /// WAL grows while it runs. Nothing where a watch ended it.
   /// A copy of a mirror that is a device is that device, too: where both go on the second to sync
   /// is `device_forked`. Refusals: already_exists, invalid_argument (the mirror itself). Failures:
-  /// busy (the file that is to be replaced is open, or has a WAL that was left behind), corrupt
-  /// (the copy is not right: it is removed, and the mirror is to be audited), io, full, read_only.
+  /// not_found (its folder is not there), busy (the file that is to be replaced is open, or has a
+  /// WAL that was left behind), corrupt (the copy is not right: it is removed, and the mirror is to
+  /// be audited), io, full, read_only.
   Result<std::optional<BackupReport>> backup(const std::filesystem::path& to,
                                              const BackupOptions& options = {}) const noexcept;
   /// Looks at a file and changes nothing in it: no migration. Failures: not_found, corrupt (no
