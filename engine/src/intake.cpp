@@ -377,18 +377,16 @@ class Intake {
       if (row.texts.size() <= entry_payment || !row.texts[entry_payment]) return std::nullopt;
       if (const auto y = store_.find_payment(*row.texts[entry_payment]))
         return store_.payments.get(*y).u;
-    } else if (row.table == "projects") {
-      if (const auto p = store_.projects.find_id(*id)) return store_.projects.get(*p).u;
-    } else if (row.table == "voice_profiles") {
-      if (const auto v = store_.voice_profiles.find_id(*id)) return store_.voice_profiles.get(*v).u;
-    } else if (row.table == "draft_prompts") {
-      if (const auto d = store_.drafts.find_id(*id)) return store_.drafts.get(*d).u;
-    } else if (row.table == "jobs") {
-      if (const auto j = store_.jobs.find_id(folded(*id))) return store_.jobs.get(*j).u;
-    } else if (row.table == "assets") {
-      if (const auto a = store_.assets.find_id(*id))
-        return store_.jobs.get(store_.assets.get(*a).j).u;
     }
+    const auto owner_of = [&](auto& table, const Uuid& under) -> std::optional<std::int64_t> {
+      const auto key = table.find_id(under);
+      return key ? owner(table.get(*key)) : std::nullopt;
+    };
+    if (row.table == "projects") return owner_of(store_.projects, *id);
+    if (row.table == "voice_profiles") return owner_of(store_.voice_profiles, *id);
+    if (row.table == "draft_prompts") return owner_of(store_.drafts, *id);
+    if (row.table == "jobs") return owner_of(store_.jobs, folded(*id));
+    if (row.table == "assets") return owner_of(store_.assets, *id);
     return std::nullopt;
   }
 
@@ -570,14 +568,8 @@ class Intake {
     store_.read_images(
         images, [&]<class Row>(Table<Row>& table, std::int64_t key, const std::optional<Row>& row) {
           const auto holder = row ? store_.other_holder(table, key, *row) : std::nullopt;
-          if (!holder) return;
-          const Row& other = table.get(*holder);
-          if constexpr (std::is_same_v<Row, AssetRow>) {
-            holders.insert(store_.jobs.get(other.j).u);
-          } else if constexpr (std::is_same_v<Row, DraftRow>) {
-            holders.insert(other.u.value_or(0));
-          } else if constexpr (requires { other.u; }) {
-            holders.insert(other.u);
+          if constexpr (requires { this->owner(*row); }) {
+            if (holder) holders.insert(owner(table.get(*holder)).value_or(0));
           }
         });
   }
@@ -837,9 +829,13 @@ class Intake {
 
   /// The key of a fed row: that of the row under its id, as it is, or as it was before the undoing.
   template <class Row>
-  std::int64_t key_for(Table<Row>& table, User& user, const char* name, const Uuid& id) {
-    if (const auto here = table.find_id(std::is_same_v<Row, JobRow> ? folded(id) : id))
-      return *here;
+  std::int64_t key_for(Table<Row>& table, std::int64_t u, User& user, const char* name,
+                       const Uuid& id) {
+    if (const auto here = table.find_id(std::is_same_v<Row, JobRow> ? folded(id) : id)) {
+      if (comparing_ || owner(table.get(*here)).value_or(u) == u) return *here;
+      remove(table, *here);
+      user.keys.erase({name, id});
+    }
     if (comparing_) {
       differs_ = true;
       return 0;
@@ -849,6 +845,26 @@ class Intake {
     const std::int64_t key = store_.new_key(table);
     user.keys[{name, id}] = key;
     return key;
+  }
+
+  std::optional<std::int64_t> owner(const DraftRow& row) { return row.u; }
+  std::optional<std::int64_t> owner(const AssetRow& row) { return store_.jobs.get(row.j).u; }
+  template <class Row>
+  requires requires(Row row) { row.u; }
+  std::optional<std::int64_t> owner(const Row& row) { return row.u; }
+  /// A row of another user's, under an id that canonical gave to this one: it went, and with it
+  /// what belonged to it.
+  template <class Row>
+  void remove(Table<Row>& table, std::int64_t key) {
+    if constexpr (std::is_same_v<Row, JobRow>) return delete_job(store_, key);
+    if constexpr (std::is_same_v<Row, ProjectRow>) {
+      for (const std::int64_t j : store_.jobs_of_project(key)) delete_job(store_, j);
+    }
+    if constexpr (std::is_same_v<Row, VoiceProfileRow>) {
+      for (const std::int64_t p : store_.projects_with_voice(key))
+        store_.projects.edit(p).v.reset();
+    }
+    store_.erase_for_good(table, key);
   }
 
   /// What went, where it is the user's: the id may be another's by now.
@@ -903,7 +919,7 @@ class Intake {
     row.settings = in.text();
     row.created_at = in.time();
     const Uuid id = row.id;
-    put(store_.voice_profiles, key_for(store_.voice_profiles, user, "voice_profiles", id),
+    put(store_.voice_profiles, key_for(store_.voice_profiles, u, user, "voice_profiles", id),
         std::move(row));
   }
 
@@ -924,7 +940,7 @@ class Intake {
     row.created_at = in.time();
     row.updated_at = in.time();
     const Uuid id = row.id;
-    put(store_.projects, key_for(store_.projects, user, "projects", id), std::move(row));
+    put(store_.projects, key_for(store_.projects, u, user, "projects", id), std::move(row));
   }
 
   std::optional<std::int64_t> take_job(std::int64_t u, User& user, Columns& in) {
@@ -952,14 +968,14 @@ class Intake {
     row.finished_at = in.time();
     row.hold = in.within(0, Credits::max, in.number());
     row.reservation = in.id();
-    std::int64_t j = key_for(store_.jobs, user, "jobs", id);
+    std::int64_t j = key_for(store_.jobs, u, user, "jobs", id);
     std::optional<JobRow> before = row_at(store_.jobs, j);
     if (before && before->created_at != row.created_at && !comparing_) {
       // The job that was here went, and this is another under its id: the entries of the one that
       // went are not this one's.
       delete_job(store_, j);
       user.keys.erase({"jobs", id});
-      j = key_for(store_.jobs, user, "jobs", id);
+      j = key_for(store_.jobs, u, user, "jobs", id);
       before.reset();
     }
     row.steps_pct = before ? before->steps_pct : 0;
@@ -1041,7 +1057,7 @@ class Intake {
     row.metadata_json = in.text();
     row.created_at = in.time();
     const Uuid id = row.id;
-    put(store_.assets, key_for(store_.assets, user, "assets", id), std::move(row));
+    put(store_.assets, key_for(store_.assets, u, user, "assets", id), std::move(row));
   }
 
   void take_draft(std::int64_t u, User& user, Columns& in) {
@@ -1057,7 +1073,7 @@ class Intake {
     row.updated_at = in.time();
     row.expires_at = in.time();
     const Uuid id = row.id;
-    put(store_.drafts, key_for(store_.drafts, user, "draft_prompts", id), std::move(row));
+    put(store_.drafts, key_for(store_.drafts, u, user, "draft_prompts", id), std::move(row));
   }
 
   // ---- entries ----
@@ -1122,7 +1138,7 @@ class Intake {
     } else if (job_id && !j && in_page_) {
       // Made after the jobs' pages, it is fed behind them, unless it went before: under this key,
       // which is no other's then.
-      j = key_for(store_.jobs, user, "jobs", *job_id);
+      j = key_for(store_.jobs, u, user, "jobs", *job_id);
       store_.retire_key(*j);
     }
     // Of an entry that somebody deleted by hand the text is still here, under the id that is fed.

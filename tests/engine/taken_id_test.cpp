@@ -19,6 +19,11 @@ PulledUser::Row fed_asset(std::uint64_t n, std::uint64_t job) {
                         std::nullopt, std::nullopt, fed_at});
 }
 
+PulledUser::Row fed_voice(std::uint64_t n, std::uint64_t user) {
+  return row("voice_profiles", {id('v', n).text(), user_id(user).text(), "N", "A", "custom",
+                                std::nullopt, "{}", fed_at});
+}
+
 /// Canonical tells of u2, from the start: a project, and a job of it with an asset.
 void feed_second(FedDevice& device, std::uint64_t project, std::uint64_t job, std::uint64_t asset) {
   Reply reply = device.reply();
@@ -144,11 +149,6 @@ TEST_CASE("a row whose id canonical gave to another user stays away, with what b
   CHECK(device.mirror.findings().empty());
 }
 
-PulledUser::Row fed_voice(std::uint64_t n, std::uint64_t user) {
-  return row("voice_profiles", {id('v', n).text(), user_id(user).text(), "N", "A", "custom",
-                                std::nullopt, "{}", fed_at});
-}
-
 TEST_CASE("a page does not take what canonical gave to another user since it was made") {
   FedDevice device(all, {}, SpendPolicy::optimistic);
   // u1 is told of from the start: a first page with rows that are deleted before the last comes.
@@ -209,6 +209,36 @@ TEST_CASE("a page does not take what canonical gave to another user since it was
         Lines{user_id(1).text() + "|NULL"});
   CHECK(all_but_p3() == of_second);
   CHECK(query(device.mirror.path(), "select count(job_id) from credit_ledger") == Lines{"0"});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a row that canonical gave to another user leaves the first one's, and what was its") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  PulledUser::Row project = fed_project(1, 1);
+  project.texts[6] = id('v', 1).text();
+  feed(device, {fed_voice(1, 1), project, fed_asset(1, 1)}, 4, 10);
+  const auto given_to = [&](std::vector<PulledUser::Row> rows) {
+    Reply reply = device.reply();
+    reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+    PulledUser& user = reply.users.emplace_back();
+    user.user_id = user_id(2);
+    user.rows = std::move(rows);
+    user.state.emplace();
+    device.take(reply);
+  };
+  const auto of_first = [&](const char* view, const char* column) {
+    return query(device.mirror.path(), std::string("select ") + column + " from " + view +
+                                           " where user_id = '" + user_id(1).text() + "'");
+  };
+  given_to({fed_voice(1, 2)});
+  CHECK(of_first("projects", "voice_profile_id") == Lines{"NULL"});
+  CHECK(of_first("voice_profiles", "id").empty());
+  given_to({fed_voice(1, 2), fed_project(1, 2)});
+  CHECK(of_first("jobs", "id").empty());
+  CHECK(query(device.mirror.path(), "select id from assets").empty());
+  // Told from the start, the second has nothing of the first one's to lose.
+  given_to({});
+  CHECK(query(device.mirror.path(), "select id from projects").empty());
   CHECK(device.mirror.findings().empty());
 }
 

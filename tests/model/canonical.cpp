@@ -68,7 +68,8 @@ struct Device {
 /// A pushed operation, read; none where the line is no operation. It points into its line.
 struct Pushed {
   std::optional<Json> line;
-  std::optional<Operation> operation;
+  std::optional<Operation> operation;  // none: the line is none
+  MaybeText envelope;                  // whose it is, as the device says
 };
 
 /// The lease of one of a batch's operations, of "place:id,place:id".
@@ -361,11 +362,12 @@ void Canonical::State::read_pushed(const PushedOperation& pushed, const MaybeTex
                                    Pushed& out) const {
   out.line = half::parse_json(pushed.line);
   out.operation = half::read_line(out.line, clock_);
-  if (!out.operation) return;
-  Operation& operation = *out.operation;
   const Text user = pushed.user_id.value_or(Uuid{}).text();
   // Outside its scope nobody exists.
-  operation.envelope = scope && user != *scope ? no_user : user;
+  out.envelope = scope && user != *scope ? no_user : user;
+  if (!out.operation) return;
+  Operation& operation = *out.operation;
+  operation.envelope = out.envelope;
   if (operation.name != "batch") operation.lease = half::uuid(pushed.leases);
   for (std::size_t i = 0; i < operation.ops.size(); ++i) {
     operation.ops[i].envelope = operation.envelope;
@@ -403,13 +405,12 @@ void Canonical::State::add_users(const Json& line, const std::set<Text>& owners,
 std::set<Text> Canonical::State::users_of(const std::deque<Pushed>& pushed) const {
   std::set<Text> owners, users;
   for (const Pushed& one : pushed) {
-    if (one.operation && one.operation->envelope) owners.insert(*one.operation->envelope);
+    if (one.envelope) owners.insert(*one.envelope);
   }
   for (const Pushed& one : pushed) {
     if (!one.operation) continue;
     add_users(*one.line, owners, users);
-    if (one.operation->name == "return_lease" && one.operation->envelope)
-      users.insert(*one.operation->envelope);
+    if (one.operation->name == "return_lease" && one.envelope) users.insert(*one.envelope);
   }
   return users;
 }
