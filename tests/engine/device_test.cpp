@@ -621,10 +621,10 @@ TEST_CASE("what a device may call is what its capabilities say") {
       {Capability::author}, {Capability::worker}, {Capability::service}, all};
   for (std::size_t i = 0; i < devices.size(); ++i) {
     FedDevice device(devices[i], {{1}, {2}}, SpendPolicy::optimistic);
-    for (const auto& [line, answers] : calls) {
-      CAPTURE(line);
+    for (const auto& call : calls) {
+      CAPTURE(call.first);
       CAPTURE(i);
-      CHECK(device.mirror.apply(line) == answers[i]);
+      CHECK(device.mirror.apply(call.first) == call.second[i]);
     }
   }
 }

@@ -68,6 +68,14 @@ std::vector<std::string> texts_of(const sync::Answer& answer) {
   return out;
 }
 
+std::vector<std::string> leases_of(const model::Canonical& canonical) {
+  std::vector<std::string> out;
+  for (const auto& lease : canonical.open_leases())
+    out.push_back(lease.lease_id.text() + ' ' + std::to_string(lease.unspent));
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 }  // namespace
 
 std::string difference(const std::vector<std::string>& there,
@@ -130,6 +138,13 @@ Answers Canonicals::call(const model::Call& call,
   const std::string differs = difference(texts_of(answers.on_postgres), texts_of(answers.on_model));
   REQUIRE_MESSAGE(differs.empty(), "the answers differ: ", differs,
                   "\n  asked of the model: ", call.push.cursor.value_or("from the start"),
+                  text_of(call.push.operations));
+  // No answer tells of another device's.
+  const std::string other_leases =
+      difference(session_.ask("select lease_id || ' ' || unspent from tally_sync.leases "
+                              "where closed_at is null order by 1"),
+                 leases_of(model_));
+  REQUIRE_MESSAGE(other_leases.empty(), "the open leases differ: ", other_leases,
                   text_of(call.push.operations));
   return answers;
 }
