@@ -83,6 +83,7 @@ class Columns {
 
 /// Columns of credit_ledger.
 constexpr std::size_t entry_amount = 3;
+constexpr std::size_t entry_job = 6;
 constexpr std::size_t entry_payment = 7;
 constexpr std::size_t entry_seq = 9;
 
@@ -139,6 +140,7 @@ class Intake {
         now_(now),
         link_(require_link(db)),
         rebased_(read_rebased(db, link_.acked)),
+        pending_users_(db),
         entries_(
             db,
             "select n.e, coalesce(t.id, o.id), t.id is null, k.ordinal, k.type, n.amount,"
@@ -147,6 +149,10 @@ class Intake {
             " left join tally_operation o on o.o = n.e - k.ordinal"
             " left join tally_entry_text t on t.e = n.e left join tally_job y on y.j = n.j"
             " where n.e >= ? and n.e < ? order by n.e"),
+        has_job_(db,
+                 "select 1 from tally_entry n join tally_job y on y.j = n.j"
+                 " where n.u = ? and n.seq = ?"),
+        lost_job_(db, "update tally_entry set j = null where u = ? and seq = ? and j is not null"),
         orphans_(db,
                  "delete from tally_entry_text where id = ? and not exists"
                  " (select 1 from tally_entry n where n.e = tally_entry_text.e)") {}
@@ -307,6 +313,7 @@ class Intake {
       if (pulled.page != PulledUser::Page::none) continue;
       if (const std::int64_t u = key_of(pulled); u > 0) users_[u].pulled = &pulled;
     }
+    store_.users.flush();
     // An id, an address or a payment that canonical gave to one user and this mirror, for now, to
     // another.
     for (const PulledUser& pulled : reply_.users) {
@@ -316,7 +323,7 @@ class Intake {
       if (pulled.page != PulledUser::Page::none) continue;
       for_each_part(pulled, [&](const PulledUser& part) {
         for (const PulledUser::Row& row : part.rows) {
-          if (const auto owner = owner_here(row); owner && *owner > 0) users_[*owner];
+          if (const auto owner = owner_here(row)) users_[*owner];
         }
       });
     }
@@ -327,9 +334,11 @@ class Intake {
                        std::int64_t o = 0;
                        header.get(u);
                        header.get(o);
+                       u = user_of(n, u, bytes, body);
                        const bool judged = n <= watermark_;
                        if (o == queued_operation) {
                          queued_.push_back(decode(n, bytes, body));
+                         queued_.back().u = u;
                          if (judged) link_operation(queued_.back());
                          return true;
                        }
@@ -340,11 +349,23 @@ class Intake {
                          later_.emplace_back(n, u);
                          return true;
                        }
-                       users_[u].records.push_back(decode(n, bytes, body, rebased_));
+                       add_record(u, decode(n, bytes, body, rebased_));
                        return true;
                      });
     // One rejection makes its user one of those that are rebased, from the first of its records on.
     read_later();
+  }
+
+  void add_record(std::int64_t u, Record record) {
+    record.u = u;
+    users_[u].records.push_back(std::move(record));
+  }
+
+  /// Whose a record is that was first written for u: applied again, or made once more, its user may
+  /// have another number.
+  std::int64_t user_of(std::int64_t n, std::int64_t u, std::string_view bytes, const Body& body) {
+    const bool stands = rebased_.count(n) == 0 && (u <= 0 || pending_users_.is_here(u));
+    return stands ? u : pending_users_.key_of(decode(n, bytes, body, rebased_));
   }
 
   /// The records that were left alone, of users that are rebased after all.
@@ -353,14 +374,12 @@ class Intake {
       return users_.count(left.second) == 0;
     });
     if (missing == later_.end()) return;
-    std::set<std::int64_t> numbers;
-    for (auto left = missing; left != later_.end(); ++left) numbers.insert(left->first);
+    const std::map<std::int64_t, std::int64_t> users(missing, later_.end());
     later_.erase(missing, later_.end());
     for_each_pending(db_, link_.acked,
                      [&](std::int64_t n, std::string_view bytes, const Body& body) {
-                       if (numbers.count(n) == 0) return true;
-                       Record record = decode(n, bytes, body, rebased_);
-                       users_[record.u].records.push_back(std::move(record));
+                       if (const auto left = users.find(n); left != users.end())
+                         add_record(left->second, decode(n, bytes, body, rebased_));
                        return true;
                      });
     for (auto& [u, user] : users_) {
@@ -380,7 +399,7 @@ class Intake {
     }
     const auto owner_of = [&](auto& table, const Uuid& under) -> std::optional<std::int64_t> {
       const auto key = table.find_id(under);
-      return key ? owner(table.get(*key)) : std::nullopt;
+      return key ? std::optional(owner(table.get(*key)).value_or(0)) : std::nullopt;
     };
     if (row.table == "projects") return owner_of(store_.projects, *id);
     if (row.table == "voice_profiles") return owner_of(store_.voice_profiles, *id);
@@ -403,12 +422,11 @@ class Intake {
   }
 
   /// As next_push() tells it. A user whose making is blocked is none here; that operation says who
-  /// it would be.
+  /// it would be, and others may.
   std::optional<Uuid> user_id_of(const Record& record, const Command& command) {
     if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
     if (record.is_queued() && record.u <= 0) return user_of_queued(command, link_.scope);
-    const UserRow* user = record.u <= 0 ? nullptr : store_.users.find(record.u);
-    return user == nullptr ? std::nullopt : std::optional(user->id);
+    return pending_users_.id_of(record);
   }
 
   void judge() {
@@ -464,6 +482,8 @@ class Intake {
     if ((state.since == 0 && state.since_entries == 0) || state.with_pages) return false;
     for (const Record& record : user.records) {
       if (record.n <= watermark_ && record.code != Code::ok) return false;
+      // What it did with a draft that was nobody's lies on what nobody's operations did.
+      if (users_.count(0) != 0 && wrote_drafts(record)) return false;
     }
     past_ = {};
     for (auto record = user.records.rbegin();
@@ -484,6 +504,15 @@ class Intake {
     return !differs_;
   }
 
+  bool wrote_drafts(const Record& record) {
+    bool wrote = false;
+    Decoder images(record.images);
+    store_.read_images(images, [&]<class Row>(Table<Row>&, std::int64_t, auto&&) {
+      wrote = wrote || std::is_same_v<Row, DraftRow>;
+    });
+    return wrote;
+  }
+
   void compare(std::int64_t u, User& user, const PulledState& state) {
     const auto row = row_at(store_.users, u);
     const auto account = row_at(store_.accounts, u);
@@ -502,7 +531,7 @@ class Intake {
                  lease->unspent != shown->unspent.value || lease->expires_at != shown->expires_at;
     }
     differs_ = differs_ || !user.pulled->gone.empty();
-    if (!differs_) compare_entries(user, *account);
+    if (!differs_) compare_entries(u, user, *account);
     if (!differs_) take_fed(u, user, *user.pulled);
   }
 
@@ -528,7 +557,7 @@ class Intake {
   }
 
   /// Those behind the ones that canonical had confirmed before are this mirror's own, one for one.
-  void compare_entries(User& user, const AccountRow& account) {
+  void compare_entries(std::int64_t u, User& user, const AccountRow& account) {
     for (const Record& record : user.records) {
       if (is_settled(record)) collect_entries(record, user.entries);
     }
@@ -536,7 +565,11 @@ class Intake {
     std::size_t local = 0;
     for (const PulledUser::Row& row : user.pulled->rows) {
       if (row.table != "credit_ledger" || row.texts.size() != 10) continue;
-      if (Columns(row).number_at(entry_seq) <= confirmed) continue;
+      if (const auto seq = Columns(row).number_at(entry_seq); seq <= confirmed) {
+        const Rewind rewind(has_job_);
+        differs_ = differs_ || (!row.texts[entry_job] && has_job_.bind(u, seq).step());
+        continue;
+      }
       if (local >= user.entries.size() || !equals(user.entries[local++], row.texts))
         differs_ = true;
     }
@@ -570,6 +603,10 @@ class Intake {
           const auto holder = row ? store_.other_holder(table, key, *row) : std::nullopt;
           if constexpr (requires { this->owner(*row); }) {
             if (holder) holders.insert(owner(table.get(*holder)).value_or(0));
+          }
+          if constexpr (std::is_same_v<Row, DraftRow>) {  // Made by nobody, claimed by a user.
+            if (row) holders.insert(row->u.value_or(0));
+            if (const Row* here = table.find(key)) holders.insert(here->u.value_or(0));
           }
         });
   }
@@ -972,9 +1009,11 @@ class Intake {
     std::optional<JobRow> before = row_at(store_.jobs, j);
     if (before && before->created_at != row.created_at && !comparing_) {
       // The job that was here went, and this is another under its id: the entries of the one that
-      // went are not this one's.
+      // went are not this one's, but those that were written for it here before the undoing are.
       delete_job(store_, j);
-      user.keys.erase({"jobs", id});
+      if (const auto here = user.keys.find({"jobs", id});
+          here != user.keys.end() && here->second == j)
+        user.keys.erase(here);
       j = key_for(store_.jobs, u, user, "jobs", id);
       before.reset();
     }
@@ -1088,8 +1127,10 @@ class Intake {
       const Texts& texts = row.texts;
       if (texts.size() != 10) in.or_refuse(std::optional<int>{});
       const std::int64_t seq = in.number_at(entry_seq);
-      if (seq <= account.seq)
-        continue;  // Here already; that it lost its job, the job's absence says.
+      if (seq <= account.seq) {  // Here already, and told again because it lost its job.
+        if (!texts[entry_job]) lost_job_.bind(u, seq).run();
+        continue;
+      }
       if (seq != account.seq + 1) return;  // A gap: the check finds it.
       if (local.same && local.taken < user.entries.size() &&
           equals(user.entries[local.taken], texts)) {
@@ -1298,7 +1339,10 @@ class Intake {
   Timestamp now_;
   Link link_;
   const Rebased rebased_;
+  PendingUsers pending_users_;
   Query entries_;  ///< Of an operation, by their numbers.
+  Query has_job_;
+  Query lost_job_;
   Query orphans_;
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;

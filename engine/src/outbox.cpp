@@ -43,6 +43,41 @@ Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Re
   return decode(n, *again->second.second, again->second.second);
 }
 
+PendingUsers::PendingUsers(SQLite::Database& db)
+    : id_(db, "select id from tally_user where u = ?"),
+      key_(db, "select u from tally_user where id = ?") {}
+
+std::optional<Uuid> PendingUsers::here(std::int64_t u) {
+  const auto [known, is_new] = here_.try_emplace(u);
+  if (is_new) {
+    const Rewind rewind(id_);
+    if (id_.bind(u).step()) known->second = id_.column<Uuid>(0);
+  }
+  return known->second;
+}
+
+std::optional<Uuid> PendingUsers::id_of(const Record& record) {
+  if (record.u <= 0) return std::nullopt;
+  if (const auto id = here(record.u)) return id;
+  if (const auto known = gone_.find(record.u); known != gone_.end()) return known->second;
+  const Command command = record.command();
+  std::optional<Uuid> named = named_user(command);
+  if (const auto* batch = std::get_if<Batch>(&command.operation)) {
+    for (auto inner = batch->operations.begin(); !named && inner != batch->operations.end();
+         ++inner)
+      named = named_user(*inner);
+  }
+  if (named) gone_.emplace(record.u, *named);
+  return named;
+}
+
+std::int64_t PendingUsers::key_of(const Record& record) {
+  const auto id = record.u <= 0 || is_here(record.u) ? std::nullopt : id_of(record);
+  if (!id) return record.u;
+  const Rewind rewind(key_);
+  return key_.bind(*id).step() ? key_.column<std::int64_t>(0) : record.u;
+}
+
 std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise) {
   Query last(db, "select n + operations - 1 from tally_outbox order by n desc limit 1");
   return last.step() ? last.column<std::int64_t>(0) : otherwise;

@@ -66,6 +66,27 @@ void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   }
 }
 
+/// Whose pending operations are, by the numbers of users that their records hold. A user is no more
+/// under a number where what made it was taken back; then an operation that names it tells who it
+/// was. To be asked for records in their order.
+class PendingUsers {
+ public:
+  explicit PendingUsers(SQLite::Database& db);
+  /// Whether somebody has that number.
+  bool is_here(std::int64_t u) { return here(u).has_value(); }
+  /// None for nobody's, and where no operation named the user.
+  std::optional<Uuid> id_of(const Record& record);
+  /// The number by which the user is here now; the record's own where it is not.
+  std::int64_t key_of(const Record& record);
+
+ private:
+  std::optional<Uuid> here(std::int64_t u);
+  Query id_;
+  Query key_;
+  std::map<std::int64_t, std::optional<Uuid>> here_;
+  std::map<std::int64_t, Uuid> gone_;
+};
+
 std::int64_t last_number(SQLite::Database& db, std::int64_t otherwise);
 
 std::string leases_of(const Command& command);

@@ -219,7 +219,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
       last = link.acked;
       std::size_t size = 0;
       RecordCheck applied(reader.db());
-      Query user(reader.db(), "select id from tally_user where u = ?");
+      PendingUsers users(reader.db());
       for_each_pending(
           reader.db(), link.acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
             // What may have reached canonical is sent again whole: it is compared.
@@ -238,9 +238,8 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
               operation.user_id = made->user_id;
             } else if (record.is_queued() && record.u <= 0) {
               operation.user_id = user_of_queued(command, link.scope);
-            } else if (record.u > 0) {
-              const Rewind rewind(user);
-              if (user.bind(record.u).step()) operation.user_id = user.column<Uuid>(0);
+            } else {
+              operation.user_id = users.id_of(record);
             }
             operation.line = trace_line(command);
             operation.leases = leases_of(command);

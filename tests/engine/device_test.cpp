@@ -674,6 +674,106 @@ TEST_CASE("what was done for a user whose making was rejected is blocked: there 
   CHECK(device.mirror.findings().empty());
 }
 
+TEST_CASE("what waited for a user whose making was rejected is the user's who is made behind it") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("create_user user_id=u2 email=a@x") == "ok 10");
+  CHECK(device.mirror.apply("add_credits user_id=u2 amount=5 type=grant") == "ok 15");
+  Reply rejection = device.reply();
+  rejection.watermark = 1;
+  rejection.verdicts.push_back({1, Code::user_exists});
+  device.take(rejection);
+  CHECK(device.mirror.apply("create_user user_id=u2") == "ok 10");
+  CHECK(device.mirror.findings().empty());
+  const auto push = device.replica.next_push(10, 10'000);
+  REQUIRE(push.has_value());
+  for (const PushedOperation& sent : push->operations) CHECK(sent.user_id == user_id(2));
+
+  // Canonical took both, in their order.
+  Reply reply = device.reply();
+  reply.acked = 1;
+  reply.watermark = 3;
+  reply.verdicts = {{2, Code::user_not_found}, {3}};
+  device.take(reply);
+  CHECK(device.mirror.balance(2) == 10);
+  CHECK(pending(device).empty());
+  CHECK(device.mirror->check(user_id(2))->pending_operations == 0);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a user's draft that canonical has stays, though nobody's was made under its id here") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("create_draft draft_id=d1 session_token=s prompt_text=p") == "ok -");
+  CHECK(device.mirror.apply("update_draft draft_id=d1 session_token=s prompt_text=q") == "ok -");
+  int rejected = 2;
+  SUBCASE("") {}
+  SUBCASE("and was claimed by that user") {
+    REQUIRE(device.mirror.apply("claim_draft session_token=s user_id=u1").substr(0, 4) == "ok 4");
+    rejected = 3;
+  }
+  feed(device,
+       {row("draft_prompts", {id('d', 1).text(), "t", user_id(1).text(), "p", std::nullopt, "{}",
+                              fed_at, fed_at, fed_at})},
+       4, 10);
+  Reply reply = device.reply();
+  reply.watermark = rejected;
+  reply.verdicts = {{1, Code::already_exists}, {2, Code::draft_not_found}};
+  if (rejected == 3) reply.verdicts.push_back({3, Code::draft_not_found});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  device.take(reply);
+  CHECK(query(device.mirror.path(), "select session_token, user_id from draft_prompts") ==
+        Lines{"t|" + user_id(1).text()});
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an entry that lost its job has none, though another job has that one's id and time") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  std::vector<PulledUser::Row> rows{entry(3, "reserve", -2, 2, job_id(1).text()),
+                                    entry(4, "refund", 2, 4, job_id(1).text())};
+  feed(device, rows, 4, 10);
+  const auto with_job = [&] {
+    return query(device.mirror.path(), "select seq from credit_ledger where job_id is not null");
+  };
+  REQUIRE(with_job() == Lines{"3", "4"});
+  for (PulledUser::Row& row : rows) row.texts[6].reset();
+  device.entries = 2;  // They are told again.
+  feed(device, rows, 4, 10);
+  CHECK(with_job().empty());
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("the entries of a job that was made again under its id are its own") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  const std::string at = " at=\"" + time_at(60).text() + "\"";
+  CHECK(device.mirror.apply("delete_project project_id=p1 user_id=u1" + at) == "ok 4");
+  CHECK(device.mirror.apply("create_project project_id=p1 user_id=u1 title=T prompt_text=P"
+                            " niche_preset=facts target_minutes=1" +
+                            at) == "ok 4");
+  CHECK(device.mirror.apply("create_job job_id=j1 project_id=p1 user_id=u1" + at) == "ok 4");
+  CHECK(device.mirror.apply("reserve_credits op_id=o1 user_id=u1 job_id=j1 amount=3" + at) ==
+        "ok 1");
+  Reply reply = device.reply();
+  reply.watermark = 4;
+  reply.verdicts = {{1}, {2}, {3}, {4}};
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  add(user.rows, {1, "PENDING", 3, id('o', 1).text()});
+  user.rows[0].texts[13] = time_at(60).text();
+  user.rows.push_back(entry(3, "reserve", -3, 1, job_id(1).text()));
+  user.rows.back().texts[0] = id('o', 1).derived(0).text();
+  user.rows.back().texts[5] = time_at(60).text();
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = 2;
+  state.entries = 3;
+  state.balance = 1;
+  state.held = 13;
+  device.take(reply);
+  CHECK(query(device.mirror.path(), "select job_id from credit_ledger where seq = 3") ==
+        Lines{job_id(1).text()});
+  CHECK(device.mirror.findings().empty());
+}
+
 TEST_CASE("a mirror becomes another device though it made a user that nobody was told of") {
   FedDevice device(all, {}, SpendPolicy::optimistic);
   CHECK(device.mirror.apply("create_user user_id=u2") == "ok 10");
