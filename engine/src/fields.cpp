@@ -195,6 +195,10 @@ std::string_view fault_of_whole(const Operation& operation) {
   if (const auto* create = std::get_if<CreateJob>(&operation)) {
     if (!is_rfc_version(create->job_id)) return "job_id is expected to be a UUID of version 1 to 7";
   }
+  if (const auto* create = std::get_if<CreateUser>(&operation)) {
+    // On canonical it stands for nobody.
+    if (create->user_id == Uuid{}) return "user_id is expected to be a UUID that is not all zeros";
+  }
   if (const auto* update = std::get_if<UpdateDraft>(&operation)) {
     if (!update->session_token && !update->user_id) return "session_token or user_id is missing";
   }

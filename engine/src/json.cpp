@@ -63,6 +63,7 @@ class Reader {
         if (at_ == text_.size()) return std::nullopt;
         const char c = text_[at_];
         if (c == '{' || c == '[') {
+          if (open_.size() == static_cast<std::size_t>(nesting_max)) return std::nullopt;
           ++at_;
           value.kind = c == '{' ? Value::Kind::object : Value::Kind::array;
           open_.push_back(Open{std::move(value), {}});

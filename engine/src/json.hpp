@@ -29,6 +29,8 @@ struct Value {
 
 /// Deepest nesting that is kept; what lies deeper is checked and becomes `too_deep`.
 inline constexpr int depth_max = 48;
+/// What nests deeper is no JSON, as on canonical.
+inline constexpr int nesting_max = 1'000;
 
 /// RFC 8259, UTF-8 checked, one value and white space around it; nothing where it is anything else.
 std::optional<Value> parse(std::string_view text);

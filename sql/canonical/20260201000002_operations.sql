@@ -303,6 +303,7 @@ begin
         select case when l.twice then 'a key twice'
                     when l.refused & 1 <> 0 or coalesce(l.bits, 0) & h.required <> h.required then 'invalid_argument'
                     when h.name = 'update_draft' and h.user_id is null and h.doc ->> 'session_token' is null then 'invalid_argument'
+                    when h.name = 'create_user' and h.user_id = tally.no_user() then 'invalid_argument'
                     when h.name = 'create_job' and substr(h.job_id::text, 15, 1) not between '1' and '7' then 'invalid_argument'
                     when l.refused & 2 <> 0 then 'invalid_amount'
                     when l.refused <> 0 then 'invalid_type' end as error
@@ -344,6 +345,7 @@ begin
       select l.n from line l
        where (l.at is not null and l.op_id::uuid::text = l.op_id and substr(l.op_id, 15, 1) between '1' and '7'
               and (l.name <> 'create_job' or substr(l.job_id::text, 15, 1) between '1' and '7')
+              and (l.name <> 'create_user' or l.user_id <> tally.no_user())
               and (l.reservation is null or l.reservation::text = l.j ->> 'reservation')
               and l.j - l.keys = '{}') is not true
       union all

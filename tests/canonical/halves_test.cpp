@@ -220,6 +220,10 @@ TEST_CASE("they agree when the trace is cut into other commits and seeds") {
   compare(7, 2'500, canonical);
 }
 
+std::string nested(std::size_t levels) {
+  return std::string(levels, '[') + std::string(levels, ']');
+}
+
 TEST_CASE("they agree on lines that are not as they should be") {
   const ThrowawayPostgres server;
   auto canonical = fresh_canonical(server);
@@ -253,6 +257,10 @@ TEST_CASE("they agree on lines that are not as they should be") {
           "sweep grace=0 user_id=u1",
           "purge_expired_drafts user_id=u1",
           "purge_expired_drafts job_id=j1",
+          "create_user user_id=00000000-0000-0000-0000-000000000000",
+          // The deepest JSON that there is, and deeper.
+          "update_profile user_id=u1 notification_prefs=" + nested(999),
+          "update_profile user_id=u1 notification_prefs=" + nested(1'000),
           // Batches whose operations are none, or another user's, or that say whose they are.
           "batch ops=()",
           "batch ops=null user_id=u1",

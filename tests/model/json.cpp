@@ -16,6 +16,7 @@ constexpr std::size_t json_depth_max = 32;
 constexpr std::size_t json_digits_max = 40;
 constexpr std::size_t parse_depth_max =
     64;  // a batch's envelope and 32 levels fit with room to spare
+constexpr std::size_t nesting_max = 1'000;  // what nests deeper is no JSON
 bool is_json_number(std::string_view text) {
   std::size_t i = 0;
   const auto digits = [&] {
@@ -113,6 +114,7 @@ class JsonBuilder final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool start(Json::Kind kind) {
+    if (open_.size() + too_deep_ == nesting_max) return false;
     if (too_deep_ > 0 || open_.size() == parse_depth_max) {
       if (too_deep_ == 0) add(leaf(Json::Kind::too_deep, ""));
       ++too_deep_;

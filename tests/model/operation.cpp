@@ -149,7 +149,18 @@ namespace {
 
 using Choices = std::vector<std::string_view>;
 
-enum class Kind { uuid, made_uuid, text, integer, amount, json, choice, credit_type, ops };
+enum class Kind {
+  uuid,
+  some_uuid,
+  made_uuid,
+  text,
+  integer,
+  amount,
+  json,
+  choice,
+  credit_type,
+  ops
+};
 
 /// How a field may be missing. `kept` and `cleared` are those of the update operations: absent
 /// stays, and null is refused (kept) or clears (cleared).
@@ -217,7 +228,10 @@ const std::map<std::string_view, Fields>& operations() {
   constexpr auto opt = Need::optional;
   constexpr std::int64_t ttl_max = 2592000;
   static const std::map<std::string_view, Fields> all{
-      {"create_user", {id("user_id"), text("email", 255, opt), text("display_name", 255, opt)}},
+      {"create_user",
+       {{"user_id", Kind::some_uuid, Need::required},
+        text("email", 255, opt),
+        text("display_name", 255, opt)}},
       {"update_profile",
        {id("user_id"), text("display_name", 255, Need::cleared),
         text("avatar_url", 65536, Need::cleared), json("notification_prefs", Need::cleared),
@@ -330,6 +344,10 @@ FieldRead read_field(const Field& field, const Json& value) {
     case Kind::uuid: {
       const MaybeText out = uuid(&value);
       return out ? FieldRead{out, {}} : refused;
+    }
+    case Kind::some_uuid: {  // not that of nobody
+      const MaybeText out = uuid(&value);
+      return out && out->find_first_not_of("0-") != Text::npos ? FieldRead{out, {}} : refused;
     }
     case Kind::made_uuid: {
       const MaybeText out = made_uuid(&value);
