@@ -317,11 +317,11 @@ void print_users(const Comparison& comparison) {
 Exit run_verify(const VerifyArguments& arguments, bool json) {
   std::vector<Uuid> only;
   for (const std::string& user : arguments.users) only.push_back(uuid_argument(user, "--user"));
-  const Engine engine = open_mirror(arguments.db);
+  Engine engine = open_mirror(arguments.db);
   sync::Canonical canonical = connect(arguments.pg);
   Progress progress("users compared", true);
-  const Comparison comparison =
-      compare(engine, canonical, only, [&](std::size_t count) { progress.show(count); });
+  const Comparison comparison = compare(engine, canonical, only, told_to(engine),
+                                        [&](std::size_t count) { progress.show(count); });
   progress.clear();
   const Exit exit = comparison.equal() ? Exit::fine : Exit::refused;
   if (json) {
@@ -349,8 +349,9 @@ constexpr Manual verify_manual{
     .does =
         "Both halves compute digests of each of a user's tables. Where two differ, the first "
         "row and column that do are named, with both values. What a mirror that is a device "
-        "has pending is left out: it is compared as canonical last confirmed it. It writes to "
-        "neither half.",
+        "has pending is left out: it is compared as canonical last confirmed it, and with "
+        "what canonical tells it: its user or those that it subscribes to, and, without author "
+        "and service, neither profiles nor drafts. It writes to neither half.",
     .on_disk = "What was there, on both halves.",
     .examples = {{{"Every user", "tally verify --db mirror.db --pg tally"},
                   {"One of them",

@@ -16,11 +16,11 @@ T take_canonical(Result<T> result) {
 }
 
 std::vector<UserPair> users_of_both(const Engine& engine, sync::Canonical& canonical,
-                                    const std::vector<Uuid>& only) {
+                                    const std::optional<std::vector<Uuid>>& only) {
   const auto mirror = take(engine.users());
   const auto there = take_canonical(canonical.users());
-  std::vector<Uuid> ids = only;
-  if (ids.empty())
+  std::vector<Uuid> ids = only.value_or(std::vector<Uuid>{});
+  if (!only)
     std::set_union(mirror.begin(), mirror.end(), there.begin(), there.end(),
                    std::back_inserter(ids));
   std::vector<UserPair> users;
@@ -35,9 +35,10 @@ std::vector<UserPair> users_of_both(const Engine& engine, sync::Canonical& canon
 }
 
 std::vector<TablePair> paired(const std::vector<TableDigest>& mirror,
-                              const std::vector<TableDigest>& canonical) {
+                              const std::vector<TableDigest>& canonical, bool with_texts) {
   std::vector<TablePair> tables;
   for (const TableDigest& digest : mirror) {
+    if (!with_texts && (digest.table == "profiles" || digest.table == "draft_prompts")) continue;
     const auto other =
         std::find_if(canonical.begin(), canonical.end(),
                      [&](const TableDigest& candidate) { return candidate.table == digest.table; });
@@ -130,9 +131,23 @@ std::string Difference::sentence() const {
          ": mirror " + quoted(mirror) + ", canonical " + quoted(canonical);
 }
 
+Told told_to(Engine& engine) {
+  const Replica replica(engine);
+  const auto state = take(replica.state());
+  if (!state) return {};
+  const auto has = [&](Capability capability) {
+    const auto& all = state->enrolment.capabilities;
+    return std::find(all.begin(), all.end(), capability) != all.end();
+  };
+  Told told{take(replica.subscriptions()), has(Capability::author) || has(Capability::service)};
+  if (state->enrolment.scope) told.users = {*state->enrolment.scope};
+  return told;
+}
+
 Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only,
-                   const std::function<void(std::size_t)>& progress) {
-  Comparison comparison{users_of_both(engine, canonical, only)};
+                   const Told& told, const std::function<void(std::size_t)>& progress) {
+  Comparison comparison{
+      users_of_both(engine, canonical, only.empty() ? told.users : std::optional(only))};
   std::vector<Uuid> all;
   for (const UserPair& user : comparison.users) all.push_back(user.user_id);
   const auto mirror = take(engine.digests(all));  // One pass, where one user would cost the same.
@@ -143,7 +158,7 @@ Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::
     const auto digests =
         take_canonical(canonical.digests(std::span(all).subspan(first, part.size())));
     for (std::size_t i = 0; i < part.size(); ++i) {
-      part[i].tables = paired(mirror[first + i], digests[i]);
+      part[i].tables = paired(mirror[first + i], digests[i], told.with_texts);
       progress(first + i + 1);
     }
   }

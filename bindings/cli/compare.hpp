@@ -42,10 +42,18 @@ struct Comparison {
   bool equal() const;
 };
 
-/// Compares every user of either half, or those given. `progress` is told how many are done.
+/// What a mirror is told of canonical: all, where it is no device.
+struct Told {
+  std::optional<std::vector<Uuid>> users{};  ///< Only of these; none: of all.
+  bool with_texts = true;                    ///< Profiles and drafts as well.
+};
+Told told_to(Engine& engine);
+
+/// Compares every user of either half that the mirror is told of, or those given. `progress` is
+/// told how many are done.
 Comparison compare(
     const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only = {},
-    const std::function<void(std::size_t)>& progress = [](std::size_t) {});
+    const Told& told = {}, const std::function<void(std::size_t)>& progress = [](std::size_t) {});
 
 JsonValue to_json(const Comparison& comparison);
 

@@ -1468,7 +1468,8 @@ $$;
 -- Operations, in turn ------------------------------------------------------------------------------
 
 -- What an operation that was applied before is answered now; null where it was not. The user is the
--- one it is for; a job's operation whose job is gone, or a batch of such, is looked up by its op_id alone.
+-- one it is for; a job's operation whose job is gone, or a batch of such, is looked up by its op_id alone, or as
+-- the envelope's.
 create or replace function tally.seen_before(p_user uuid, o tally.op, w tally.pusher)
 returns tally.outcome
 language plpgsql
@@ -1484,8 +1485,9 @@ begin
   select * into p from tally.applied_operations t
    where t.op_id = o.op_id
      and ((not v_job_is_gone and t.user_id = any (case when p_user is null then w.nobody else array[p_user] end))
-          or (v_any_user and t.operation = o.op and t.fingerprint = o.fingerprint
-              and (o.envelope is null or t.user_id = o.envelope)))
+          or (v_any_user
+              and case when o.envelope is null then t.operation = o.op and t.fingerprint = o.fingerprint
+                       else t.user_id = o.envelope end))
    order by t.fingerprint = o.fingerprint desc limit 1;
   if found then
     r.result := case when p.operation = o.op and p.fingerprint = o.fingerprint then 'ok' else 'operation_conflict' end;

@@ -663,6 +663,20 @@ class Device(InFolder):
 class Sync(Device):
     # ---- devices ----
 
+    def test_verify_compares_a_device_with_what_it_is_told(self):
+        users = [("create_user", dict(user_id=user(n))) for n in (1, 2)]
+        draft = ("create_draft", dict(draft_id="d4af0000-0000-4000-8000-000000000001", session_token="s", prompt_text="p",
+                                      user_id=user(1)))
+        self.applied(*users, draft, *self.job(1), db=self.pg, at="--pg")
+        for n, (capabilities, more) in enumerate([("worker", []), ("author,worker", ["--user", user(1)])]):
+            db = self.folder / f"told{n}.db"
+            self.device(capabilities, *more)
+            self.json(*self.sync(db=db))
+            self.assertTrue(self.json("verify", "--db", db, "--pg", self.pg)["equal"])
+        tally("replay", "-", "--pg", self.pg, stdin=line(next(self.numbers), "add_credits", user_id=user(1), amount=1,
+                                                         type="grant").encode())
+        self.assertFalse(self.json("verify", "--db", db, "--pg", self.pg, status=REFUSED)["equal"])
+
     def test_devices_are_made_listed_rotated_and_revoked(self):
         self.applied(("create_user", dict(user_id=user(1))), db=self.pg, at="--pg")
         device = self.device("author,worker", "--user", user(1), "--reclaim-after", 3600)

@@ -167,7 +167,8 @@ void State::remember(const Text& user, const Operation& operation, const Answer&
 }
 
 /// What one that was applied before is answered now. A job that was deleted takes its owner with
-/// it; what was applied on it, alone or in a batch, is still known by its op_id.
+/// it; what was applied on it, alone or in a batch, is still known by its op_id, and in an envelope
+/// by whose that is.
 std::optional<Answer> State::seen_before(const Text& user, const Operation& operation) const {
   const auto by_op_id = records_.find(operation.op_id);
   if (by_op_id == records_.end()) return std::nullopt;
@@ -176,7 +177,7 @@ std::optional<Answer> State::seen_before(const Text& user, const Operation& oper
   if (job_is_gone || (of_nobody && operation.name == "batch")) {
     for (const auto& [owner, before] : by_op_id->second) {
       const Answer answer = repeated(before, operation);
-      if (sees(operation, owner) && answer.code == ok_code) return answer;
+      if (sees(operation, owner) && (operation.envelope || answer.code == ok_code)) return answer;
     }
   }
   if (job_is_gone) return std::nullopt;
