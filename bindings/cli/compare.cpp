@@ -146,8 +146,17 @@ Told told_to(Engine& engine) {
 
 Comparison compare(const Engine& engine, sync::Canonical& canonical, const std::vector<Uuid>& only,
                    const Told& told, const std::function<void(std::size_t)>& progress) {
-  Comparison comparison{
-      users_of_both(engine, canonical, only.empty() ? told.users : std::optional(only))};
+  std::optional<std::vector<Uuid>> users;
+  if (!only.empty()) {
+    users = only;
+  } else if (told.users) {
+    // And whom the mirror has beyond: those should have gone.
+    users.emplace();
+    const auto here = take(engine.users());
+    std::set_union(here.begin(), here.end(), told.users->begin(), told.users->end(),
+                   std::back_inserter(*users));
+  }
+  Comparison comparison{users_of_both(engine, canonical, users)};
   std::vector<Uuid> all;
   for (const UserPair& user : comparison.users) all.push_back(user.user_id);
   const auto mirror = take(engine.digests(all));  // One pass, where one user would cost the same.

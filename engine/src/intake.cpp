@@ -170,6 +170,8 @@ class Intake {
     remember_queued();
     apply_again();
     forget_unknown();
+    settle_left_alone();
+    forget_unsubscribed();
     settle_link();
     return std::move(taken_);
   }
@@ -1295,14 +1297,32 @@ class Intake {
     taken_.changed.push_back(id);
   }
 
-  void settle_link() {
-    // Of users whose rows stay, and who have verdicts: fewer are pending.
+  /// Of users whose rows stay, and who have verdicts: fewer are pending.
+  void settle_left_alone() {
     const auto settle = [&](std::int64_t n, std::int64_t u) {
       if (n > watermark_ || u <= 0 || users_.count(u) != 0) return;
       if (store_.accounts.find(u) != nullptr) store_.accounts.edit(u).pending -= 1;
     };
     for (const auto& [n, u] : later_) settle(n, u);
     for (const Record& record : queued_) settle(record.n, record.u);
+  }
+
+  /// A user of whom canonical does not tell stays no longer than operations on it are pending: the
+  /// rows would be wrong one day, and nothing would say so.
+  void forget_unsubscribed() {
+    Query subscribes(db_, "select 1 from tally_meta where name = 'subscribes' and value <> 0");
+    if (link_.scope || !subscribes.step()) return;
+    store_.flush();
+    Query others(db_,
+                 "select y.u, y.id from tally_user y join tally_account a on a.u = y.u where "
+                 "a.pending = 0 and y.id not in (select user_id from tally_subscription)");
+    std::vector<std::pair<std::int64_t, Uuid>> users;
+    while (others.step())
+      users.emplace_back(others.column<std::int64_t>(0), others.column<Uuid>(1));
+    for (const auto& [u, id] : users) forget(u, id);
+  }
+
+  void settle_link() {
     store_.flush();
     Query outbox(db_, "delete from tally_outbox where n + operations - 1 <= ?");
     outbox.bind(watermark_).run();

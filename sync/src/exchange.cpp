@@ -114,6 +114,10 @@ Exchange::Next Exchange::begin_call() {
     if (!digest_of_ && !more_ && call.push.operations.empty()) choose_digest();
     // So that nothing is judged under the name of another device whose token this is.
     call.device_id = device_id_;
+  } else {
+    auto subscriptions = replica_.subscriptions();
+    if (!subscriptions) return {{}, failed({ErrorClass::local, subscriptions.error()})};
+    call.push.subscriptions = std::move(subscriptions).value();
   }
   // A digest is compared where nothing is on its way, and a job is claimed by a device that the
   // mirror is already.

@@ -663,6 +663,15 @@ class Device(InFolder):
 class Sync(Device):
     # ---- devices ----
 
+    def test_only_the_subscribed_are_fed_from_the_first_sync_on(self):
+        self.applied(*[("create_user", dict(user_id=user(n))) for n in (1, 2)], db=self.pg, at="--pg")
+        self.device()
+        self.json(*self.sync("--only", user(1)))
+        self.assertEqual([u["user_id"] for u in self.json("verify", "--db", self.db, "--pg", self.pg)["users"]], [user(1)])
+        self.assertEqual(self.applied(("create_user", dict(user_id=user(3)))), ["ok"])
+        self.json(*self.sync())
+        self.assertEqual([u["user_id"] for u in self.json("verify", "--db", self.db, "--pg", self.pg)["users"]], [user(1)])
+
     def test_verify_compares_a_device_with_what_it_is_told(self):
         users = [("create_user", dict(user_id=user(n))) for n in (1, 2)]
         draft = ("create_draft", dict(draft_id="d4af0000-0000-4000-8000-000000000001", session_token="s", prompt_text="p",

@@ -700,6 +700,28 @@ TEST_CASE("what waited for a user whose making was rejected is the user's who is
   CHECK(device.mirror.findings().empty());
 }
 
+TEST_CASE("a user who is not subscribed to goes as soon as nothing is pending of that user") {
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  REQUIRE(device.replica.subscribe(std::vector{user_id(1)}));
+  CHECK(device.mirror.apply("create_user user_id=u2") == "ok 10");
+  CHECK(device.mirror.apply("add_credits user_id=u2 amount=1 type=grant") == "ok 11");
+  Reply reply = device.reply();
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  device.take(reply);
+  CHECK(device.mirror.balance(2) == 11);
+  reply = device.reply();
+  reply.acked = 1;
+  reply.watermark = 2;
+  reply.verdicts.push_back({2});
+  const Taken taken = device.take(reply);
+  CHECK(taken.changed == std::vector{user_id(2)});
+  CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+  CHECK(device.mirror.balance() == 4);
+  CHECK(device.mirror.findings().empty());
+}
+
 TEST_CASE("a user's draft that canonical has stays, though nobody's was made under its id here") {
   FedDevice device(all, {}, SpendPolicy::optimistic);
   CHECK(device.mirror.apply("create_draft draft_id=d1 session_token=s prompt_text=p") == "ok -");

@@ -116,7 +116,7 @@ export interface Result {
 
 export interface Check {
   balance: number;
-  /** The sum of the open holds. */
+  /** The open holds, and what is unspent in leases, this device's and others'. */
   held: number;
   entries: number;
   /** Not yet confirmed by canonical. */

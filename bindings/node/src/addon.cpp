@@ -192,7 +192,9 @@ napi_value subscribe(const Call& call) {
   const bool all = call.is_absent(2);
   return post_write(call, [all, ids = all ? std::vector<tally_uuid>{} : call.ids(2)](
                               tally_engine* engine, Answer&, tally_error& error) {
-    return tally_engine_subscribe(engine, all ? nullptr : ids.data(), ids.size(), &error);
+    const tally_uuid none{};  // An empty vector's data may be null, which stands for all.
+    const tally_uuid* const of = ids.empty() ? &none : ids.data();
+    return tally_engine_subscribe(engine, all ? nullptr : of, ids.size(), &error);
   });
 }
 

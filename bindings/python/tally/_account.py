@@ -29,7 +29,7 @@ class Account:
 
     @property
     def held(self) -> int:
-        """The sum of the open holds."""
+        """The open holds, and what is unspent in leases, this device's and others'."""
         return self._engine.check(self.user_id).held
 
     @property

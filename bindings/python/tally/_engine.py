@@ -505,7 +505,7 @@ class Engine(Operations[Receipt]):
         InvalidArgument (a device of one user), IllegalTransition (an operation of one who would go
         is still pending)."""
         users = None if user_ids is None else [id_bytes(user) for user in user_ids]
-        raw = b"".join(users) if users else None
+        raw = None if users is None else b"".join(users)
         self._call(lib.tally_engine_subscribe, raw, len(users or ()))
 
 

@@ -104,7 +104,7 @@ class Check:
     """A user's account in numbers, from memory."""
 
     balance: int
-    #: The sum of the open holds.
+    #: The open holds, and what is unspent in leases, this device's and others'.
     held: int
     #: How many ledger entries there are.
     entries: int
