@@ -32,8 +32,8 @@ import sql
 ROOT = Path(__file__).resolve().parents[2]
 CPP_FILES = [f"engine/src/{name}.cpp" for name in ("credits", "leases", "claims", "jobs", "store", "work")]
 # The files of engine_tests, what is quickest to kill first. Not here: what only reads, and what takes half a minute.
-TESTS = ["device_test", "online_test", "i1_conservation_test", "i2_no_overdraft_test", "i5_one_hold_test", "regressions_test",
-         "model_trace_test", "commit_test", "callbacks_test", "typed_test", "i3_append_only_test", "i4_running_balance_test",
+TESTS = ["device_test", "taken_id_test", "online_test", "i1_conservation_test", "i2_no_overdraft_test", "i5_one_hold_test",
+         "regressions_test", "model_trace_test", "commit_test", "callbacks_test", "typed_test", "i3_append_only_test", "i4_running_balance_test",
          "i6_exactly_once_test", "limits_test", "memory_test", "operations_test", "bad_input_test", "rows_test",
          "job_machine_test", "i7_atomic_test", "opening_test", "undo_test"]
 # Last the simulator: what is fed, taken back and applied again, with disks and processes that fail.
