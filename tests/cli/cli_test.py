@@ -669,6 +669,8 @@ class Sync(Device):
         self.json(*self.sync("--only", user(1)))
         self.assertEqual([u["user_id"] for u in self.json("verify", "--db", self.db, "--pg", self.pg)["users"]], [user(1)])
         self.assertEqual(self.applied(("create_user", dict(user_id=user(3)))), ["ok"])
+        beyond = self.json("verify", "--db", self.db, "--pg", self.pg, status=REFUSED)["users"]
+        self.assertEqual([(u["user_id"], u["equal"]) for u in beyond], [(user(1), True), (user(3), False)])
         self.json(*self.sync())
         self.assertEqual([u["user_id"] for u in self.json("verify", "--db", self.db, "--pg", self.pg)["users"]], [user(1)])
 

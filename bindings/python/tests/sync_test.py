@@ -311,6 +311,9 @@ class Sync(MirrorTest):
             self.engine.subscribe([self.user])
             syncer.run()
             self.assertEqual(self.engine.users(), [self.user])
+            self.engine.subscribe([])  # Nobody, where None is all.
+            syncer.run()
+            self.assertEqual(self.engine.users(), [])
             self.engine.subscribe(None)
             syncer.run()
             self.assertEqual(len(self.engine.users()), 2)
