@@ -192,11 +192,7 @@ std::optional<Exchange::Rest> Exchange::answered(const Answer& answer) {
                                         "'s, and this mirror is device " + device_id_.text()}});
   }
   auto taken = replica_.take(answer.reply);
-  if (!taken) {
-    const Code code = taken.error().code;
-    const bool wrong = code == Code::device_forked || code == Code::invalid_argument;
-    return failed({wrong ? ErrorClass::protocol : ErrorClass::local, taken.error()});
-  }
+  if (!taken) return not_taken(taken.error());
   took(answer, *taken);
   // What differs again where it was just fed anew is no better asked for at once: it may be the
   // server's own trouble, and everything comes from the start each time.
@@ -208,6 +204,18 @@ std::optional<Exchange::Rest> Exchange::answered(const Answer& answer) {
   if (!again) return Rest{rest_state(), milliseconds{1}};
   wake_ = true;
   return std::nullopt;
+}
+
+/// What does not fit into the mirror may be right, and what the mirror holds be wrong: it is fed
+/// from the start. Where that does not fit either, it is for a person to look at.
+std::optional<Exchange::Rest> Exchange::not_taken(Error error) {
+  const bool is_unfit = error.code == Code::invalid_argument;
+  if (is_unfit && !std::exchange(was_unfit_, true) && replica_.forget_cursor()) {
+    wake_ = true;
+    return std::nullopt;
+  }
+  const bool wrong = is_unfit || error.code == Code::device_forked;
+  return failed({wrong ? ErrorClass::protocol : ErrorClass::local, std::move(error)});
 }
 
 /// The first contact says who the mirror is.
@@ -243,6 +251,7 @@ void Exchange::took(const Answer& answer, const Taken& taken) {
   trouble_ = {};
   failures_ = 0;
   more_ = answer.more;
+  was_unfit_ = was_unfit_ && more_;
   if (asks_claim_) claim_ttl_.reset();
   if (answer.claimed) claimed_ = answer.claimed;
   for (const Uuid& user : taken.bootstrapped) {

@@ -68,6 +68,7 @@ class Exchange {
   Next begin_call();
   std::optional<Rest> refill();
   void choose_digest();
+  std::optional<Rest> not_taken(Error error);
   std::optional<Rest> enrol(const Enrolment& device);
   Result<bool> enrol_as_another(const Enrolment& device);
   void took(const Answer& answer, const Taken& taken);
@@ -98,6 +99,7 @@ class Exchange {
   std::optional<Uuid> digest_of_;
   std::optional<Uuid> scope_;
   bool has_diverged_ = false;      ///< By the answer before.
+  bool was_unfit_ = false;         ///< An answer was, since all was fed.
   std::deque<Uuid> bootstrapped_;  ///< Whose digests are still to be compared.
   bool more_ = false;              ///< The last answer was not all.
   bool after_bootstrap_ = false;   ///< So is the digest that is asked for.

@@ -220,6 +220,25 @@ TEST_CASE("a mirror edited by hand: each edit is found, and none makes a credit 
   MESSAGE(edits.size() << " edits");
 }
 
+TEST_CASE("a mirror edited by hand: where what canonical feeds does not fit in, it is fed anew") {
+  World world{1'000};
+  auto device = world.device();
+  device->sync();
+  REQUIRE(
+      apply(*device, 'g', 1, "create_job job_id=j91 project_id=p1 user_id=u1").starts_with("ok"));
+  device->syncer.reset();
+  device->mirror.close();
+  tamper(device->mirror.path(), "delete from tally_project");
+  device->mirror.open();
+  device->connect();
+  REQUIRE(world.apply("create_job job_id=j90 project_id=p1 user_id=u1") == "ok");
+  device->sync();
+  CHECK(difference(*device, *world.canonical) == "");
+  CHECK(device->mirror.findings() == std::vector<std::string>{});
+  CHECK(world.session.ask_one("select count(*) from jobs where id in ('" + job_id(90).text() +
+                              "', '" + job_id(91).text() + "')") == "2");
+}
+
 TEST_CASE("a mirror edited by hand: a lease that says more than canonical knows is worth no more") {
   Scene scene;
   World& world = scene.world;
