@@ -1,6 +1,6 @@
 begin;
 \ir include/begin.sql
-select plan(57 + 5);
+select plan(63 + 5);
 
 -- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
 -- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
@@ -137,7 +137,10 @@ insert into trace values
   (48, 1, '',    '{"op":"lease_credits","lease_id":"@73","user_id":"@11","amount":7,"ttl":60}', 'ok', 33),
   (49, 1, '',    '{"op":"lease_credits","lease_id":"@74","user_id":"@11","amount":1,"ttl":60}', 'ok', 39),
   (50, 1, '',    '{"op":"lease_credits","lease_id":"@75","user_id":"@11","amount":2,"ttl":60}', 'ok', 38),
-  (51, 1, '@75', '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":2}', 'ok', 38);
+  (51, 1, '@75', '{"op":"reserve_credits","user_id":"@11","job_id":"@33","amount":2}', 'ok', 38),
+  (52, 1, '',    '{"op":"create_job","job_id":"@35","project_id":"@21","user_id":"@11"}', 'ok', 38),
+  (53, 1, '',    '{"op":"lease_credits","lease_id":"@79","user_id":"@11","amount":7,"ttl":60}', 'ok', 31),
+  (54, 1, '@79', '{"op":"reserve_credits","user_id":"@11","job_id":"@35","amount":4}', 'ok', 31);
 create function pg_temp.pushed(p_n integer) returns text language sql as $$
   select is(format('%s, balance %s', p.result, p.balance), format('%s, balance %s', t.want, t.balance), p_n || ' ' || left(t.line, 60))
     from trace t cross join lateral pg_temp.push(t) p where t.n = p_n $$;
@@ -150,6 +153,22 @@ select is(pg_temp.closed('@74', 'write_off'), 'had 1, has 0, write_off: refund 1
 select pg_temp.pushed(50);
 select pg_temp.pushed(51);
 select is(pg_temp.closed('@75', 'reclaim'), 'had 0, has 0, reclaim:', 'nothing comes back of one that is drawn to the end');
+
+-- A plain writer's FAILED gives back as fail_job does: to the lease, or where that has ended to the account.
+create function pg_temp.failed(p_job text) returns text language plpgsql as $$
+declare
+  v_before bigint := (select a.seq from tally.accounts a where a.user_id = pg_temp.expanded('@11')::uuid);
+begin
+  update public.jobs set status = 'FAILED' where id = pg_temp.expanded(p_job)::uuid;
+  return string_agg(concat_ws(' ', e.type, e.amount, e.note), ', ' order by e.seq)
+    from public.credit_ledger e where e.user_id = pg_temp.expanded('@11')::uuid and e.seq > v_before;
+end;
+$$;
+select pg_temp.pushed(n) from generate_series(52, 54) n;
+select is(pg_temp.failed('@35'), 'refund 4 Job failed - credits released, reserve -4 Back to lease', 'a job that drew on a lease');
+select is(pg_temp.failed('@33'), 'refund 2 Job failed - credits released', 'and one whose lease has ended');
+select is(string_agg(format('%s %s', right(lease_id::text, 2), unspent), ', ' order by lease_id),
+          '71 0, 73 0, 74 0, 75 0, 76 3, 77 0, 78 0, 79 7', 'and no other lease has more') from tally_sync.leases;
 
 \ir include/invariants.sql
 select * from finish();

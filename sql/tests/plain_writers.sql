@@ -16,7 +16,11 @@ $$;
 create temp table steps (n integer primary key, statement text, want text);
 insert into auth.users (id, email, raw_user_meta_data) values
   ('00000000-0000-4000-8000-0000000000a1', 'p@x', '{"full_name": "Pat"}'),
-  ('00000000-0000-4000-8000-0000000000a2', 'q@x', null);
+  ('00000000-0000-4000-8000-0000000000a2', 'q@x', null),
+  ('00000000-0000-4000-8000-0000000000a3', 'r@x', null);
+set session_replication_role = replica;
+insert into auth.users (id, email) values ('00000000-0000-4000-8000-0000000000a4', 's@x');
+set session_replication_role = origin;
 insert into steps values
   (1,  'select display_name from profiles where id = $a1', 'Pat'),
   (2,  'select get_credit_balance($a1)', '10'),
@@ -107,7 +111,80 @@ insert into steps values
   (85, 'select status || '' '' || failed_step || '' '' || error_code from jobs where id = $c3', 'FAILED VOICE_GEN WORKER_LOST'),
   -- a statement that calls a function that writes the same account
   (86, 'with f as (insert into credit_ledger (user_id, type, amount) values ($a1, ''grant'', 5) returning pg_temp.again($a1, $c3)) select again from f', 'insufficient_credits'),
-  (87, 'select a.balance = l.balance_after and a.seq = l.seq from tally.accounts a join credit_ledger l on l.user_id = a.user_id where a.user_id = $a1 order by l.seq desc limit 1', 'true');
+  (87, 'select a.balance = l.balance_after and a.seq = l.seq from tally.accounts a join credit_ledger l on l.user_id = a.user_id where a.user_id = $a1 order by l.seq desc limit 1', 'true'),
+  -- a plain entry: what it may be, and what it leaves on the account
+  (100, 'insert into credit_ledger (user_id, type, amount) values ($c3, ''grant'', 1)', 'user_not_found'),
+  (101, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''usage'', 1)', 'invalid_amount'),
+  (102, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''usage'', 0) returning seq || '' '' || balance_after', '2 10'),
+  (103, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''expire'', 0)', 'invalid_amount'),
+  (104, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''expire'', -1) returning seq || '' '' || balance_after', '3 9'),
+  (105, 'select balance || '' '' || seq from tally.accounts where user_id = $a3', '9 3'),
+  (106, 'update credit_ledger set note = note where user_id = $a3', 'not_permitted'),
+  (107, 'insert into credit_ledger (user_id, type, amount, stripe_payment_id) values ($a3, ''grant'', 1, ''pi_1'') returning balance_after', '10'),
+  (108, 'insert into credit_ledger (user_id, type, amount, stripe_payment_id) values ($a3, ''usage'', 0, ''pi_2'') returning balance_after', '10'),
+  (109, 'select string_agg(stripe_payment_id || '' '' || operation || '' '' || amount, '', '' order by stripe_payment_id) from tally.payments where user_id = $a3', 'pi_1 add_credits 1, pi_2 expire_credits 0'),
+  (110, 'insert into credit_ledger (user_id, type, amount, stripe_payment_id) values ($a3, ''expire'', -99, ''pi_1'')', 'payment_conflict'),
+  (111, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''usage'', -11)', 'insufficient_credits'),
+  (112, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''usage'', -10) returning balance_after', '0'),
+  -- what is held counts for the range
+  (113, 'select add_credits($a3, 5, ''grant'', ''n'')', ''),
+  (114, 'insert into projects (id, user_id, title, prompt_text, niche_preset) values ($b4, $a3, ''t'', ''p'', ''facts'') returning ''made''', 'made'),
+  (115, 'insert into jobs (id, project_id, user_id) values ($c4, $b9, $a3)', 'project_not_found'),
+  (116, 'insert into jobs (id, project_id, user_id, cost_credits_reserved) values ($c4, $b4, $a3, 9) returning cost_credits_reserved', '0'),
+  (117, 'select reserve_credits($a3, $c4, 5)', 'true'),
+  (118, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''grant'', 2147483642) returning balance_after', '2147483642'),
+  (119, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''grant'', 1)', 'balance_overflow'),
+  (120, 'insert into credit_ledger (user_id, type, amount) values ($a3, ''usage'', -2147483642) returning balance_after', '0'),
+  -- a user from before there were accounts
+  (121, 'insert into credit_ledger (user_id, type, amount) values ($a4, ''grant'', 5) returning seq || '' '' || balance_after', '1 5'),
+  (122, 'select balance || '' '' || held || '' '' || seq from tally.accounts where user_id = $a4', '5 0 1'),
+  -- a plain status: READY with what was held settled, and with nothing else
+  (123, 'select add_credits($a3, 10, ''grant'', ''n'')', ''),
+  (124, 'select pg_temp.worked($c4)', 'PACKAGING'),
+  (125, 'select finalize_job_credits($c4, 3)', ''),
+  (126, 'insert into jobs (id, project_id, user_id) values ($c5, $b4, $a3), ($c6, $b4, $a3) returning status', 'PENDING'),
+  (127, 'select reserve_credits($a3, $c5, 1)', 'true'),
+  (128, 'update jobs set status = ''READY'', cost_credits_final = 9, started_at = null where id = $c4 returning cost_credits_final || '' '' || progress || '' '' || (finished_at is not null)', '3 100 true'),
+  (129, 'update jobs set status = ''QUEUED'' where id = $c4', 'illegal_transition'),
+  (130, 'select pg_temp.worked($c5)', 'PACKAGING'),
+  (131, 'update jobs set status = ''READY'' where id = $c5', 'illegal_transition'),
+  (132, 'select release_job_credits($c5)', ''),
+  (133, 'update jobs set status = ''READY'' where id = $c5', 'illegal_transition'),
+  -- FAILED gives back what is held, and says where it stood
+  (134, 'select reserve_credits($a3, $c6, 1)', 'true'),
+  (135, 'update jobs set status = ''QUEUED'' where id = $c6 returning coalesce(started_at::text, ''no start'') || '' '' || progress', 'no start 0'),
+  (136, 'update jobs set status = ''VOICE_GEN'' where id = $c6', 'illegal_transition'),
+  (137, 'update jobs set status = ''SCRIPTING'' where id = $c6 returning started_at = now()', 'true'),
+  (138, 'select string_agg(step_name || '' '' || state, '', '' order by step_order) from job_steps where job_id = $c6 and step_order < 3', 'SCRIPTING started, VOICE_GEN pending'),
+  (139, 'insert into jobs (id, project_id, user_id) values ($c7, $b4, $a3) returning status', 'PENDING'),
+  (140, 'select reserve_credits($a3, $c7, 1)', 'true'),
+  (141, 'select count(*) from tally_sync.changes where user_id = $a3 and kind = ''job_steps'' and row_id = $c6 and not gone', '1'),
+  (142, 'update jobs set status = ''FAILED'', error_message = ''m'', failed_step = ''X'' where id = $c6 returning failed_step || '' '' || (finished_at = now())', 'SCRIPTING true'),
+  (143, 'select state || '' '' || error_message || '' '' || (finished_at = now()) from job_steps where job_id = $c6 and step_order = 1', 'failed m true'),
+  (144, 'select string_agg(type || '' '' || amount || '' '' || balance_after || '' '' || coalesce(note, ''''), '', '' order by seq) from credit_ledger where job_id = $c6', 'reserve -1 11 Reserved for job, refund 1 11 Job failed - credits released'),
+  (145, 'select balance || '' '' || held from tally.accounts where user_id = $a3', '11 1'),
+  (146, 'select string_agg(hold::text, '' '' order by job_id) from tally.job_state where job_id in ($c6, $c7)', '0 1'),
+  (147, 'select substr(id::text, 15, 2) from credit_ledger where job_id = $c6 and type = ''refund''', '80'),
+  (148, 'select reserve_credits($a3, $c6, 1)', 'illegal_transition'),
+  (149, 'delete from jobs where id = $c7', 'illegal_transition'),
+  (150, 'update jobs set status = ''FAILED'' where id = $c7 returning status', 'FAILED'),
+  (151, 'delete from jobs where id = $c7 returning ''gone''', 'gone'),
+  (152, 'select result from tally.apply_operations(array[''{"op":"create_job","op_id":"00000000-0000-7000-8000-000000000152","at":"2026-01-18T00:00:00.000000Z","user_id":"'' || $a3 || ''","project_id":"'' || $b4 || ''","job_id":"'' || $c8 || ''"}''])', 'ok'),
+  (153, 'update jobs set status = ''FAILED'' where id = $c8 returning status', 'FAILED'),
+  (154, 'select count(*) from credit_ledger where job_id = $c8', '0'),
+  (155, 'select active_at = now() from tally.job_state where job_id = $c8', 'true');
+
+-- Takes a job with a hold from stage to stage, to the last one.
+create function pg_temp.worked(p_job uuid) returns text language plpgsql as $$
+declare
+  v_status text;
+begin
+  foreach v_status in array array['QUEUED'] || tally.stage_names() loop
+    update jobs set status = v_status::job_status where id = p_job returning status into v_status;
+  end loop;
+  return v_status;
+end;
+$$;
 
 -- Gives one credit more, and then reserves all that there is and one.
 create function pg_temp.again(p_user uuid, p_job uuid) returns text language plpgsql as $$

@@ -11,11 +11,14 @@ from pathlib import Path
 from variants import swapped
 
 FUNCTIONS = {
+    "sql/canonical/20260201000001_integrity.sql": [
+        "append_entries", "entry_insert", "entries_inserted", "entry_change", "fail_step", "job_insert", "job_update",
+        "job_delete"],
     "sql/canonical/20260201000002_operations.sql": [
-        "op_change_credits", "draw", "short_of_credits", "give_back", "open_hold", "op_reserve_credits", "op_retry_job",
-        "op_finalize", "release_hold", "op_release_job_credits", "op_fail_job", "op_lease_credits", "op_return_lease",
-        "write_accounts"],
-    "sql/canonical/20260201000004_sync.sql": ["close_lease"],
+        "op_create_user", "op_change_credits", "draw", "short_of_credits", "give_back", "open_hold", "op_reserve_credits", "op_retry_job",
+        "op_advance_job", "op_finalize", "release_hold", "op_release_job_credits", "op_fail_job", "op_claim",
+        "op_lease_credits", "op_return_lease", "late_refusal", "seen_before", "write_accounts"],
+    "sql/canonical/20260201000004_sync.sql": ["close_lease", "reclaim", "write_off"],
 }
 CODES = [f"'{code}'" for code in (
     "ok", "insufficient_credits", "not_owner", "illegal_transition", "already_reserved", "no_reservation",
@@ -93,7 +96,7 @@ class Canonical:
             raise RuntimeError("the same functions do not answer the same twice")
 
     # The last one leaves rows behind, with ids of its own.
-    steps = ["operations.sql", "leases.sql", "bounds.sql", "changes.sql", "trace", "two_calls.sql"]
+    steps = ["operations.sql", "leases.sql", "bounds.sql", "changes.sql", "plain_writers.sql", "trace", "two_calls.sql"]
 
     def close(self):
         self.server.close()
