@@ -82,6 +82,7 @@ class Columns {
 };
 
 /// Columns of credit_ledger.
+constexpr std::size_t entry_type = 2;
 constexpr std::size_t entry_amount = 3;
 constexpr std::size_t entry_job = 6;
 constexpr std::size_t entry_payment = 7;
@@ -167,7 +168,7 @@ class Intake {
     undo();
     for (auto& [u, user] : users_) take_rows(u, user);
     take_leases();
-    remember_queued();
+    remember_settled();
     apply_again();
     forget_unknown();
     settle_left_alone();
@@ -199,7 +200,8 @@ class Intake {
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
-        keys{};  ///< Of the rows fed that are here.
+        keys{};                            ///< Of the rows fed that are here.
+    std::map<Uuid, JobStatus> statuses{};  ///< Of the jobs fed, as they were here before.
     /// Rows that went, by the last part that says so.
     std::map<std::pair<std::string, Uuid>, std::size_t> gone{};
   };
@@ -227,7 +229,7 @@ class Intake {
     }
     if (reply_.acked + static_cast<std::int64_t>(reply_.verdicts.size()) != reply_.watermark)
       refuse(Code::invalid_argument, "a verdict is missing");
-    if (reply_.asked != link_.cursor)
+    if (reply_.asked != link_.cursor || reply_.subscriptions != read_subscriptions(db_))
       refuse(Code::busy, "what is to be fed has changed meanwhile, and is asked for again");
   }
 
@@ -484,6 +486,7 @@ class Intake {
     if ((state.since == 0 && state.since_entries == 0) || state.with_pages) return false;
     for (const Record& record : user.records) {
       if (record.n <= watermark_ && record.code != Code::ok) return false;
+      if (is_settled(record) && is_blocked(record.n)) return false;
       // What it did with a draft that was nobody's lies on what nobody's operations did.
       if (users_.count(0) != 0 && wrote_drafts(record)) return false;
     }
@@ -504,6 +507,11 @@ class Intake {
     comparing_ = false;
     user.entries.clear();
     return !differs_;
+  }
+
+  bool is_blocked(std::int64_t n) const {
+    const auto again = rebased_.find(n);
+    return again != rebased_.end() && again->second.first != Code::ok;
   }
 
   bool wrote_drafts(const Record& record) {
@@ -651,6 +659,7 @@ class Intake {
       if (table == "assets") key = store_.assets.find_id(id);
       if (table == "jobs") key = store_.jobs.find_id(folded(id));
       if (key) user.keys[{table, id}] = *key;
+      if (key && table == "jobs") user.statuses[id] = store_.jobs.get(*key).status;
     };
     std::size_t number = 0;
     for_each_part(*user.pulled, [&](const PulledUser& part) {
@@ -739,7 +748,23 @@ class Intake {
     if (account.seq != pulled.state->entries || account.balance != pulled.state->balance)
       taken_.diverged.push_back(pulled.user_id);
     taken_.changed.push_back(pulled.user_id);
+    tell_ended(u, user);
     if (pulled.state->since == 0) taken_.bootstrapped.push_back(pulled.user_id);
+  }
+
+  /// The host hears of a job that ended elsewhere, but for those of a user who is new here.
+  void tell_ended(std::int64_t u, const User& user) {
+    const PulledState& state = *user.pulled->state;
+    const bool is_first = state.since == 0 && state.since_entries == 0;
+    for (const auto& [id, j] : user.keys) {
+      const JobRow* job = id.first == "jobs" ? store_.jobs.find(j) : nullptr;
+      if (job == nullptr) continue;
+      const auto before = user.statuses.find(id.second);
+      const bool was_here = before != user.statuses.end();
+      if (was_here ? before->second == job->status : is_first) continue;
+      if (job->status == JobStatus::READY) work_.happened(Happening::Kind::job_complete, u, j);
+      if (job->status == JobStatus::FAILED) work_.happened(Happening::Kind::job_failed, u, j);
+    }
   }
 
   /// The rows that are fed, but for the entries.
@@ -1140,6 +1165,7 @@ class Intake {
         account.seq = seq;
         account.balance += in.amount_at(entry_amount);
         account.head = e;
+        remember_payment(u, row);
         continue;
       }
       if (local.same) drop_from(user, local.taken);
@@ -1187,12 +1213,18 @@ class Intake {
     // Of an entry that somebody deleted by hand the text is still here, under the id that is fed.
     if (user.is_wiped) orphans_.bind(*text.id).run();
     store_.append_fed_entry(u, j, type, amount, text);
-    if (text.stripe_payment_id && !store_.find_payment(*text.stripe_payment_id)) {
-      const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
-      store_.payments.insert(
-          store_.new_key(store_.payments),
-          PaymentRow{*text.stripe_payment_id, kind, u, amount > 0 ? amount : -amount, type});
-    }
+    remember_payment(u, row);
+  }
+
+  /// Also that of an entry that stayed: undoing its operation took the payment back.
+  void remember_payment(std::int64_t u, const PulledUser::Row& row) {
+    const auto& payment = row.texts[entry_payment];
+    if (!payment || store_.find_payment(*payment)) return;
+    const std::int64_t amount = Columns(row).amount_at(entry_amount);
+    const int kind = amount > 0 ? AddCredits::row.number : ExpireCredits::row.number;
+    store_.payments.insert(
+        store_.new_key(store_.payments),
+        PaymentRow{*payment, kind, u, std::abs(amount), row.texts[entry_type].value()});
   }
 
   // ---- leases, and what is pending ----
@@ -1217,27 +1249,34 @@ class Intake {
     }
   }
 
-  /// What was queued without effect and is canonical's now is known by its op_id from here on.
-  void remember_queued() {
-    std::vector<AppliedOperation> like;
+  /// What waited without effect, queued or blocked, and is canonical's now is known by its op_id
+  /// from here on.
+  void remember_settled() {
     for (const Record& record : queued_) {
-      if (record.n > watermark_ || record.code != Code::ok) continue;
-      const Command command = record.command();
-      const auto user_id = named_user(command);
-      const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
-      const std::int64_t u = named.value_or(std::max<std::int64_t>(record.u, 0));
-      // Called again while it waited, it was queued again, or applied under another spend policy.
-      store_.find_like(command.op_id, like);
-      const Uuid id = folded(command.op_id);
-      const bool known = std::any_of(like.begin(), like.end(), [&](const AppliedOperation& seen) {
-        return seen.id == id && seen.u == u;
-      });
-      if (known) continue;
-      store_.add_operation(
-          AppliedOperation{store_.next_number(), id, u, row_of(command.operation).number,
-                           command.at, fingerprint(command.operation), verdict(record.n).id},
-          1);
+      if (is_settled(record)) remember_operation(record);
     }
+    for (const Record* record : undone_) {
+      if (is_settled(*record) && record->fed && record->count == 0) remember_operation(*record);
+    }
+  }
+
+  void remember_operation(const Record& record) {
+    const Command command = record.command();
+    const auto user_id = named_user(command);
+    const auto named = user_id && record.u <= 0 ? store_.users.find_id(*user_id) : std::nullopt;
+    const std::int64_t u = named.value_or(std::max<std::int64_t>(record.u, 0));
+    // Called again while it waited, it was queued again, or applied under another spend policy.
+    std::vector<AppliedOperation> like;
+    store_.find_like(command.op_id, like);
+    const Uuid id = folded(command.op_id);
+    const bool known = std::any_of(like.begin(), like.end(), [&](const AppliedOperation& seen) {
+      return seen.id == id && seen.u == u;
+    });
+    if (known) return;
+    store_.add_operation(
+        AppliedOperation{store_.next_number(), id, u, row_of(command.operation).number, command.at,
+                         fingerprint(command.operation), verdict(record.n).id},
+        1);
   }
 
   void apply_again() {

@@ -154,6 +154,15 @@ Link require_link(SQLite::Database& db) {
   return std::move(*link);
 }
 
+std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db) {
+  Query subscribes(db, "select value from tally_meta where name = 'subscribes'");
+  if (!subscribes.step() || subscribes.column<int>(0) == 0) return std::nullopt;
+  std::vector<Uuid> ids;
+  Query query(db, "select user_id from tally_subscription order by user_id");
+  while (query.step()) ids.push_back(query.column<Uuid>(0));
+  return ids;
+}
+
 void execute(SQLite::Database& db, std::string_view sql) {
   Query query(db, sql);
   query.run();

@@ -126,6 +126,9 @@ std::optional<Uuid> user_of_queued(const Command& command, const std::optional<U
 
 Link require_link(SQLite::Database& db);
 
+/// None: all users.
+std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db);
+
 void execute(SQLite::Database& db, std::string_view sql);
 
 void insert_rejected(SQLite::Database& db, const Record& record, Code code,

@@ -104,6 +104,7 @@ class Audit {
     read_jobs();
     if (!walk_entries()) return std::nullopt;
     find_nameless_entries();
+    find_forgotten_payments();
     compare_accounts();
     compare_jobs();
     compare_pending();
@@ -209,6 +210,17 @@ class Audit {
     while (entries.step())
       find("I3", entries.column<std::int64_t>(1),
            "entry " + entries.column<std::string>(0) + " has lost its operation");
+  }
+
+  /// What an entry was paid with is not credited again.
+  void find_forgotten_payments() {
+    Query entries(db_,
+                  "select n.u, t.stripe_payment_id from tally_entry_text t"
+                  " join tally_entry n on n.e = t.e where t.stripe_payment_id is not null"
+                  " and t.stripe_payment_id not in (select stripe_payment_id from tally_payment)");
+    while (entries.step())
+      find("I6", entries.column<std::int64_t>(0),
+           "payment " + entries.column<std::string>(1) + " is forgotten");
   }
 
   void walk_job(std::int64_t j, std::int64_t u, const std::string& type, std::int64_t amount,

@@ -20,15 +20,6 @@ unsigned bits_of(const std::vector<Capability>& capabilities) {
   return bits;
 }
 
-std::optional<std::vector<Uuid>> read_subscriptions(SQLite::Database& db) {
-  Query subscribes(db, "select value from tally_meta where name = 'subscribes'");
-  if (!subscribes.step() || subscribes.column<int>(0) == 0) return std::nullopt;
-  std::vector<Uuid> ids;
-  Query query(db, "select user_id from tally_subscription order by user_id");
-  while (query.step()) ids.push_back(query.column<Uuid>(0));
-  return ids;
-}
-
 /// The users on whose leases an operation is pending.
 std::set<std::int64_t> users_with_pending_leases(SQLite::Database& db, std::int64_t acked) {
   std::set<std::int64_t> users;

@@ -1,7 +1,7 @@
 begin;
 \ir include/begin.sql
 create extension dblink schema tap;
-select plan(5 + 5);
+select plan(8 + 5);
 
 -- A call that waits for another one sees what that did. Both are connections of their own, so that what they write
 -- stays in this database: users that no other file knows.
@@ -51,6 +51,23 @@ select is(pg_temp.answer_after(pg_temp.adding(ann, 50, payment), pg_temp.adding(
 select is(pg_temp.answer_after(pg_temp.adding(ann, 50, payment || 2), pg_temp.adding(ann, 50, payment || 2)),
           'ok 110', 'a payment that comes twice at once is credited once') from w;
 
+-- Who is made twice at once is made once, and keeps the account.
+create temp table made as
+select pg_temp.answer_after(x.call, x.call) as answer, x.user_id from (
+  select user_id, format($f$select concat_ws(' ', a.result, a.balance) from tally.apply_operations(array[%L]) a$f$,
+    json_build_object('op', 'create_user', 'op_id', gen_random_uuid(), 'at', '2026-01-18T00:00:00.000000Z',
+      'user_id', user_id)::text) as call
+    from (select gen_random_uuid() as user_id) u) x;
+select is(answer, 'ok 10', 'the same call again') from made;
+create temp table made_twice as
+select pg_temp.answer_after(format(x.call, gen_random_uuid()), format(x.call, gen_random_uuid())) as answer, user_id from (
+  select user_id, format($f$select concat_ws(' ', a.result, a.balance) from tally.apply_operations(array[%L]) a$f$,
+    json_build_object('op', 'create_user', 'op_id', '%1$s', 'at', '2026-01-18T00:00:00.000000Z',
+      'user_id', user_id)::text) as call
+    from (select gen_random_uuid() as user_id) u) x;
+select is(answer || ', ' || a.balance, 'user_exists 10, 10', 'a user whom two calls make at once')
+  from made_twice left join tally.accounts a using (user_id);
+
 -- A lease of seven credits, made as sync() does, whose owner entries are appended by.
 create temp table device as
 select dblink_exec('first', format($$
@@ -70,6 +87,17 @@ select is(pg_temp.answer_after(pg_temp.adding(ann, 5, null), format('select tall
 select is(string_agg(format('%s %s', type, amount), ', ' order by seq),
           'grant 10, purchase 50, purchase 50, reserve -7, purchase 5, refund 7', 'and each is there once')
   from public.credit_ledger, w where user_id = ann;
+
+-- A plain writer fails a job, and what it held comes back behind what came in meanwhile.
+create temp table made_job as
+select dblink_exec('first', format($$
+  insert into projects (id, user_id, title, prompt_text, niche_preset) values (%1$L, %1$L, 't', 'p', 'facts');
+  insert into jobs (id, project_id, user_id) values (%1$L, %1$L, %1$L)$$, ben)) from w;
+create temp table held as
+select answer from w, dblink('first', format('select reserve_credits(%1$L, %1$L, 3)', ben)) as t(answer boolean);
+select is(pg_temp.answer_after(pg_temp.adding(ben, 5, null),
+                               format($$update jobs set status = 'FAILED' where id = %L returning status::text$$, ben)),
+          'FAILED', 'a job fails while credits come in') from w;
 
 \ir include/invariants.sql
 select * from finish();

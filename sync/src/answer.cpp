@@ -83,6 +83,7 @@ Answer read_answer(const Rows& rows, const Push& push) {
   Answer answer;
   answer.reply.acked = push.acked;
   answer.reply.asked = push.cursor;
+  answer.reply.subscriptions = push.subscriptions;
   const auto not_understood = [&] {
     answer.trouble = {ErrorClass::protocol,
                       {Code::protocol, "canonical answered with what this program does not know"}};

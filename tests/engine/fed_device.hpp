@@ -110,6 +110,7 @@ struct FedDevice {
     REQUIRE(push.has_value());
     Reply reply;
     reply.asked = push->cursor;
+    reply.subscriptions = push->subscriptions;
     reply.cursor = push->cursor.value_or("") + "1";
     return reply;
   }

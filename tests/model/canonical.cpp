@@ -512,6 +512,7 @@ sync::Answer Canonical::State::tell(const Call& call, const Text& device_id, con
   sync::Answer answer;
   answer.reply.acked = call.push.acked;
   answer.reply.asked = call.push.cursor;
+  answer.reply.subscriptions = call.push.subscriptions;
   answer.reply.watermark = device.watermark;
   answer.more = plan.more;
   answer.device.device_id = id_of(device_id);

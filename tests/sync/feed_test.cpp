@@ -129,9 +129,80 @@ TEST_CASE("what is subscribed to while an answer is on its way is what is fed") 
   REQUIRE(replica.subscribe(std::vector{user_id(2)}).has_value());
   device.sync();
   CHECK(users_of(device) == std::vector{user_id(2)});
+  // Also when that is asked for from the start.
+  REQUIRE(replica.subscribe(std::vector{user_id(3)}).has_value());
+  while (device.syncer->step().state != sync::SyncState::syncing) {
+  }
   REQUIRE(replica.subscribe(std::nullopt).has_value());
   device.sync();
+  CHECK(users_of(device).size() == 3);
   CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("the host hears of jobs that end elsewhere, once, but not of a new user's") {
+  World world;
+  const auto apply_each = [&](const std::vector<std::string>& lines) {
+    for (const std::string& line : lines) REQUIRE_MESSAGE(world.apply(line) == "ok", line);
+  };
+  const auto fail = [&](const std::string& job) {
+    apply_each({"reserve_credits user_id=u1 amount=1 job_id=" + job,
+                "advance_job to=QUEUED job_id=" + job, "advance_job to=SCRIPTING job_id=" + job,
+                "fail_job error_code=E job_id=" + job});
+  };
+  fail("j1");
+  Kind kind;
+  kind.scope = user_id(1);
+  auto device = std::make_unique<Device>(*world.canonical, world.database, kind);
+  device->mirror.lines = world.lines;
+  std::vector<std::string> told;
+  Options options = TemporaryMirror::fast();
+  options.callbacks.job_complete = [&](const Uuid&, const Uuid& job) {
+    told.push_back("READY " + job.text().substr(35));
+  };
+  options.callbacks.job_failed = [&](const Uuid&, const Uuid& job) {
+    told.push_back("FAILED " + job.text().substr(35));
+  };
+  device->syncer.reset();
+  device->mirror.close();
+  device->mirror.open(options);
+  device->connect();
+  device->sync();
+  CHECK(told == std::vector<std::string>{});
+
+  fail("j2");
+  apply_each({"reserve_credits user_id=u1 amount=1 job_id=j3", "advance_job to=QUEUED job_id=j3"});
+  for (auto stage = JobStatus::SCRIPTING; stage < JobStatus::READY;
+       stage = static_cast<JobStatus>(static_cast<int>(stage) + 1))
+    apply_each({"advance_job job_id=j3 to=" + std::string(name_of(stage))});
+  apply_each({"complete_job job_id=j3 final_cost=1"});
+  device->sync();
+  CHECK(told == std::vector<std::string>{"FAILED 2", "READY 3"});
+  REQUIRE(Replica(device->mirror.engine()).forget_cursor());
+  REQUIRE(apply(*device, 'd', 1, "update_profile user_id=u1 display_name=N").starts_with("ok"));
+  device->sync();
+  CHECK(told.size() == 2);
+}
+
+TEST_CASE("I6: what was blocked and is canonical's after all is known by its op_id") {
+  World world;
+  auto device = world.device();
+  device->sync();
+  device->syncer.reset();
+  device->options.operations_max = 1;
+  bool paid = false;
+  device->options.callbacks.changed = [&](const std::vector<Uuid>&) {
+    if (!std::exchange(paid, true)) world.apply("add_credits user_id=u1 amount=20 type=grant");
+  };
+  device->connect();
+  REQUIRE(apply(*device, 'd', 1, "update_profile user_id=u1 display_name=N").starts_with("ok"));
+  const std::string line = "reserve_credits user_id=u1 job_id=j1 amount=8";
+  REQUIRE(apply(*device, 'd', 2, line) == "ok 2");
+  REQUIRE(world.apply("reserve_credits user_id=u1 job_id=j2 amount=9") == "ok");
+  device->sync();
+  REQUIRE(paid);
+  CHECK(device->mirror.balance() == 13);
+  CHECK(apply(*device, 'd', 2, line) == "ok 13");
+  CHECK(difference(*device, *world.canonical) == "");
 }
 
 TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {

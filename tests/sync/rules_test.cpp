@@ -407,6 +407,7 @@ TEST_CASE("a mirror does not take another file's verdict as its own operation's"
   Reply reply;
   reply.acked = push->acked;
   reply.asked = push->cursor;
+  reply.subscriptions = push->subscriptions;
   reply.watermark = push->acked + 1;
   reply.verdicts = {{reply.watermark, Code::ok, {}, {}}};
   const auto taken = replica.take(reply);

@@ -93,5 +93,19 @@ TEST_CASE("a payment that another user's entry has at canonical stays known when
   scene.check();
 }
 
+TEST_CASE("a payment stays known when what its operation did is fed") {
+  Scene scene;
+  const std::string payment = " amount=5 type=purchase stripe_payment_id=pi_1";
+  REQUIRE(scene.first->mirror.apply("create_user user_id=u1") == "ok 10");
+  REQUIRE(scene.first->mirror.apply("add_credits user_id=u1" + payment) == "ok 15");
+  scene.first->sync();
+  CHECK(scene.first->mirror.apply("add_credits user_id=u1" + payment) == "ok 15");
+  scene.first->sync();
+  scene.second->sync();
+  scene.check();
+  tamper(scene.first->mirror.path(), "delete from tally_payment");
+  CHECK(scene.first->mirror.findings() == std::vector<std::string>{"I6 payment pi_1 is forgotten"});
+}
+
 }  // namespace
 }  // namespace tally::test

@@ -51,6 +51,8 @@ inline constexpr std::array<std::string_view, 4> log_level_names{"debug", "info"
 /// The host's ears. Called from the thread whose call made the commit, after it, with no lock of
 /// the engine's held; they may call the engine. They must not throw.
 struct Callbacks {
+  /// Jobs that ended, here or as it is pulled; of a user who is new here, those that end from now
+  /// on.
   std::function<void(const Uuid& user_id, const Uuid& job_id)> job_complete{};
   std::function<void(const Uuid& user_id, const Uuid& job_id)> job_failed{};
   std::function<void(const Uuid& user_id, Credits balance)> low_credits{};

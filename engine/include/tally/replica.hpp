@@ -109,7 +109,8 @@ struct CompleteRange {
 /// The answer to one push.
 struct Reply {
   std::int64_t acked = 0;  ///< The push's: a reply to another one than the latest is not taken.
-  std::optional<std::string> asked{};  ///< The push's cursor.
+  std::optional<std::string> asked{};                ///< The push's cursor,
+  std::optional<std::vector<Uuid>> subscriptions{};  ///< and what it subscribed to.
   std::int64_t watermark = 0;
   std::vector<PulledVerdict>
       verdicts{};                     ///< Of the operations behind `acked`, in order, without gaps.
