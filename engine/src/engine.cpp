@@ -62,7 +62,7 @@ std::size_t count_accounts(SQLite::Database& db) {
 
 Engine::Impl::Impl(const std::filesystem::path& path, Options options)
     : open_mirror_(path),
-      path_(prepared(path, options)),
+      path_(std::filesystem::absolute(prepared(path, options))),  // Hosts change their folder.
       options_(std::move(options)),
       writer_(connect(path_, options_, true)),
       change_word_(opened(writer_)),

@@ -420,17 +420,10 @@ class Intake {
   /// The chain goes on with what was sent of it.
   void link_operation(const Record& record) {
     const Command command = record.command();
-    PushedOperation sent{record.n, user_id_of(record, command), trace_line(command),
-                         leases_of(command)};
+    PushedOperation sent{record.n,
+                         user_pushed(pending_users_, record, command, link_.scope),
+                         trace_line(command), leases_of(command)};
     link_.chain = chained(link_.chain, sent);
-  }
-
-  /// As next_push() tells it. A user whose making is blocked is none here; that operation says who
-  /// it would be, and others may.
-  std::optional<Uuid> user_id_of(const Record& record, const Command& command) {
-    if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
-    if (record.is_queued() && record.u <= 0) return user_of_queued(command, link_.scope);
-    return pending_users_.id_of(record);
   }
 
   void judge() {

@@ -143,9 +143,15 @@ std::optional<Link> read_link(SQLite::Database& db) {
               query.column<std::optional<Uuid>>(6)};
 }
 
-std::optional<Uuid> user_of_queued(const Command& command, const std::optional<Uuid>& scope) {
-  const auto named = named_user(command);
-  return named ? named : scope;
+std::optional<Uuid> user_pushed(PendingUsers& users, const Record& record, const Command& command,
+                                const std::optional<Uuid>& scope) {
+  if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
+  if (record.u <= 0) {
+    const auto named = named_user(command);
+    if (record.is_queued()) return named ? named : scope;
+    if (named && std::holds_alternative<UpdateDraft>(command.operation)) return named;
+  }
+  return users.id_of(record);
 }
 
 Link require_link(SQLite::Database& db) {

@@ -120,9 +120,11 @@ struct Link {
 
 std::optional<Link> read_link(SQLite::Database& db);
 
-/// Whose an operation is that waits for its verdict, where the mirror has not what it names and
-/// canonical may.
-std::optional<Uuid> user_of_queued(const Command& command, const std::optional<Uuid>& scope);
+/// Whose canonical is told that an operation is; none: nobody's. Who made a user says who it would be
+/// though that is blocked, and what the mirror has not, canonical may: where an operation waits for
+/// its verdict, and where it had a draft's token.
+std::optional<Uuid> user_pushed(PendingUsers& users, const Record& record, const Command& command,
+                                const std::optional<Uuid>& scope);
 
 Link require_link(SQLite::Database& db);
 

@@ -225,13 +225,7 @@ Result<Push> Replica::next_push(std::size_t operations_max, std::size_t bytes_ma
                                         " is not what was applied; run an audit");
             PushedOperation operation;
             operation.number = n - link.base;
-            if (const auto* made = std::get_if<CreateUser>(&command.operation)) {
-              operation.user_id = made->user_id;
-            } else if (record.is_queued() && record.u <= 0) {
-              operation.user_id = user_of_queued(command, link.scope);
-            } else {
-              operation.user_id = users.id_of(record);
-            }
+            operation.user_id = user_pushed(users, record, command, link.scope);
             operation.line = trace_line(command);
             operation.leases = leases_of(command);
             size += operation.line.size();

@@ -1,6 +1,8 @@
 #include "tally/trace.hpp"
 
 #include <charconv>
+#include <set>
+#include <set>
 
 #include "fields.hpp"
 #include "json.hpp"
@@ -159,12 +161,10 @@ bool read_fields(const Value& object, Command& command, std::size_t common_keys,
     }
   }
   // Keys beyond the known ones; a key that comes twice is one.
-  std::size_t distinct = 0;
-  if (object.members.size() > 256)
-    return false;  // No operation has that many; spares the search below.
+  std::set<std::string_view> keys;
   if (object.members.size() > known) {
     for (const auto& [key, value] : object.members) {
-      if (object.find(key) == &value && ++distinct > known) return false;
+      if (keys.insert(key).second && keys.size() > known) return false;
     }
   }
   return well_formed;

@@ -232,13 +232,19 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
       batch == nullptr && call.u == 0 && call.j == 0 && fields == Code::ok &&
       (named_job(command).has_value() || std::holds_alternative<ReturnLease>(command.operation));
   const bool of_any_user = named_is_gone || (batch != nullptr && call.u == 0 && comparable);
+  // Whoever holds a draft's token may name a user who is not here, and that is remembered as
+  // nobody's.
+  const bool may_be_nobodys =
+      batch != nullptr || std::holds_alternative<UpdateDraft>(command.operation);
+  const std::int64_t u = call.u < 0 && may_be_nobodys ? 0 : call.u;
   const auto is_same = [&](const AppliedOperation& seen) {
     return comparable && seen.kind == row.number && seen.fingerprint == print;
   };
   const AppliedOperation* before = nullptr;
   for (const AppliedOperation& seen : call.like) {
     if (seen.id != folded(command.op_id)) continue;
-    if ((of_any_user && is_same(seen)) || (!named_is_gone && before == nullptr && seen.u == call.u))
+    const bool is_its = seen.u == u || (may_be_nobodys && seen.u == 0 && is_same(seen));
+    if ((of_any_user && is_same(seen)) || (!named_is_gone && before == nullptr && is_its))
       before = &seen;
   }
   if (before != nullptr) {
@@ -434,7 +440,9 @@ Code Work::check_claim_and_reservation() {
   const Operation& operation = command().operation;
   if (const JobLinkRow* more = link(j()); more != nullptr && more->claimed_elsewhere != 0 &&
                                           job.claim_until && at() < *job.claim_until &&
-                                          row_of(operation).capability == Capability::worker) {
+                                          row_of(operation).capability == Capability::worker &&
+                                          (device() == nullptr ||
+                                           device()->has(Capability::worker))) {
     const auto* advance = std::get_if<AdvanceJob>(&operation);
     const bool queues = advance != nullptr && advance->to == JobStatus::QUEUED;
     const bool cancels = std::holds_alternative<FailJob>(operation) && device() != nullptr &&

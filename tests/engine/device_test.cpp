@@ -142,6 +142,12 @@ TEST_CASE("while another device has the claim, a worker's operations are not thi
   CHECK(device.mirror.apply("advance_job job_id=j1 to=SCRIPTING" + at) == "ok 0");
 }
 
+TEST_CASE("who is no worker is not told of the claim on a job that is worked on") {
+  FedDevice device({Capability::author}, {{1, "SCRIPTING", 2, id('r', 1).text(),
+                                           time_at(3600).text(), id('x', 2).text()}});
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "illegal_transition 0");
+}
+
 TEST_CASE("an author cancels what has not begun, whoever has the claim, and nothing that has") {
   const std::string until = time_at(3600).text();
   const std::string other = id('x', 2).text();

@@ -251,6 +251,20 @@ TEST_CASE("opening: everything is there again after closing, in either durabilit
   }
 }
 
+TEST_CASE("opening: a mirror stays the one it was when the process goes to another folder") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(mirror.path().parent_path());
+  const auto engine = Engine::open(mirror.path().filename(), TemporaryMirror::fast());
+  std::filesystem::current_path(before);
+  REQUIRE(engine.has_value());
+  CHECK(engine->account(user_id(1)).has_value());
+  CHECK(engine->history(user_id(1), 10).has_value());
+  CHECK(engine->audit()->findings.empty());
+  CHECK_FALSE(std::filesystem::exists(before / mirror.path().filename()));
+}
+
 TEST_CASE("opening: two engines of one process on one file see each other's work") {
   TemporaryMirror mirror;
   mirror.make_users(1);

@@ -55,6 +55,38 @@ TEST_CASE("a batch of two users who do not exist is one of two users, as canonic
                      "user_id=u8 amount=1 type=grant)") == "user_not_found - index=0");
 }
 
+TEST_CASE("a draft's token that comes with a user who is not here, again and again") {
+  TemporaryMirror mirror;
+  const auto update = [&](const std::string& op_id, const std::string& text) {
+    return mirror.apply("update_draft draft_id=d1 session_token=s user_id=u9 prompt_text=" + text +
+                        " op_id=" + op_id);
+  };
+  mirror.check({{"create_draft draft_id=d1 session_token=s prompt_text=p", "ok -"}});
+  CHECK(update("o1", "a") == "ok -");
+  CHECK(update("o1", "a") == "ok -");
+  CHECK(update("o1", "b") == "operation_conflict -");
+  mirror.check({{"create_user user_id=u9", "ok 10"},
+                {"claim_draft session_token=s user_id=u9", "ok 10"}});
+  CHECK(update("o2", "c") == "ok 10");
+  CHECK(update("o1", "a") == "ok 10");
+  CHECK(mirror->rows("draft_prompts")->at(0).size() > 0);
+  CHECK(query(mirror.path(), "select prompt_text from draft_prompts") == Lines{"c"});
+}
+
+TEST_CASE("a key that a line repeats three hundred times is one key") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  std::string notes;
+  for (int n = 0; n < 300; ++n) notes += R"("note":")" + std::to_string(n) + R"(",)";
+  const auto verdict = mirror->apply_line(R"({"op":"add_credits",)" + notes + R"("op_id":")" +
+                                          id('o', 1).text() +
+                                          R"(","at":"2026-01-18T00:00:00.000000Z","user_id":")" +
+                                          user_id(1).text() + R"(","amount":1,"type":"grant"})");
+  REQUIRE(verdict.has_value());
+  CHECK(verdict->code == Code::ok);
+  CHECK(mirror->history(user_id(1), 1)->at(0).note == "299");
+}
+
 TEST_CASE("a malformed line is answered with the balance of whom it names, whose job it may be") {
   TemporaryMirror mirror;
   mirror.make_users(2);

@@ -102,8 +102,14 @@ class RunningJob {
 function code_of(error) {
   if (error?.name === 'AbortError') return 'CANCELLED';
   return typeof error?.code === 'string' && error.code !== ''
-    ? error.code.slice(0, 60)
+    ? fitted(error.code, 60)
     : 'WORKER_ERROR';
+}
+
+/** A text of at most so many bytes that is whole UTF-8 without a zero, as the ledger takes it. */
+function fitted(text, size) {
+  const bytes = Buffer.from(text.replaceAll('\0', '\\0')).subarray(0, size);
+  return new TextDecoder().decode(bytes, { stream: true }); // Without a character that is cut.
 }
 
 /** A job as it is, or as it will be once it is made. */
@@ -170,7 +176,7 @@ async function run_job(engine, job, work) {
 
 async function fail(running, error) {
   if (running.has_ended) return;
-  const message = String(error?.message ?? error).slice(0, 10_000) || undefined;
+  const message = fitted(String(error?.message ?? error), 10_000) || undefined;
   try {
     await running.fail(code_of(error), message);
   } catch (failure) {

@@ -59,6 +59,25 @@ test('a job whose work throws is FAILED, and its credits are back', async (t) =>
   assert.equal(engine.balance(user_id), 10);
 });
 
+test('whatever is thrown, the credits are back', async (t) => {
+  const { engine, user_id, project_id } = await world(t);
+  const messages = ['a\0b', 'half \ud83d', `${'x'.repeat(9_999)}\u{1f3a8}`, ''];
+  for (const message of messages) {
+    const trouble = Object.assign(new Error(message), { code: `E_\0${'\u{1f3a8}'.repeat(99)}` });
+    const work = () => Promise.reject(trouble);
+    await assert.rejects(
+      engine.job({ user_id, project_id, amount: 8 }, work),
+      (error) => error === trouble,
+    );
+    assert.equal(engine.balance(user_id), 10);
+  }
+  const jobs = await engine.jobs(user_id);
+  assert.deepEqual(
+    jobs.map((job) => job.error_message).sort(),
+    ['a\\0b', 'half \ufffd', 'x'.repeat(9_999), null].sort(),
+  );
+});
+
 test('where the credits are too few no job is made', async (t) => {
   const { engine, user_id, project_id } = await world(t);
   await rejects(
