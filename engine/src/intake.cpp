@@ -346,7 +346,6 @@ class Intake {
                          if (judged) link_operation(queued_.back());
                          return true;
                        }
-                       first_numbers_[n] = o;
                        const bool rejected = judged && verdict(n).code != Code::ok;
                        if (judged) link_operation(decode(n, bytes, body));
                        if (users_.count(u) == 0 && !rejected) {
@@ -635,7 +634,7 @@ class Intake {
     for (auto record = undone_.rbegin(); record != undone_.rend(); ++record) {
       Decoder images((*record)->images);
       store_.restore_images(images);
-      (*record)->count = count_of(**record, images);
+      (*record)->count = get_count(images);
       if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
         store_.erase_operations((*record)->o, (*record)->count);
       const std::int64_t u = (*record)->u;
@@ -672,7 +671,7 @@ class Intake {
   void collect_entries(const Record& record, std::vector<LocalEntry>& out) {
     Decoder images(record.images);
     store_.read_images(images, [](auto&, std::int64_t, auto&&) {});
-    const std::int64_t count = count_of(record, images);
+    const std::int64_t count = get_count(images);
     if (count == 0) return;
     store_.flush_entries();
     store_.jobs.flush();
@@ -690,14 +689,6 @@ class Intake {
             job ? std::optional(unfolded(*job).text()) : std::nullopt, text(9), text(10),
             text(11)}});
     }
-  }
-
-  /// How many numbers an operation took: behind its images, but in a record of version 1, where the
-  /// next one's first number says it.
-  std::int64_t count_of(const Record& record, Decoder& behind_images) const {
-    if (!behind_images.at_end()) return static_cast<std::int64_t>(behind_images.get_varint());
-    const auto next = first_numbers_.upper_bound(record.n);
-    return (next == first_numbers_.end() ? store_.next_number() : next->second) - record.o;
   }
 
   // ---- rows ----
@@ -1399,8 +1390,6 @@ class Intake {
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;
-  std::map<std::int64_t, std::int64_t>
-      first_numbers_;  ///< Of pending operations, as first applied.
   std::vector<Record*> undone_;
   template <class Row>
   using Past = std::map<std::int64_t, std::optional<Row>>;

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "outbox.hpp"
 #include "platform.hpp"
 #include "sql/mirror.hpp"
 #include "sqlite.hpp"
@@ -191,6 +192,7 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   for (int v = state.version; v < mirror_version; ++v) {
     db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));
   }
+  if (state.version == 1) write_counts(db);
   db.exec("pragma application_id = " + std::to_string(application_id));
   db.exec("pragma user_version = " + std::to_string(mirror_version));
   transaction.commit();

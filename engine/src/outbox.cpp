@@ -1,6 +1,7 @@
 #include "outbox.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "fields.hpp"
 #include "ids.hpp"
@@ -41,6 +42,52 @@ Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Re
   const auto again = rebased.find(n);
   if (again == rebased.end()) return decode(n, bytes, body);
   return decode(n, *again->second.second, again->second.second);
+}
+
+namespace {
+
+/// The segment, each record with its count behind it. `end`: the first number behind the segment;
+/// then the segment's own first.
+std::string with_counts(std::string_view body, std::int64_t& end) {
+  std::vector<std::pair<std::int64_t, std::string_view>> records;
+  for (Decoder segment(body); !segment.at_end();) {
+    auto& [o, bytes] = records.emplace_back();
+    bytes = segment.take(segment.get_varint());
+    Decoder header(bytes);
+    std::int64_t u = 0;
+    header.get(u);
+    header.get(o);
+  }
+  records.emplace_back(end, std::string_view());
+  end = records.front().first;
+  Encoder out;
+  for (auto record = records.begin(); record + 1 != records.end(); ++record) {
+    const auto& [o, bytes] = *record;
+    Encoder count;
+    count.put_varint(static_cast<std::uint64_t>(record[1].first - o));
+    out.put_varint(bytes.size() + count.bytes().size());
+    out.append(bytes);
+    out.append(count.bytes());
+  }
+  return out.take();
+}
+
+}  // namespace
+
+void write_counts(SQLite::Database& db) {
+  Query next(db,
+             "select max(coalesce((select max(e) from tally_entry), 0),"
+             " coalesce((select max(o) from tally_operation), 0)) + 1");
+  next.step();
+  auto end = next.column<std::int64_t>(0);
+  Query segments(db, "select n, body from tally_outbox order by n desc");
+  Query rewrite(db, "update tally_outbox set body = ?2 where n = ?1");
+  while (segments.step()) {
+    const std::string body = with_counts(segments.column<std::string>(1), end);
+    rewrite.bind_one(1, segments.column<std::int64_t>(0));
+    rewrite.bind_blob(2, body);
+    rewrite.run();
+  }
 }
 
 PendingUsers::PendingUsers(SQLite::Database& db)

@@ -66,6 +66,16 @@ void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   }
 }
 
+/// How many numbers an operation took: it stands behind its images.
+inline std::int64_t get_count(Decoder& behind_images) {
+  return static_cast<std::int64_t>(behind_images.get_varint());
+}
+
+/// For a mirror of version 1, whose records have no counts yet. It was never fed: all numbers are
+/// its own operations', and each took those up to the next one's. Of a sweep or a purge between two
+/// there are no entries.
+void write_counts(SQLite::Database& db);
+
 /// Whose pending operations are, by the numbers of users that their records hold. A user is no more
 /// under a number where what made it was taken back; then an operation that names it tells who it
 /// was. To be asked for records in their order.

@@ -131,7 +131,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           for (auto record = records.rbegin(); record != records.rend(); ++record) {
             Decoder images(record->images);
             store.restore_images(images);
-            if (!images.at_end()) record->count = static_cast<std::int64_t>(images.get_varint());
+            record->count = get_count(images);
             if (record->count > 0) store.erase_operations(record->o, record->count);
             if (record->u > 0 && store.users.find(record->u) == nullptr)
               store.retire_user_key(record->u);

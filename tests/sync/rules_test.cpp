@@ -558,6 +558,38 @@ TEST_CASE("a mirror of version 1 with pending operations is upgraded, pushes the
   CHECK(difference(other, *canonical) == "");
 }
 
+TEST_CASE("the verdicts on what a mirror of version 1 did take no entry that was fed before them") {
+  World world;
+  std::vector<std::string> lines;
+  for (int n = 1; n <= 200; ++n)  // Before u1, and as many as the first answer tells of.
+    lines.push_back(world.lines.line("create_user user_id=a" + std::to_string(n)));
+  REQUIRE(world.canonical->apply(lines).has_value());
+  Device device(*world.canonical, world.database, Kind{});
+  become_version_1(device);
+  device.sync();
+  CHECK(device.mirror.balance() == world.balance());
+  CHECK(device.mirror.findings().empty());
+  CHECK(query(device.mirror.path(), "select count(*) from credit_ledger") ==
+        world.session.ask("select count(*) from credit_ledger"));
+}
+
+TEST_CASE("a mirror of version 1 that is enrolled anew has no entry, and retries what it did") {
+  World world;
+  Device device(*world.canonical, world.database, Kind{});
+  become_version_1(device);
+  Replica replica(device.mirror.engine());
+  REQUIRE(replica.enrol({id('x', 1), device.kind.capabilities, std::nullopt}));
+  REQUIRE(replica.enrol_anew({id('x', 2), device.kind.capabilities, std::nullopt}));
+  CHECK(query(device.mirror.path(), "select e from tally_entry").empty());
+  CHECK(query(device.mirror.path(), "select o from tally_operation").empty());
+  CHECK(device.mirror.findings().empty());
+  const auto rejected = replica.rejected();
+  REQUIRE(rejected->size() == 11);
+  CHECK(std::holds_alternative<CreateDraft>(rejected->at(9).command.operation));
+  CHECK(replica.retry(rejected->at(9).number).has_value());
+  CHECK(device.mirror->pending_operations().value() == 1);
+}
+
 TEST_CASE("a mirror that differs from canonical is found by its digest, and fed anew") {
   World world;
   auto device = world.device();
