@@ -419,8 +419,7 @@ class Intake {
   /// The chain goes on with what was sent of it.
   void link_operation(const Record& record) {
     const Command command = record.command();
-    PushedOperation sent{record.n,
-                         user_pushed(pending_users_, record, command, link_.scope),
+    PushedOperation sent{record.n, user_pushed(pending_users_, record, command, link_.scope),
                          trace_line(command), leases_of(command)};
     link_.chain = chained(link_.chain, sent);
   }

@@ -130,9 +130,9 @@ struct Link {
 
 std::optional<Link> read_link(SQLite::Database& db);
 
-/// Whose canonical is told that an operation is; none: nobody's. Who made a user says who it would be
-/// though that is blocked, and what the mirror has not, canonical may: where an operation waits for
-/// its verdict, and where it had a draft's token.
+/// Whose canonical is told that an operation is; none: nobody's. Who made a user says who it would
+/// be though that is blocked, and what the mirror has not, canonical may: where an operation waits
+/// for its verdict, and where it had a draft's token.
 std::optional<Uuid> user_pushed(PendingUsers& users, const Record& record, const Command& command,
                                 const std::optional<Uuid>& scope);
 

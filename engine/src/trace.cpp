@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <set>
-#include <set>
 
 #include "fields.hpp"
 #include "json.hpp"

@@ -438,11 +438,10 @@ bool Work::lacks_capability(const Command& command) const {
 Code Work::check_claim_and_reservation() {
   const JobRow& job = store.jobs.get(j());
   const Operation& operation = command().operation;
-  if (const JobLinkRow* more = link(j()); more != nullptr && more->claimed_elsewhere != 0 &&
-                                          job.claim_until && at() < *job.claim_until &&
-                                          row_of(operation).capability == Capability::worker &&
-                                          (device() == nullptr ||
-                                           device()->has(Capability::worker))) {
+  if (const JobLinkRow* more = link(j());
+      more != nullptr && more->claimed_elsewhere != 0 && job.claim_until &&
+      at() < *job.claim_until && row_of(operation).capability == Capability::worker &&
+      (device() == nullptr || device()->has(Capability::worker))) {
     const auto* advance = std::get_if<AdvanceJob>(&operation);
     const bool queues = advance != nullptr && advance->to == JobStatus::QUEUED;
     const bool cancels = std::holds_alternative<FailJob>(operation) && device() != nullptr &&

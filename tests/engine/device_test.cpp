@@ -145,7 +145,7 @@ TEST_CASE("while another device has the claim, a worker's operations are not thi
 TEST_CASE("who is no worker is not told of the claim on a job that is worked on") {
   FedDevice device({Capability::author}, {{1, "SCRIPTING", 2, id('r', 1).text(),
                                            time_at(3600).text(), id('x', 2).text()}});
-  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "illegal_transition 0");
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "illegal_transition 2");
 }
 
 TEST_CASE("an author cancels what has not begun, whoever has the claim, and nothing that has") {

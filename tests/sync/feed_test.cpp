@@ -183,6 +183,18 @@ TEST_CASE("the host hears of jobs that end elsewhere, once, but not of a new use
   CHECK(told.size() == 2);
 }
 
+TEST_CASE("a draft's token that comes with a user whom nobody knows is a proof on canonical, too") {
+  Users world;
+  Device& device = *world.devices[0];
+  const std::string draft = "draft_id=d1 session_token=s prompt_text=";
+  CHECK(apply(device, 'd', 1, "create_draft " + draft + "p") == "ok -");
+  CHECK(apply(device, 'd', 2, "update_draft user_id=u9 " + draft + "q") == "ok -");
+  device.sync();
+  CHECK(device.rejected == 0);
+  CHECK(world.session.ask("select prompt_text from draft_prompts") ==
+        std::vector<std::string>{"q"});
+}
+
 TEST_CASE("I6: what was blocked and is canonical's after all is known by its op_id") {
   World world;
   auto device = world.device();
