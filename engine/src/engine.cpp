@@ -73,6 +73,7 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       store_({writer_, &transaction_}),
       loader_(connect(path_, options_, false)),
       loader_begin_(loader_, "begin"),
+      loader_end_(loader_, "commit"),
       changed_accounts_(opened(loader_), "select distinct u from tally_operation where o > ?"),
       load_account_(loader_,
                     "select balance, held, seq, head, pending, id from tally_account join "
@@ -131,9 +132,18 @@ void Engine::Impl::refresh(const Uuid* user_id) {
     }
   };
   struct Snapshot {
-    explicit Snapshot(Impl& impl) : loader(impl.loader_) { impl.loader_begin_.run(); }
-    ~Snapshot() { (void)loader.tryExec("commit"); }  // The end of a read has nothing to lose.
-    SQLite::Database& loader;
+    explicit Snapshot(Impl& impl) : end(impl.loader_end_) {
+      // The one before may have had no memory to end.
+      if (sqlite3_get_autocommit(impl.loader_.getHandle()) == 0) end.run();
+      impl.loader_begin_.run();
+    }
+    ~Snapshot() {
+      try {
+        end.run();
+      } catch (const SQLite::Exception&) {  // The next one ends it.
+      }
+    }
+    Query& end;
   };
   const Snapshot snapshot(*this);
   const Rewind rewind_latest(latest_);

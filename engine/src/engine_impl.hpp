@@ -206,6 +206,7 @@ class Engine::Impl final : private AccountMemory {
 
   SQLite::Database loader_;  ///< Under memory_mutex_.
   Query loader_begin_;
+  Query loader_end_;
   Query changed_accounts_;
   Query load_account_;
   Query find_account_;

@@ -5,6 +5,7 @@
 #include <SQLiteCpp/Transaction.h>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
@@ -96,6 +97,11 @@ Code code_of(int sqlite_code) noexcept {
   }
 }
 
+/// Ours fit the schema of the file's version: one that lacks what they name is no longer ours.
+bool lacks_what_we_name(const SQLite::Exception& e) noexcept {
+  return e.getErrorCode() == SQLITE_ERROR && std::string_view(e.what()).starts_with("no such ");
+}
+
 sqlite3_file* opened(sqlite3* db, int which) noexcept {
   sqlite3_file* file = nullptr;
   if (sqlite3_file_control(db, "main", which, &file) != SQLITE_OK) return nullptr;
@@ -120,7 +126,8 @@ Error error_in_flight() noexcept {
     } catch (const Failure& failure) {
       return {failure.code, failure.detail};
     } catch (const SQLite::Exception& e) {
-      return {code_of(e.getErrorCode()), std::string("SQLite: ") + e.what()};
+      const Code code = lacks_what_we_name(e) ? Code::corrupt : code_of(e.getErrorCode());
+      return {code, std::string("SQLite: ") + e.what()};
     } catch (const std::system_error& e) {
       const bool missing = e.code() == std::errc::no_such_file_or_directory;
       const bool denied =

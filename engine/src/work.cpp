@@ -6,6 +6,7 @@
 
 #include "fields.hpp"
 #include "json.hpp"
+#include "mirror.hpp"
 
 namespace tally {
 
@@ -22,7 +23,7 @@ void emplace_operation(std::uint64_t number, Operation& operation) {
       emplace_operation<I + 1>(number, operation);
     }
   } else {
-    throw std::runtime_error("the outbox names an operation that this version does not know");
+    throw Failure{Code::corrupt, "the outbox names an operation that this version does not know"};
   }
 }
 

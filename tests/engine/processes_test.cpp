@@ -1,9 +1,12 @@
 // Several processes on one file, and processes that are killed at work.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "support/operation_tables.hpp"
@@ -115,6 +118,63 @@ void kill_at_work(const Options& options, int rounds, std::uint64_t threads) {
                  << " acknowledged operations, none missing");
 }
 
+/// The op_ids of a process: its number, and which of its operations.
+Uuid operation_of(std::uint64_t process, std::uint64_t n) { return id('k', process << 24U | n); }
+
+/// Applies until it is killed; tells of every operation that it was told `ok` of.
+int add_for_ever(const Pipes& pipes, const Given& given) {
+  Options options;
+  options.durability = given.numbers[0] % 2 == 0 ? Durability::full : Durability::normal;
+  auto engine = Engine::open(given.path, options);
+  if (!engine) return 1;
+  for (std::uint64_t n = 1;; ++n) {
+    if (!engine->apply(AddCredits{user_id(1), Credits{1}, "grant"},
+                       {operation_of(given.numbers[0], n), {}}))
+      return 2;
+    pipes.write(n);
+  }
+}
+
+/// Processes that work on one file at once.
+class Crowd {
+ public:
+  explicit Crowd(std::filesystem::path path) : path_(std::move(path)) {
+    for (Member& member : members_) start(member);
+  }
+  void replace_one(std::uint64_t random) {
+    Member& member = members_[random % members_.size()];
+    end(member);
+    start(member);
+  }
+  void end_all() {
+    for (Member& member : members_) end(member);
+  }
+  std::uint64_t started() const { return started_; }
+  /// Entries' ids, of the operations that one of them was told `ok` of.
+  const std::set<std::string>& acknowledged() const { return acknowledged_; }
+
+ private:
+  struct Member {
+    std::uint64_t number = 0;
+    std::unique_ptr<ChildProcess> process{};
+  };
+  void start(Member& member) {
+    member.number = ++started_;
+    member.process = std::make_unique<ChildProcess>(add_for_ever, Given{path_, {member.number}});
+  }
+  void end(Member& member) {
+    member.process->kill_now();
+    while (const auto n = member.process->read())
+      acknowledged_.insert(operation_of(member.number, *n).derived(0).text());
+    REQUIRE(member.process->wait() == ChildProcess::killed);
+  }
+
+  std::filesystem::path path_;
+  std::array<Member, 4> members_{};
+  std::uint64_t started_ = 0;
+  std::set<std::string> acknowledged_{};
+};
+
 }  // namespace
 
 TEST_CASE("kill -9: an acknowledged operation is there afterwards, and audit finds nothing") {
@@ -123,6 +183,37 @@ TEST_CASE("kill -9: an acknowledged operation is there afterwards, and audit fin
 
 TEST_CASE("kill -9: so it is with four threads that share commits, and with normal durability") {
   kill_at_work(TemporaryMirror::fast(), long_run() ? 500 : 100, 4);
+}
+
+TEST_CASE(
+    "kill -9: of four at work on one file any is killed: what was acknowledged is there once") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  std::mt19937_64 random(29);
+  const int kills = long_run() ? 1'000 : 120;
+  Crowd crowd(mirror.path());
+  for (int i = 0; i < kills; ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 30'000));
+    crowd.replace_one(random());
+  }
+  crowd.end_all();
+
+  mirror.open();
+  CHECK(mirror.findings() == std::vector<std::string>{});
+  const auto there =
+      query(mirror.path(),
+            "select id from credit_ledger where type = 'grant' and amount = 1 order by id");
+  const std::set<std::string> ids(there.begin(), there.end());
+  CHECK(ids.size() == there.size());
+  CHECK(std::includes(ids.begin(), ids.end(), crowd.acknowledged().begin(),
+                      crowd.acknowledged().end()));
+  // What was applied without a word is at most one operation a process.
+  CHECK(ids.size() <= crowd.acknowledged().size() + crowd.started());
+  CHECK(mirror.balance() == 10 + static_cast<std::int64_t>(ids.size()));
+  MESSAGE(crowd.started() << " processes killed, " << crowd.acknowledged().size()
+                          << " operations acknowledged, " << ids.size() << " there");
+  CHECK(crowd.acknowledged().size() > crowd.started());
 }
 
 TEST_CASE("kill -9: a process killed while it makes the mirror leaves one that opens") {

@@ -346,6 +346,19 @@ TEST_CASE("corruption: a file that is cut short anywhere") {
   CHECK(damage.count(Outcome::only_other_rows) == 0);
 }
 
+TEST_CASE("corruption: a schema without a column that the engine names is the file's damage") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  tamper(
+      mirror.path(),
+      "pragma writable_schema = on;"
+      "update sqlite_schema set sql = replace(sql, 'held', 'hexd') where name = 'tally_account'");
+  const auto engine = Engine::open(mirror.path());
+  REQUIRE_FALSE(engine);
+  CHECK(engine.error().code == Code::corrupt);
+}
+
 TEST_CASE("corruption: in the WAL it ends what is read of it, at a commit") {
   TemporaryMirror mirror(Options{});
   std::vector<std::string> states;

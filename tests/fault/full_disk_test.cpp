@@ -2,58 +2,64 @@
 // removed or cut shorter.
 #include <doctest/doctest.h>
 
-#include <set>
-
+#include "fault/device_steps.hpp"
 #include "fault/fault_disk.hpp"
-#include "fault/steps.hpp"
 
 namespace tally::test {
 namespace {
 
 using Call = FaultDisk::Call;
 
-/// Applies every line, each again where the disk was full; space comes back once so many operations
-/// have failed for the lack of it. Answers how many did.
-int apply_all(Engine& engine, const Steps& steps, int failures_max) {
+/// Makes every call, each again where the disk was full; space comes back once so many have failed
+/// for the lack of it. Answers how many did.
+int make_all(Engine& engine, const Steps& steps, int failures_max) {
   int failures = 0;
-  for (std::size_t step = 0; step < steps.lines.size(); ++step) {
-    const std::string& expected = all_operations()[step].answer;
-    auto answer = apply(engine, steps.lines[step]);
+  for (const Step& step : steps.all()) {
+    CAPTURE(step.name);
+    auto answer = step.call(engine);
     while (!answer) {
       REQUIRE_MESSAGE(answer.error().code == Code::full, answer.error().detail);
       // What is there can be read, and a refusal that memory decides is one still.
-      if (step > 0) CHECK(engine.balance(user_id(1)));
-      if (step > 0) CHECK(engine.apply(CreateUser{user_id(1)}).error().code == Code::user_exists);
+      const bool is_first = &step == &steps.all().front();
+      if (!is_first) CHECK(engine.balance(user_id(1)));
+      if (!is_first) CHECK(engine.apply(CreateUser{user_id(1)}).error().code == Code::user_exists);
       if (++failures == failures_max) FaultDisk::get().heal();
-      answer = apply(engine, steps.lines[step]);
+      answer = step.call(engine);
     }
-    CHECK(short_answer(result_line(*answer)) == expected);
+    CHECK(*answer == step.answer);
   }
   return failures;
+}
+
+void fill_at_every_write(const Steps& steps, int stride) {
+  int rounds = 0;
+  int failures = 0;
+  for (int nth = 1;; nth += stride) {
+    CAPTURE(nth);
+    TemporaryMirror mirror(steps.options());
+    FaultDisk::get().fail(Call::write, nth, SQLITE_FULL, true);
+    const int failed = make_all(mirror.engine(), steps, 5);
+    FaultDisk::get().heal();
+    CHECK(mirror.findings().empty());
+    CHECK(all_told(mirror.engine()) == steps.last().told_after);
+    mirror.close();
+    CHECK(difference(steps.last().rows_after, dump(mirror.path())).empty());
+    if (failed == 0) break;
+    failures += failed;
+    ++rounds;
+  }
+  MESSAGE(rounds << " times full, " << failures << " calls that waited for space");
+  CHECK(rounds > 10);
 }
 
 }  // namespace
 
 TEST_CASE("full disk: it stays full from the n-th write on, and everything goes on behind it") {
-  const Steps steps;
-  int rounds = 0;
-  int failures = 0;
-  const int stride = long_run() ? 1 : 3;
-  for (int nth = 1;; nth += stride) {
-    CAPTURE(nth);
-    TemporaryMirror mirror(Options{});
-    FaultDisk::get().fail(Call::write, nth, SQLITE_FULL, true);
-    const int failed = apply_all(mirror.engine(), steps, 5);
-    FaultDisk::get().heal();
-    CHECK(mirror.findings().empty());
-    mirror.close();
-    CHECK(difference(steps.afters.back(), dump(mirror.path())).empty());
-    if (failed == 0) break;
-    failures += failed;
-    ++rounds;
-  }
-  MESSAGE(rounds << " times full, " << failures << " operations that waited for space");
-  CHECK(rounds > 10);
+  fill_at_every_write(OperationSteps(), long_run() ? 1 : 3);
+}
+
+TEST_CASE("full disk: so it is with a device, which leases, pushes, pulls and rebases") {
+  fill_at_every_write(DeviceSteps(), long_run() ? 1 : 3);
 }
 
 TEST_CASE(
@@ -92,9 +98,9 @@ TEST_CASE(
 
 TEST_CASE("full disk: while a mirror is opened that was left with a WAL") {
   FaultDisk& disk = FaultDisk::get();
-  const Steps steps;
+  const OperationSteps steps;
   TemporaryMirror mirror(Options{});
-  REQUIRE(apply_all(mirror.engine(), steps, 0) == 0);
+  REQUIRE(make_all(mirror.engine(), steps, 0) == 0);
   const Credits balance = mirror->balance(user_id(1)).value();
   // As a killed process leaves it.
   const TemporaryFolder folder;
@@ -112,11 +118,11 @@ TEST_CASE("full disk: while a mirror is opened that was left with a WAL") {
   REQUIRE(engine);
   CHECK(engine->audit()->findings.empty());
   engine = Error{};
-  CHECK(difference(steps.afters.back(), dump(path)).empty());
+  CHECK(difference(steps.last().rows_after, dump(path)).empty());
 }
 
 TEST_CASE("io errors: closing fails at every call, and nothing is lost by it") {
-  const Steps steps;
+  const OperationSteps steps;
   std::string told;
   for (const Call call : FaultDisk::calls) {
     int faults = 0;
@@ -124,7 +130,7 @@ TEST_CASE("io errors: closing fails at every call, and nothing is lost by it") {
       CAPTURE(std::string(FaultDisk::name_of(call)));
       CAPTURE(nth);
       TemporaryMirror mirror(Options{});
-      REQUIRE(apply_all(mirror.engine(), steps, 0) == 0);
+      REQUIRE(make_all(mirror.engine(), steps, 0) == 0);
       FaultDisk::get().fail(call, nth, FaultDisk::error_of(call), true);
       mirror.close();
       FaultDisk::get().heal();
@@ -132,7 +138,7 @@ TEST_CASE("io errors: closing fails at every call, and nothing is lost by it") {
       mirror.open();
       CHECK(mirror.findings().empty());
       mirror.close();
-      CHECK(difference(steps.afters.back(), dump(mirror.path())).empty());
+      CHECK(difference(steps.last().rows_after, dump(mirror.path())).empty());
       if (!came) break;
       ++faults;
     }

@@ -1,13 +1,12 @@
-// The n-th read, write, sync, truncation, lock or mapping fails, for every n and every operation:
-// the answer is a failure of the world or the operation's own, nothing is lost or half done, and
-// the same line applies when the disk is well again.
+// The n-th read, write, sync, truncation, lock or mapping fails, for every n and every call that
+// writes: the answer is a failure of the world or the call's own, nothing is lost or half done, and
+// the same call succeeds when the disk is well again.
 #include <doctest/doctest.h>
-#include <tally/trace.hpp>
 
 #include <set>
 
+#include "fault/device_steps.hpp"
 #include "fault/fault_disk.hpp"
-#include "fault/steps.hpp"
 
 namespace tally::test {
 namespace {
@@ -29,80 +28,81 @@ struct Fault {
   }
 };
 
-/// Applies the line while the disk fails, then when it is well again. False where the fault did not
+/// Makes the call while the disk fails, then again when it is well. False where the fault did not
 /// come to pass.
-bool applies_in_the_end(const Steps& steps, std::size_t step, const Fault& fault) {
+bool ends_well(const Steps& steps, const Step& step, const Fault& fault) {
+  CAPTURE(step.name);
+  CAPTURE(fault.text());
   const TemporaryFolder folder;
   const auto path = folder.path() / "mirror.db";
-  copy_mirror(steps.befores[step], path);
-  Options options;
-  options.busy_timeout = std::chrono::milliseconds(20);
-  auto engine = Engine::open(path, options);
+  copy_mirror(step.before, path);
+  auto engine = Engine::open(path, steps.options());
   REQUIRE(engine);
-  const std::string& line = steps.lines[step];
-  const std::string& expected = all_operations()[step].answer;
 
   FaultDisk::get().fail(fault.call, fault.nth, fault.error, fault.stays);
-  const auto answer = apply(*engine, line);
+  auto answer = step.call(*engine);
   FaultDisk::get().heal();
   const bool came = FaultDisk::get().has_failed();
 
-  CAPTURE(all_operations()[step].line);
-  CAPTURE(fault.text());
-  if (answer) {
-    CHECK(short_answer(result_line(*answer)) == expected);
-  } else {
+  if (!answer) {
     CHECK_MESSAGE(is_of_the_world(answer.error().code), name_of(answer.error().code));
     CHECK_FALSE(answer.error().detail.empty());
+    CHECK(difference(step.rows_before, dump(path)).empty());
+    CHECK(all_told(*engine) == step.told_before);
   }
-  const auto again = apply(*engine, line);
-  REQUIRE_MESSAGE(again, again.error().detail);
-  CHECK(short_answer(result_line(*again)) == expected);
+  if (!answer || step.nature.repeats) answer = step.call(*engine);
+  REQUIRE_MESSAGE(answer, answer.error().detail);
+  CHECK(*answer == step.answer);
+  CHECK(all_told(*engine) == step.told_after);
   const auto report = engine->audit();
   REQUIRE(report);
   CHECK(report->findings.empty());
-  if (const auto balance = engine->balance(user_id(1)))
-    CHECK(query(path, "select balance from tally_account") ==
-          std::vector<std::string>{std::to_string(balance->value)});
   engine = Error{};
-  CHECK(difference(steps.afters[step], dump(path)).empty());
+  CHECK(difference(step.rows_after, dump(path)).empty());
   return came;
 }
 
-void sweep(Call call, int error) {
-  const Steps steps;
+int next(int nth) { return nth + 1; }
+
+/// Where others have a lock for good SQLite asks for ten seconds before it gives up.
+bool may_stay(int error) { return error != SQLITE_BUSY; }
+
+int sweep(const Steps& steps, Call call, int error, int (*after)(int)) {
   int faults = 0;
-  // Where others have the lock for good SQLite asks for ten seconds before it gives up.
-  const std::vector<bool> staying =
-      error == SQLITE_BUSY ? std::vector{false} : std::vector{false, true};
-  for (std::size_t step = 0; step < steps.lines.size(); ++step) {
-    for (const bool stays : staying) {
-      for (int nth = 1; applies_in_the_end(steps, step, {call, nth, error, stays}); ++nth) ++faults;
+  for (const Step& step : steps.all()) {
+    for (const bool stays : {false, true}) {
+      if (stays && !may_stay(error)) continue;
+      for (int nth = 1; ends_well(steps, step, {call, nth, error, stays}); nth = after(nth))
+        ++faults;
     }
   }
   MESSAGE(std::string(FaultDisk::name_of(call))
-          << ": " << faults << " faults over " << steps.lines.size() << " operations");
-  // A single operation opens nothing, and truncates and maps nothing either.
-  const bool is_for_opening =
-      call == Call::open || call == Call::truncate || call == Call::shm_map || call == Call::lock;
-  CHECK((faults > 0 || is_for_opening));
+          << ": " << faults << " faults over " << steps.all().size() << " calls");
+  return faults;
+}
+
+/// Every way in which the disk may fail a call.
+void fail_each_way(const Steps& steps, int (*after)(int)) {
+  for (const auto& [call, error] : {std::pair{Call::read, SQLITE_IOERR_READ},
+                                    {Call::write, SQLITE_IOERR_WRITE},
+                                    {Call::write, SQLITE_FULL},
+                                    {Call::sync, SQLITE_IOERR_FSYNC},
+                                    {Call::shm_lock, SQLITE_IOERR_SHMLOCK},
+                                    {Call::shm_lock, SQLITE_BUSY}})
+    CHECK(sweep(steps, call, error, after) > 0);
+  // Only a call that reads on a connection of its own opens, maps or locks anything.
+  for (const Call call : {Call::open, Call::truncate, Call::shm_map, Call::lock})
+    sweep(steps, call, FaultDisk::error_of(call), after);
 }
 
 }  // namespace
 
-TEST_CASE("io errors: a read that fails") { sweep(Call::read, SQLITE_IOERR_READ); }
-TEST_CASE("io errors: a write that fails") { sweep(Call::write, SQLITE_IOERR_WRITE); }
-TEST_CASE("io errors: a write that finds the disk full") { sweep(Call::write, SQLITE_FULL); }
-TEST_CASE("io errors: a sync that fails") { sweep(Call::sync, SQLITE_IOERR_FSYNC); }
-TEST_CASE("io errors: a lock of the shared memory that fails") {
-  sweep(Call::shm_lock, SQLITE_IOERR_SHMLOCK);
+TEST_CASE("io errors: what an operation asks of the disk fails") {
+  fail_each_way(OperationSteps(), next);
 }
-TEST_CASE("io errors: a lock of the shared memory that another one has") {
-  sweep(Call::shm_lock, SQLITE_BUSY);
-}
-TEST_CASE("io errors: whatever else a single operation may ask for") {
-  for (const Call call : {Call::open, Call::truncate, Call::shm_map, Call::lock})
-    sweep(call, FaultDisk::error_of(call));
+
+TEST_CASE("io errors: what a device's lease, push, pull or rebase asks of the disk fails") {
+  fail_each_way(DeviceSteps(), sparsely_after);
 }
 
 TEST_CASE(
@@ -146,29 +146,26 @@ TEST_CASE(
 }
 
 TEST_CASE("io errors: opening fails at every call, then opens, and nothing has changed") {
-  const Steps steps;
-  const std::size_t last = steps.lines.size() - 1;
-  const Dump expected = dump(steps.befores[last]);
+  const OperationSteps steps;
+  const Dump& expected = steps.last().rows_before;
   int faults = 0;
   for (const Call call : FaultDisk::calls) {
     for (int nth = 1;; ++nth) {
       const TemporaryFolder folder;
       const auto path = folder.path() / "mirror.db";
-      copy_mirror(steps.befores[last], path);
-      Options options;
-      options.busy_timeout = std::chrono::milliseconds(20);
+      copy_mirror(steps.last().before, path);
       FaultDisk::get().fail(call, nth, FaultDisk::error_of(call), false);
       const Fault fault{call, nth, FaultDisk::error_of(call), false};
       CAPTURE(fault.text());
       bool came = false;
       {
-        const auto failed = Engine::open(path, options);
+        const auto failed = Engine::open(path, steps.options());
         came = FaultDisk::get().has_failed();
         FaultDisk::get().heal();
         if (!failed) CHECK_MESSAGE(is_of_the_world(failed.error().code), failed.error().detail);
       }
       {
-        auto engine = Engine::open(path, options);
+        auto engine = Engine::open(path, steps.options());
         REQUIRE_MESSAGE(engine, engine.error().detail);
         CHECK(engine->balance(user_id(1)).value() == Credits{73});
       }

@@ -3,13 +3,12 @@
 // the file is as it was, and the engine either goes on or refuses writes until it is opened again.
 #include <doctest/doctest.h>
 #include <tally/replica.hpp>
-#include <tally/trace.hpp>
 
 #include <functional>
 #include <set>
 
+#include "fault/device_steps.hpp"
 #include "fault/faulty_memory.hpp"
-#include "fault/steps.hpp"
 
 namespace tally::test {
 namespace {
@@ -33,22 +32,21 @@ bool is_honest(Code code) {
 }
 
 /// The short form tries each of the first few, then ever fewer.
-int after(int nth) {
+int soon_after(int nth) {
   constexpr int each_up_to = 16;
   return long_run() || nth < each_up_to ? nth + 1 : nth + nth / 4;
 }
 
-/// One operation while memory is short; the engine on a file that is opened as often as it has to
-/// be.
+/// One call while memory is short; the engine on a file that is opened as often as it has to be.
 class Trial {
  public:
-  Trial(const Steps& steps, std::size_t step, Shortage shortage)
-      : steps_(steps), step_(step), shortage_(shortage), before_(dump(steps.befores[step])) {
+  Trial(const Steps& steps, const Step& step, Shortage shortage)
+      : options_(steps.options(Durability::normal)), step_(step), shortage_(shortage) {
     start();
   }
 
   /// How often there was none.
-  int run() {
+  int run(int (*after)(int)) {
     int faults = 0;
     for (int nth = 1; attempt(nth); nth = after(nth)) ++faults;
     return faults;
@@ -57,35 +55,36 @@ class Trial {
  private:
   void start() {
     engine_.reset();
-    copy_mirror(steps_.befores[step_], path_);
+    copy_mirror(step_.before, path_);
     open();
   }
   void open() {
     engine_.reset();
-    auto opened = Engine::open(path_, TemporaryMirror::fast());
+    auto opened = Engine::open(path_, options_);
     REQUIRE_MESSAGE(opened, opened.error().detail);
     engine_.emplace(std::move(opened).value());
   }
   /// False where the fault did not come to pass.
   bool attempt(int nth) {
     CAPTURE(nth);
-    std::vector<Command> commands{*parse_trace_line(steps_.lines[step_])};
     FaultyMemory::fail(shortage_.asker, nth, shortage_.stays);
-    const auto verdicts = engine_->submit(std::move(commands));
+    const auto answer = step_.call(*engine_);
     FaultyMemory::heal();
-    if (verdicts) return check_applied(verdicts->at(0));
-    if (!FaultyMemory::has_failed()) return check_refused(verdicts.error(), nth);
-    CHECK_MESSAGE(is_honest(verdicts.error().code), name_of(verdicts.error().code));
-    CHECK(difference(before_, dump(path_)).empty());
+    if (answer) return check_made(*answer);
+    if (!FaultyMemory::has_failed()) return check_refused(answer.error(), nth);
+    CHECK_MESSAGE(is_honest(answer.error().code), name_of(answer.error().code));
+    CHECK(difference(step_.rows_before, dump(path_)).empty());
+    CHECK(all_told(*engine_) == step_.told_before);
     CHECK_NOTHROW(RawTransaction{path_});
     return true;
   }
-  bool check_applied(const Verdict& verdict) {
+  bool check_made(const std::string& answer) {
     const bool came = FaultyMemory::has_failed();
-    CHECK(short_answer(result_line(verdict)) == all_operations()[step_].answer);
+    CHECK(answer == step_.answer);
     CHECK(engine_->audit()->findings.empty());
+    CHECK(all_told(*engine_) == step_.told_after);
     engine_.reset();
-    CHECK(difference(steps_.afters[step_], dump(path_)).empty());
+    CHECK(difference(step_.rows_after, dump(path_)).empty());
     if (came) start();
     return came;
   }
@@ -97,21 +96,33 @@ class Trial {
     return attempt(nth);
   }
 
-  const Steps& steps_;
-  std::size_t step_;
+  Options options_;
+  const Step& step_;
   Shortage shortage_;
-  Dump before_;
   TemporaryFolder folder_;
   std::filesystem::path path_ = folder_.path() / "mirror.db";
   std::optional<Engine> engine_;
 };
+
+void run_short(const Steps& steps, int (*after)(int)) {
+  for (const Shortage shortage : shortages) {
+    CAPTURE(shortage.text());
+    int faults = 0;
+    for (const Step& step : steps.all()) {
+      CAPTURE(step.name);
+      faults += Trial(steps, step, shortage).run(after);
+    }
+    MESSAGE(shortage.text() << ": " << faults << " faults over " << steps.all().size() << " calls");
+    CHECK(faults > 100);
+  }
+}
 
 /// Calls `body` to have the n-th memory not there, until it says that it was not asked for.
 void for_each_shortage(const std::function<bool(int nth, Shortage)>& body) {
   for (const Shortage shortage : shortages) {
     CAPTURE(shortage.text());
     int faults = 0;
-    for (int nth = 1; body(nth, shortage); nth = after(nth)) ++faults;
+    for (int nth = 1; body(nth, shortage); nth = soon_after(nth)) ++faults;
     MESSAGE(shortage.text() << ": " << faults << " faults");
     CHECK(faults > 0);
   }
@@ -143,27 +154,19 @@ bool all_short(int nth, Shortage shortage, Calls&&... calls) {
 }  // namespace
 
 TEST_CASE("memory runs out in an operation: it fails whole or is ok whole") {
-  const Steps steps;
-  for (const Shortage shortage : shortages) {
-    CAPTURE(shortage.text());
-    int faults = 0;
-    for (std::size_t step = 0; step < steps.lines.size(); ++step) {
-      CAPTURE(all_operations()[step].line);
-      faults += Trial(steps, step, shortage).run();
-    }
-    MESSAGE(shortage.text() << ": " << faults << " faults over " << steps.lines.size()
-                            << " operations");
-    CHECK(faults > 100);
-  }
+  run_short(OperationSteps(), soon_after);
+}
+
+TEST_CASE("memory runs out in a device's lease, push, pull or rebase: it is whole or not at all") {
+  run_short(DeviceSteps(), sparsely_after);
 }
 
 TEST_CASE("memory runs out while a mirror is opened and closed: nothing has changed") {
-  const Steps steps;
-  const std::size_t last = steps.lines.size() - 1;
-  const Dump expected = dump(steps.befores[last]);
+  const OperationSteps steps;
+  const Dump& expected = steps.last().rows_before;
   const TemporaryFolder folder;
   const auto path = folder.path() / "mirror.db";
-  copy_mirror(steps.befores[last], path);
+  copy_mirror(steps.last().before, path);
   for_each_shortage([&](int nth, Shortage shortage) {
     {
       FaultyMemory::fail(shortage.asker, nth, shortage.stays);
@@ -196,14 +199,15 @@ TEST_CASE("memory runs out while a mirror is made: it is made the next time") {
 }
 
 TEST_CASE("memory runs out in a call that reads: it fails, and the next one answers") {
-  const Steps steps;
+  const OperationSteps steps;
   TemporaryMirror mirror;
   mirror.close();
-  copy_mirror(steps.befores.back(), mirror.path());
+  copy_mirror(steps.last().before, mirror.path());
   mirror.open();
   REQUIRE(mirror->apply(CreateUser{user_id(2)}));
   REQUIRE(Replica(mirror.engine()).enrol({id('x', 1), {Capability::author}, user_id(1)}));
   const std::string digests = all_digests(mirror.engine());
+  const std::string line = mirror.lines.line("create_user user_id=u3");
   for_each_shortage([&](int nth, Shortage shortage) {
     mirror.reopen();  // A push that ran short while it wrote has ended all writing.
     Replica replica(mirror.engine());
@@ -213,55 +217,12 @@ TEST_CASE("memory runs out in a call that reads: it fails, and the next one answ
         [&] { return mirror->history(user_id(1), 100); }, [&] { return mirror->job(job_id(1)); },
         [&] { return mirror->rows("assets", user_id(1)); },
         [&] { return mirror->digest(user_id(1)); }, [&] { return mirror->audit(); },
-        [&] { return mirror->parse_command(steps.lines.front()); }, [&] { return replica.state(); },
+        [&] { return mirror->parse_command(line); }, [&] { return replica.state(); },
         [&] { return replica.leases(); }, [&] { return replica.rejected(); },
         [&] { return replica.next_push(100, 1'000'000); });
     CHECK(all_digests(mirror.engine()) == digests);
     CHECK(mirror.findings().empty());
     return came;
-  });
-}
-
-TEST_CASE("memory runs out while canonical's answer is taken: whole or not at all") {
-  TemporaryMirror mirror;
-  mirror.make_users(2);
-  REQUIRE(Replica(mirror.engine()).enrol({id('x', 1), {Capability::author}, std::nullopt}));
-  const auto push = Replica(mirror.engine()).next_push(100, 1'000'000);
-  REQUIRE(push);
-  Reply reply;
-  reply.watermark = static_cast<std::int64_t>(push->operations.size());
-  for (const PushedOperation& operation : push->operations)
-    reply.verdicts.push_back({operation.number, Code::ok, {}, {}});
-  reply.verdicts.back().code = Code::internal_error;
-  reply.cursor = "c";
-  mirror.close();
-  const Dump before = dump(mirror.path());
-  const TemporaryFolder folder;
-  const auto path = folder.path() / "mirror.db";
-  for_each_shortage([&](int nth, Shortage shortage) {
-    copy_mirror(mirror.path(), path);
-    auto engine = Engine::open(path, TemporaryMirror::fast());
-    REQUIRE(engine);
-    auto replica = std::make_unique<Replica>(*engine);
-    FaultyMemory::fail(shortage.asker, nth, shortage.stays);
-    const auto taken = replica->take(reply);
-    FaultyMemory::heal();
-    check_answer(taken);
-    if (!taken) {
-      CHECK(difference(before, dump(path)).empty());
-      replica.reset();
-      engine = Error{};
-      engine = Engine::open(path, TemporaryMirror::fast());
-      REQUIRE(engine);
-      const auto again = Replica(*engine).take(reply);
-      REQUIRE_MESSAGE(again, again.error().detail);
-    }
-    const auto state = Replica(*engine).state();
-    REQUIRE(state);
-    CHECK((*state)->pending == 0);
-    CHECK((*state)->rejected == 1);
-    CHECK(engine->audit()->findings.empty());
-    return FaultyMemory::has_failed();
   });
 }
 

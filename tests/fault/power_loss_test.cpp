@@ -9,8 +9,8 @@
 #include <random>
 #include <thread>
 
+#include "fault/device_steps.hpp"
 #include "fault/fault_disk.hpp"
-#include "fault/steps.hpp"
 #include "model/trace_generator.hpp"
 #include "support/fixture.hpp"
 
@@ -140,7 +140,75 @@ void cut_everywhere(Durability durability) {
   CHECK(cuts > 80);
 }
 
+/// What a cut leaves in a call, or while the mirror is closed behind it.
+struct LeftOfCall {
+  FaultDisk::Image image{};
+  bool is_acknowledged = false;
+};
+
+LeftOfCall cut_in_call(const Step& step, const Options& options, int nth) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "mirror.db";
+  copy_mirror(step.before, path);
+  FaultDisk& disk = FaultDisk::get();
+  LeftOfCall left;
+  bool is_acknowledged = false;
+  disk.remember();
+  {
+    auto engine = Engine::open(path, options);
+    REQUIRE(engine);
+    disk.cut_power_at(nth, static_cast<std::uint64_t>(nth), [&](FaultDisk::Image image) {
+      left = {std::move(image), is_acknowledged};
+    });
+    REQUIRE(step.call(*engine));
+    is_acknowledged = true;
+  }
+  disk.forget();
+  return left;
+}
+
+/// The call is there whole or not at all; where it is not, it can be made again.
+void check_left(const Step& step, const Options& options, const LeftOfCall& left) {
+  const TemporaryFolder folder;
+  const auto path = put(left.image, folder.path());
+  auto engine = Engine::open(path, options);
+  REQUIRE_MESSAGE(engine, engine.error().detail);
+  CHECK(engine->audit()->findings.empty());
+  const bool is_there = difference(step.rows_after, dump(path)).empty();
+  if (!is_there) {
+    const bool is_promised = options.durability == Durability::full || step.nature.is_synced;
+    CHECK_FALSE((left.is_acknowledged && is_promised));
+    CHECK(difference(step.rows_before, dump(path)).empty());
+    const auto answer = step.call(*engine);
+    REQUIRE_MESSAGE(answer, answer.error().detail);
+    CHECK(*answer == step.answer);
+  }
+  CHECK(all_told(*engine) == step.told_after);
+  engine = Error{};
+  CHECK(difference(step.rows_after, dump(path)).empty());
+}
+
 }  // namespace
+
+TEST_CASE("power loss: a device's call is whole or can be made again; what is sent is on disk") {
+  const DeviceSteps steps;
+  for (const Durability durability : {Durability::full, Durability::normal}) {
+    const Options options = steps.options(durability);
+    int cuts = 0;
+    for (const Step& step : steps.all()) {
+      CAPTURE(step.name);
+      for (int nth = 1;; nth = sparsely_after(nth)) {
+        CAPTURE(nth);
+        const LeftOfCall left = cut_in_call(step, options, nth);
+        if (left.image.empty()) break;
+        check_left(step, options, left);
+        ++cuts;
+      }
+    }
+    MESSAGE(cuts << " cuts over " << steps.all().size() << " calls");
+    CHECK(cuts > 100);
+  }
+}
 
 TEST_CASE("power loss: in full durability what was acknowledged is there") {
   FaultDisk::get();

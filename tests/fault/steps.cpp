@@ -1,9 +1,11 @@
 #include "fault/steps.hpp"
 
 #include <doctest/doctest.h>
+#include <tally/replica.hpp>
 #include <tally/trace.hpp>
 
 #include "fault/fault_disk.hpp"
+#include "fault/faulty_memory.hpp"
 
 namespace tally::test {
 
@@ -60,28 +62,63 @@ const Rows& all_operations() {
   return rows;
 }
 
-Steps::Steps() {
-  FaultDisk::get();
-  TemporaryMirror mirror(Options{});
-  for (const Row& row : all_operations()) {
-    mirror.close();
-    befores.push_back(folder.path() / (std::to_string(befores.size()) + ".db"));
-    copy_mirror(mirror.path(), befores.back());
-    mirror.open();
-    lines.push_back(mirror.lines.line(row.line));
-    REQUIRE_MESSAGE(short_answer(mirror.apply_line(lines.back())) == row.answer, row.line);
-    mirror.close();
-    afters.push_back(dump(mirror.path()));
-    mirror.open();
-  }
+namespace {
+
+Options unwaiting(Options options) {
+  options.busy_timeout = std::chrono::milliseconds(20);
+  return options;
 }
 
-Result<Verdict> apply(Engine& engine, const std::string& line) {
-  std::vector<Command> commands;
-  commands.push_back(*parse_trace_line(line));
-  auto verdicts = engine.submit(std::move(commands));
-  if (!verdicts) return verdicts.error();
-  return verdicts->at(0);
+}  // namespace
+
+Steps::Steps(const Options& options)
+    : options_(unwaiting(options)), mirror_((FaultDisk::get(), options_)) {}
+
+Options Steps::options(Durability durability) const {
+  Options options = options_;
+  options.durability = durability;
+  return options;
+}
+
+void Steps::record(Step step) {
+  CAPTURE(step.name);
+  step.told_before = all_told(mirror_.engine());
+  mirror_.close();
+  step.before = folder_.path() / (std::to_string(all_.size()) + ".db");
+  copy_mirror(mirror_.path(), step.before);
+  step.rows_before = dump(mirror_.path());
+  mirror_.open();
+  const auto answer = step.call(mirror_.engine());
+  REQUIRE_MESSAGE(answer, answer.error().detail);
+  step.answer = *answer;
+  step.told_after = all_told(mirror_.engine());
+  REQUIRE(mirror_.findings().empty());
+  mirror_.close();
+  step.rows_after = dump(mirror_.path());
+  mirror_.open();
+  all_.push_back(std::move(step));
+}
+
+void Steps::record_line(const std::string& short_line, const std::string& answer) {
+  const std::string line = mirror_.lines.line(short_line);
+  record({short_line,
+          [line](Engine& engine) -> Result<std::string> {
+            std::vector<Command> commands;
+            {
+              const FaultyMemory::Reprieve memory;
+              commands.push_back(*parse_trace_line(line));
+            }
+            const auto verdicts = engine.submit(std::move(commands));
+            const FaultyMemory::Reprieve memory;
+            if (!verdicts) return verdicts.error();
+            return short_answer(result_line(verdicts->at(0)));
+          },
+          {.repeats = true}});
+  REQUIRE_MESSAGE(last().answer == answer, short_line);
+}
+
+OperationSteps::OperationSteps() : Steps(Options{}) {
+  for (const Row& row : all_operations()) record_line(row.line, row.answer);
 }
 
 std::string all_digests(const Engine& engine) {
@@ -98,5 +135,34 @@ std::string all_digests(const Engine& engine) {
   }
   return text;
 }
+
+std::string all_told(Engine& engine) {
+  std::string text = all_digests(engine);
+  const auto add = [&](const auto&... parts) {
+    ((text += parts, text += ' '), ...);
+    text += '\n';
+  };
+  const std::vector<Uuid> users = engine.users().value();
+  for (const Uuid& user : users) {
+    const AccountCheck check = engine.check(user).value();
+    add(user.text(), std::to_string(check.balance.value), std::to_string(check.held.value),
+        std::to_string(check.entries), std::to_string(check.pending_operations));
+  }
+  const Replica replica(engine);
+  const std::vector<OpenLease> leases = replica.leases().value();
+  for (const OpenLease& lease : leases)
+    add("lease", lease.lease_id.text(), std::to_string(lease.unspent.value),
+        lease.returning ? "on its way back" : "");
+  const std::vector<RejectedOperation> all_rejected = replica.rejected().value();
+  for (const RejectedOperation& rejected : all_rejected)
+    add("rejected", std::to_string(rejected.number), std::string(name_of(rejected.code)));
+  if (const auto state = replica.state().value())
+    add("device", state->enrolment.device_id.text(), std::to_string(state->acked),
+        std::to_string(state->pending), std::to_string(state->blocked),
+        std::to_string(state->attempts), state->cursor.value_or("from the start"));
+  return text;
+}
+
+int sparsely_after(int nth) { return long_run() ? nth + 1 : nth + 1 + nth / 2; }
 
 }  // namespace tally::test

@@ -1,4 +1,5 @@
 #include <fstream>
+#include <map>
 #include <optional>
 
 #include "fuzz/scratch.hpp"
@@ -23,34 +24,41 @@ class MirrorFile : public Target {
       make_device(engine, replica);
     }
     images_ = {read(path_), read(device_path_)};
-    for (const Image& image : images_) {
+    for (Image& image : images_) {
       if (image.bytes.empty()) throw std::runtime_error("the last to close left the mirror empty");
+      write(image.bytes);
+      image.books = books_of(Engine::open(path_, fixed_options()).value());
     }
   }
 
   Outcome run(std::string_view bytes) override {
     if (bytes.empty()) return Outcome::refused;
+    input_ = bytes;
     const bool is_device = (bytes[0] & 1) != 0;
     const Image& image = images_[is_device ? 1 : 0];
     write(changed(image, bytes.substr(1)));
-    auto engine = Engine::open(path_, fixed_options());
+    auto engine = answered(Engine::open(path_, fixed_options()));
     if (!engine) return Outcome::refused;
     Replica replica(*engine);
-    if (is_device) sync(replica);
-    const bool applied = write_some(*engine);
-    if (is_device) sync(replica);
+    if (is_device) sync(*engine, replica);
+    const bool applied = write_some(*engine, image.books);
+    if (is_device) sync(*engine, replica);
     read_all(*engine);
     return applied ? Outcome::taken : Outcome::refused;
   }
 
  private:
+  /// Each user's entries as text, of those whose can be read.
+  using Books = std::map<Uuid, std::string>;
+
   struct Image {
     std::string bytes;
+    Books books;
     std::vector<std::size_t> used;  ///< Where it is not zero: most of a page is free space.
   };
 
   static Image read(const std::filesystem::path& path) {
-    Image image{test::bytes_of(path), {}};
+    Image image{test::bytes_of(path), {}, {}};
     for (std::size_t i = 0; i < image.bytes.size(); ++i) {
       if (image.bytes[i] != '\0') image.used.push_back(i);
     }
@@ -76,40 +84,123 @@ class MirrorFile : public Target {
     std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
   }
 
-  void read_all(const Engine& engine) const {
-    const auto users = engine.users();
-    for (const Uuid& user : users ? *users : std::vector<Uuid>{}) {
-      (void)engine.balance(user);
-      (void)engine.account(user);
-      (void)engine.history(user);
-      (void)engine.digest(user);
-    }
-    for (const char* view : test::views) (void)engine.rows(view);
-    (void)engine.job(job_);
-    (void)engine.audit();
+  /// Rows that contradict each other may break an invariant as they are written to, which ends the
+  /// engine's writing.
+  static bool is_broken_invariant(const Error& error) {
+    return error.detail.find("constraint failed") != std::string::npos ||
+           error.detail.find("an earlier invariant failed") != std::string::npos;
   }
 
-  bool write_some(Engine& engine) const {
+  /// A failure says why, and blames the file.
+  template <class T>
+  Result<T> answered(Result<T> answer) const {
+    if (answer) return answer;
+    const Error& error = answer.error();
+    const std::string told = std::string(name_of(error.code)) + " " + error.detail;
+    if (error.code == Code::internal && !is_broken_invariant(error))
+      throw Broken("a damaged file is answered " + told, input_);
+    if (is_failure(error.code) && error.detail.empty())
+      throw Broken("a failure does not say why: " + told, input_);
+    return answer;
+  }
+
+  Books books_of(const Engine& engine) const {
+    Books books;
+    const auto users = answered(engine.users());
+    for (const Uuid& user : users ? *users : std::vector<Uuid>{}) {
+      const auto history = answered(engine.history(user, entries_max));
+      if (!history) continue;
+      std::string& text = books[user];
+      for (auto entry = history->rbegin(); entry != history->rend(); ++entry)
+        text += std::to_string(entry->seq) + ":" + std::to_string(entry->amount.value) + "=" +
+                std::to_string(entry->balance_after.value) + " ";
+    }
+    return books;
+  }
+
+  /// What could be read before a call that changed nothing is so behind it, where it can be read.
+  void check_unchanged(const Books& before, const Engine& engine) const {
+    const Books after = books_of(engine);
+    for (const auto& [user, entries] : before) {
+      const auto found = after.find(user);
+      if (found != after.end() && found->second != entries)
+        throw Broken("a call that failed changed the entries of " + user.text(), input_);
+    }
+  }
+
+  /// Who had all entries of the mirror that was damaged has them still, and new ones behind them.
+  void check_appended(const Books& before, const Books& whole, const Engine& engine) const {
+    const Books after = books_of(engine);
+    for (const auto& [user, entries] : before) {
+      const auto original = whole.find(user);
+      const auto found = after.find(user);
+      if (original == whole.end() || !entries.starts_with(original->second)) continue;
+      if (found != after.end() && !found->second.starts_with(entries))
+        throw Broken("an operation changed earlier entries of " + user.text(), input_);
+    }
+  }
+
+  void check_sums(const Engine& engine) const {
+    const auto users = engine.users();
+    for (const Uuid& user : users ? *users : std::vector<Uuid>{}) {
+      const auto balance = engine.balance(user);
+      const auto history = engine.history(user, entries_max);
+      std::int64_t sum = 0;
+      for (const Entry& entry : history ? *history : std::vector<Entry>{})
+        sum += entry.amount.value;
+      if (!balance || !history || balance->value != sum)
+        throw Broken(
+            "the audit finds nothing, and the balance is not the entries' sum, of " + user.text(),
+            input_);
+    }
+  }
+
+  void read_all(const Engine& engine) const {
+    const auto users = answered(engine.users());
+    for (const Uuid& user : users ? *users : std::vector<Uuid>{}) {
+      (void)answered(engine.balance(user));
+      (void)answered(engine.account(user));
+      (void)answered(engine.digest(user));
+    }
+    for (const char* view : test::views) (void)answered(engine.rows(view));
+    (void)answered(engine.job(job_));
+    const auto report = answered(engine.audit());
+    if (report && report->findings.empty()) check_sums(engine);
+  }
+
+  bool write_some(Engine& engine, const Books& whole) const {
     bool applied = false;
-    for (const std::string& line : operations_)
-      applied = engine.apply_command(*parse_trace_line(line)).has_value() || applied;
+    for (const std::string& line : operations_) {
+      const Books before = books_of(engine);
+      if (answered(engine.apply_command(*parse_trace_line(line)))) {
+        applied = true;
+        check_appended(before, whole, engine);
+      } else {
+        check_unchanged(before, engine);
+      }
+    }
     return applied;
   }
 
-  void sync(Replica& replica) const {
-    (void)replica.state();
-    (void)replica.leases();
-    (void)replica.rejected();
-    (void)replica.subscriptions();
-    (void)replica.refill({Credits{20}, Credits{10}, std::chrono::hours{1}});
-    const auto push = replica.next_push(1000, 1'000'000);
-    if (push) (void)replica.take(read_answer(reply_, *push).reply);
+  void sync(const Engine& engine, Replica& replica) const {
+    (void)answered(replica.state());
+    (void)answered(replica.leases());
+    (void)answered(replica.rejected());
+    (void)answered(replica.subscriptions());
+    (void)answered(replica.refill({Credits{20}, Credits{10}, std::chrono::hours{1}}));
+    const auto push = answered(replica.next_push(1000, 1'000'000));
+    if (!push) return;
+    const Books before = books_of(engine);
+    if (!answered(replica.take(read_answer(reply_, *push).reply))) check_unchanged(before, engine);
   }
+
+  static constexpr std::size_t entries_max = 10'000;
 
   const test::TemporaryFolder folder_{test::memory_folder()};
   const std::filesystem::path path_ = folder_.path() / "mirror.db";
   const std::filesystem::path device_path_ = folder_.path() / "device.db";
   std::array<Image, 2> images_{};
+  std::string_view input_{};  ///< Of the run under way.
   const std::vector<std::string> operations_ = lines_of("operations.jsonl");
   /// The verdict on the first of what is pending, which undoes it, and other rows of its user.
   const sync::Rows reply_ = rows_of(lines_of("rejection.reply"));

@@ -39,7 +39,9 @@ std::unique_ptr<Target> make_c_json();
 /// Rows that canonical's sync function might answer with: taken whole or not at all, and no
 /// operation is lost.
 std::unique_ptr<Target> make_server_reply();
-/// A mirror in whose file bytes were changed: opened, read, written, audited, with an answer.
+/// A mirror in whose file bytes were changed: every answer blames the world or none; what fails
+/// changes no entry, what is applied none of those before it, and balances add up or the audit says
+/// that they do not.
 std::unique_ptr<Target> make_mirror_file();
 
 struct NamedTarget {
