@@ -4,7 +4,10 @@
 #include <atomic>
 #include <thread>
 
+#include "engine/fed_device.hpp"
 #include "support/fixture.hpp"
+#include "tally/faults.hpp"
+#include "tally/trace.hpp"
 
 namespace tally::test {
 namespace {
@@ -14,6 +17,32 @@ std::vector<Command> grants(TemporaryMirror& mirror, int count) {
   for (int i = 0; i < count; ++i)
     commands.push_back(mirror->make_command(AddCredits{user_id(1), Credits{1}, "grant"}));
   return commands;
+}
+
+/// A batch of projects of u1, each with that prompt.
+Command batch_of_projects(TemporaryMirror& mirror, std::size_t count, const std::string& prompt) {
+  Batch batch;
+  for (std::size_t i = 0; i < count; ++i)
+    batch.operations.push_back(mirror->make_command(CreateProject{.project_id = id('q', i),
+                                                                  .user_id = user_id(1),
+                                                                  .title = "T",
+                                                                  .prompt_text = prompt,
+                                                                  .niche_preset = "facts"}));
+  return mirror->make_command(batch);
+}
+
+/// One whose line has so many bytes.
+Command batch_with_line(TemporaryMirror& mirror, std::size_t bytes) {
+  constexpr std::size_t count = 17, prompt_bytes = 985'000;
+  Command command = batch_of_projects(mirror, count, text_of(prompt_bytes));
+  Command& last = std::get<Batch>(command.operation).operations.back();
+  std::get<CreateProject>(last.operation).prompt_text +=
+      text_of(bytes - trace_line(command).size());
+  return command;
+}
+
+Code code_of(TemporaryMirror& mirror, Command command) {
+  return mirror.submit({std::move(command)}).front().code;
 }
 
 }  // namespace
@@ -64,6 +93,39 @@ TEST_CASE("limits: a page of history has 1 to 10,000 entries") {
   CHECK(mirror->history(user_id(1), 1)->size() == 1);
   for (const std::size_t limit : {std::size_t{0}, std::size_t{10'001}})
     CHECK(mirror->history(user_id(1), limit).error().code == Code::invalid_argument);
+}
+
+TEST_CASE("limits: a batch's line has 16 MiB at the most, escapes included") {
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const Command too_long = batch_with_line(mirror, pushed_line_max + 1);
+  CHECK(code_of(mirror, too_long) == Code::invalid_argument);
+  CHECK(fault_in_line(trace_line(too_long)) == "batch: its line has more than 16 MiB");
+  const std::string escaped(1U << 20U, '\x01');  // Six bytes each, in JSON.
+  CHECK(code_of(mirror, batch_of_projects(mirror, 3, escaped)) == Code::invalid_argument);
+  CHECK(mirror->project(id('q', 0)).error().code == Code::project_not_found);
+  CHECK(code_of(mirror, batch_of_projects(mirror, 2, escaped)) == Code::ok);
+  TemporaryMirror other;
+  other.make_users(1);
+  CHECK(code_of(other, batch_with_line(other, pushed_line_max)) == Code::ok);
+}
+
+TEST_CASE("limits: so it is where the batch waits for its verdict") {
+  FedDevice device(all, {{1}}, SpendPolicy::online);
+  CHECK(code_of(device.mirror, batch_with_line(device.mirror, pushed_line_max + 1)) ==
+        Code::invalid_argument);
+  CHECK(code_of(device.mirror, batch_with_line(device.mirror, pushed_line_max)) == Code::pending);
+}
+
+TEST_CASE("limits: a device subscribes to 10,000 users at the most") {
+  FedDevice device(all, {{1}});
+  std::vector<Uuid> users;
+  for (std::uint64_t n = 1; n <= subscriptions_max + 1; ++n) users.push_back(user_id(n));
+  CHECK(device.replica.subscribe(users).error().code == Code::invalid_argument);
+  CHECK_FALSE(device.replica.subscriptions()->has_value());
+  users.pop_back();
+  CHECK(device.replica.subscribe(users));
+  CHECK(device.replica.subscriptions()->value().size() == subscriptions_max);
 }
 
 }  // namespace tally::test
