@@ -1,7 +1,10 @@
 // What has a bound, at it and one beyond: README.md of the engine, "Limits", says the same.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "engine/fed_device.hpp"
@@ -45,6 +48,59 @@ Code code_of(TemporaryMirror& mirror, Command command) {
   return mirror.submit({std::move(command)}).front().code;
 }
 
+/// Connections of this process that have the mirror's WAL open.
+std::size_t connections_to(const TemporaryMirror& mirror) {
+  const std::filesystem::path wal = mirror.path().string() + "-wal";
+  std::size_t count = 0;
+  for (const auto& open : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(open, gone) == wal) ++count;
+  }
+  return count;
+}
+
+/// So many readers at once, one within the other.
+void read_within(const Engine& engine, int readers) {
+  if (readers == 0) return;
+  REQUIRE(engine.each_row("users", std::nullopt, [&](const ViewRow&) {
+    read_within(engine, readers - 1);
+    return false;
+  }));
+}
+
+/// What an `online` call of so many operations hears, all of which canonical rejects, where each
+/// rejection is dismissed as soon as it is there.
+std::vector<Verdict> heard_of(int operations, std::chrono::milliseconds verdict_timeout) {
+  FedDevice device(all, {{1}}, SpendPolicy::online);
+  device.mirror.close();
+  Options options = TemporaryMirror::fast();
+  options.spend_policy = SpendPolicy::online;
+  options.verdict_timeout = verdict_timeout;
+  device.mirror.open(options);
+  tamper(device.mirror.path(),
+         "create trigger dismissed after insert on tally_rejected begin "
+         "delete from tally_rejected where n = new.n; end");
+  std::vector<Verdict> heard;
+  std::thread caller([&] { heard = device.mirror.submit(grants(device.mirror, operations)); });
+  while (device.mirror->pending_operations().value() < operations) std::this_thread::yield();
+  Replica replica(device.mirror.engine());
+  const auto push = replica.next_push(10'000, 16U << 20U);
+  Reply reply;
+  reply.asked = push->cursor;
+  reply.cursor = "2";
+  reply.watermark = operations;
+  for (const PushedOperation& pushed : push->operations)
+    reply.verdicts.push_back({pushed.number, Code::payment_conflict, {}, {}});
+  CHECK(replica.take(reply));
+  caller.join();
+  return heard;
+}
+
+bool are_all(const std::vector<Verdict>& verdicts, Code code) {
+  return std::all_of(verdicts.begin(), verdicts.end(),
+                     [&](const Verdict& verdict) { return verdict.code == code; });
+}
+
 }  // namespace
 
 TEST_CASE("limits: a batch has 1 to 1,000 operations") {
@@ -70,18 +126,31 @@ TEST_CASE("limits: one call may bring more operations than a commit takes of man
 
 TEST_CASE(
     "limits: callers who wait behind more than a commit takes are in the next, and all are ok") {
-  TemporaryMirror mirror;
+  Options options = TemporaryMirror::fast();
+  std::atomic<int> most{0};  // Shared a commit.
+  options.callbacks.metric = [&](const Measurement& measurement) {
+    if (measurement.metric != Metric::commit_operations) return;
+    const int shared = static_cast<int>(measurement.value);
+    for (int seen = most; shared > seen && !most.compare_exchange_weak(seen, shared);) {
+    }
+  };
+  TemporaryMirror mirror(options);
   mirror.make_users(1);
   std::vector<std::thread> callers;
   std::atomic<int> ok{0};
-  for (int t = 0; t < 4; ++t) {
-    callers.emplace_back([&, commands = grants(mirror, 5'000)]() mutable {
-      if (mirror->submit(std::move(commands))) ++ok;
-    });
+  {
+    const RawTransaction other(mirror.path());  // The first caller waits for it, the rest behind.
+    for (int t = 0; t < 5; ++t) {
+      callers.emplace_back([&, commands = grants(mirror, 3'000)]() mutable {
+        if (mirror->submit(std::move(commands))) ++ok;
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{200});
   }
   for (std::thread& caller : callers) caller.join();
-  CHECK(ok == 4);
-  CHECK(mirror.balance() == 20'010);
+  CHECK(ok == 5);
+  CHECK(most.load() <= 8'192);
+  CHECK(mirror.balance() == 15'010);
   CHECK(mirror.findings().empty());
 }
 
@@ -117,6 +186,14 @@ TEST_CASE("limits: so it is where the batch waits for its verdict") {
   CHECK(code_of(device.mirror, batch_with_line(device.mirror, pushed_line_max)) == Code::pending);
 }
 
+TEST_CASE("limits: a push takes operations until it has its bytes, and one in any case") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  const std::string grant = "add_credits user_id=u1 amount=1 type=grant note=" + text_of(1'500);
+  for (int i = 0; i < 4; ++i) CHECK(device.mirror.apply(grant).starts_with("ok"));
+  CHECK(device.replica.next_push(1'000, 1)->operations.size() == 1);
+  CHECK(device.replica.next_push(1'000, 2'000)->operations.size() == 2);
+}
+
 TEST_CASE("limits: a device subscribes to 10,000 users at the most") {
   FedDevice device(all, {{1}});
   std::vector<Uuid> users;
@@ -126,6 +203,26 @@ TEST_CASE("limits: a device subscribes to 10,000 users at the most") {
   users.pop_back();
   CHECK(device.replica.subscribe(users));
   CHECK(device.replica.subscriptions()->value().size() == subscriptions_max);
+}
+
+TEST_CASE("limits: 16 connections of readers stay open") {
+  if (!std::filesystem::exists("/proc/self/fd")) {
+    MESSAGE("this system does not tell which files are open: not looked at");
+    return;
+  }
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  const std::size_t others = connections_to(mirror);
+  read_within(mirror.engine(), 16);
+  CHECK(connections_to(mirror) == others + 16);
+  read_within(mirror.engine(), 30);
+  CHECK(connections_to(mirror) == others + 16);
+}
+
+TEST_CASE("limits: the refusals of 1,024 operations are kept for the calls that wait for them") {
+  constexpr int kept = 1'024;
+  CHECK(are_all(heard_of(kept, std::chrono::seconds{60}), Code::payment_conflict));
+  CHECK(heard_of(kept + 1, std::chrono::seconds{1}).front().code == Code::pending);
 }
 
 }  // namespace tally::test

@@ -1,9 +1,12 @@
 // What sync has a bound for, at it and one beyond: README.md of sync, "Limits", says the same.
+//
+// The model of canonical stands in for PostgreSQL where only the device's side is looked at.
 
 #include <doctest/doctest.h>
 
 #include <stdexcept>
 
+#include "exchange.hpp"
 #include "sync/canonicals.hpp"
 #include "sync/world.hpp"
 
@@ -105,6 +108,81 @@ TEST_CASE("bounds: a syncer is not made with options that are outside their rang
     CHECK(is_made([&](auto& options) { options.rows_max = value; }));
   for (const int value : {-1, 0, sync::call_rows_max + 1})
     CHECK_FALSE(is_made([&](auto& options) { options.rows_max = value; }));
+}
+
+// ---- what a device asks for ---------------------------------------------------------------------
+
+/// A device over all users, and what it says to canonical; time passes as it rests.
+struct Talker {
+  Talker() {
+    sync::SyncOptions options;
+    options.digest_every = 1;
+    exchange.emplace(mirror.engine(), options,
+                     sync::Surroundings{.steady_now = [this] { return now; },
+                                        .system_now = [] { return time_at(0); },
+                                        .random = [](std::int64_t) { return 0; }});
+  }
+  sync::Call next() {
+    sync::Exchange::Next next;
+    while (next = exchange->next(), !next.call) now += next.rest.timeout;
+    return std::move(*next.call);
+  }
+  void take(const sync::Answer& answer) {
+    exchange->answered(answer);
+    REQUIRE_MESSAGE(exchange->trouble().error_class == sync::ErrorClass::none,
+                    exchange->trouble().error.detail);
+  }
+
+  TemporaryMirror mirror;
+  sync::Surroundings::SteadyTime now{};
+  std::optional<sync::Exchange> exchange{};
+};
+
+TEST_CASE("bounds: a call tells of 200 users, and the next one follows") {
+  model::Canonical canonical{1};
+  LineMaker lines;
+  for (int n = 1; n <= 201; ++n)
+    canonical.apply(lines.line("create_user user_id=u" + std::to_string(n)));
+  Talker device;
+  device.exchange->resume(canonical.add_device({"device", {Capability::author}, {}, {}}).token);
+  for (const std::size_t told : {200, 1}) {
+    const sync::Answer answer = canonical.sync(device.next());
+    CHECK(answer.reply.users.size() == told);
+    device.take(answer);
+  }
+}
+
+TEST_CASE("bounds: the digests of 1,000 users wait after a bootstrap; of more, each has its turn") {
+  constexpr std::uint64_t waiting = 1'000;
+  Talker device;
+  int cursor = 0;
+  /// An answer without anything in it.
+  const auto answer_to = [&](const sync::Call& call) {
+    sync::Answer answer;
+    answer.device = {id('x', 1), {Capability::author}, {}};
+    answer.reply.asked = call.push.cursor;
+    answer.reply.cursor = std::to_string(++cursor);
+    return answer;
+  };
+  sync::Answer bootstrap = answer_to(device.next());
+  for (std::uint64_t n = 1; n <= waiting + 1; ++n) {
+    PulledUser& user = bootstrap.reply.users.emplace_back();
+    user.user_id = user_id(n);
+    user.state.emplace();
+  }
+  device.take(bootstrap);
+  std::vector<Uuid> compared;
+  while (compared.size() <= waiting) {
+    const sync::Call call = device.next();
+    sync::Answer answer = answer_to(call);
+    if (call.digest_of) {
+      compared.push_back(*call.digest_of);
+      answer.digest.push_back({"profiles", 0, 0});
+    }
+    device.take(answer);
+  }
+  CHECK(compared[waiting - 1] == user_id(waiting));
+  CHECK(compared[waiting] == user_id(1));  // None waits any more: it begins with the first.
 }
 
 }  // namespace
