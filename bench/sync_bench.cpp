@@ -82,7 +82,7 @@ class Device {
     syncer.reset();
     options_.conninfo = conninfo;
     options_.operations_max = operations_max;
-    options_.bytes_max = 1U << 30U;
+    options_.bytes_max = sync::call_bytes_max;
     syncer.emplace(engine, options_);
     sync();
   }

@@ -441,10 +441,10 @@ typedef struct tally_sync_options {
   size_t token_length;
   const char* schema; /* Absent: public. */
   size_t schema_length;
-  tally_uuid device_id;   /* A token of another device's then stops with invalid_argument. */
-  int64_t operations_max; /* Of one call; so are the next two. */
-  int64_t bytes_max;
-  int64_t rows_max;
+  tally_uuid device_id;     /* A token of another device's then stops with invalid_argument. */
+  int64_t operations_max;   /* Of one call: 1 to 10,000. */
+  int64_t bytes_max;        /* The same: 1 to 16 MiB, but for its last operation. */
+  int64_t rows_max;         /* The same: 1 to 1,000,000. */
   int64_t poll_interval_ms; /* Between calls when there is nothing to push. */
   int64_t call_timeout_ms;  /* A call for which nothing moves for so long is made again. */
   int64_t backoff_base_ms;  /* After the k-th transient error in a row: a random time up to the */
@@ -540,8 +540,8 @@ TALLY_C_API tally_code tally_engine_dismiss(tally_engine* engine, int64_t number
 TALLY_C_API tally_code tally_engine_retry(tally_engine* engine, int64_t number,
                                           tally_receipt* receipt, tally_error* error);
 /* A device over all users is fed these alone from its next call on; NULL and 0: all. Refusals:
- * invalid_argument (a device for one user), illegal_transition (an operation of one who would go is
- * still pending: push it first). */
+ * invalid_argument (a device for one user, or more than 10,000), illegal_transition (an operation
+ * of one who would go is still pending: push it first). */
 TALLY_C_API tally_code tally_engine_subscribe(tally_engine* engine, const tally_uuid* user_ids,
                                               size_t count, tally_error* error);
 

@@ -314,6 +314,10 @@ Result<bool> Replica::subscribe(const std::optional<std::vector<Uuid>>& user_ids
     engine_.impl_->run(
         [&](Store& store, Work& work) {
           SQLite::Database& db = store.db();
+          if (user_ids && user_ids->size() > subscriptions_max)
+            refuse(Code::invalid_argument, "a device subscribes to " +
+                                               std::to_string(subscriptions_max) +
+                                               " users at the most, or to all");
           if (work.device() != nullptr && work.device()->scope)
             refuse(Code::invalid_argument, "this device is for one user, who is fed in any case");
           execute(db, "delete from tally_subscription");

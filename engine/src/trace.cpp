@@ -7,6 +7,7 @@
 #include "json.hpp"
 #include "tally/engine.hpp"
 #include "tally/faults.hpp"
+#include "tally/replica.hpp"
 #include "trace_reading.hpp"
 
 namespace tally {
@@ -357,7 +358,12 @@ Result<Command> read_command(std::string_view json, const MakeId& make_id,
 std::string fault_in_line(std::string_view line, std::optional<std::uint32_t> index) {
   const auto object = json::parse(line);
   if (!object) return {};
-  if (!index) return fault_in_object(*object, true);
+  if (!index) {
+    std::string fault = fault_in_object(*object, true);
+    if (fault.empty() && line.size() > pushed_line_max)
+      fault = "batch: its line has more than 16 MiB";
+    return fault;
+  }
   const Value* ops = object->find("ops");
   const bool has_it = ops != nullptr && *index < ops->items.size();
   return has_it ? fault_in_object(ops->items[*index], false) : std::string();

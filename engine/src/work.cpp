@@ -6,7 +6,11 @@
 
 #include "fields.hpp"
 #include "json.hpp"
+<<<<<<< HEAD
 #include "mirror.hpp"
+=======
+#include "tally/replica.hpp"
+>>>>>>> bounds
 
 namespace tally {
 
@@ -71,6 +75,18 @@ Command get_command(Decoder& in) {
       command.operation);
   return command;
 }
+
+namespace {
+
+/// Whether its line is short enough for a call; `bytes` is what it takes in the outbox. The line
+/// has at least as many, and about six times as many at the most: few must be written to be
+/// measured.
+bool can_be_pushed(const Command& command, std::size_t bytes) {
+  if (bytes <= pushed_line_max / 8) return true;
+  return bytes <= pushed_line_max && trace_line(command).size() <= pushed_line_max;
+}
+
+}  // namespace
 
 // ---- one operation --------------------------------------------------------------------------
 
@@ -373,9 +389,9 @@ Code Work::queue(Call& call, std::optional<std::uint32_t>& index) {
   record.put(call.u);
   record.put(queued_operation);
   put_command(record, command);
+  if (!can_be_pushed(command, record.bytes().size())) return Code::invalid_argument;
   record.put_varint(0);
   record.put_varint(0);
-  if (record.bytes().size() > Store::outbox_record_max) return Code::invalid_argument;
   call.queued = store.put_outbox_record(record.bytes());
   if (call.u > 0) store.accounts.edit(call.u).pending += 1;
   store.bump_epoch();  // Its number is no operation's: other processes would not see the account.
@@ -390,6 +406,7 @@ bool Work::put_outbox_record(const Call& call, const Store::Mark& mark) {
   record.put(call.u);
   record.put(mark.next_number);
   put_command(record, *call.command);
+  if (!can_be_pushed(*call.command, record.bytes().size())) return false;
   store.put_images(record, mark);
   record.put_varint(static_cast<std::uint64_t>(store.next_number() - mark.next_number));
   if (record.bytes().size() > Store::outbox_record_max) return false;

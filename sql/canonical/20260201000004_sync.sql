@@ -1199,6 +1199,10 @@ begin
         or array_lower(p_leases, 1) <> 1 or array_position(p_operations, null) is not null
         or array_position(p_leases, null) is not null or coalesce(p_users_max, 0) not between 1 and 10000
         or coalesce(p_rows_max, 0) not between 1 and 1000000
+        or cardinality(p_operations) > 10000 or cardinality(p_only) > 10000
+        -- 33 MiB as they are sent: what a device may ask for, behind it the longest line, and the lengths of all.
+        or octet_length(array_send(p_operations)) > 34603008 or octet_length(array_send(p_leases)) > 34603008
+        or octet_length(p_cursor::text) > 1024
         or not tally_sync.is_cursor(p_cursor) or p_claim_ttl not between 1 and 2592000 then
     v_refusal := 'protocol';
   elsif p_acked < d.confirmed then

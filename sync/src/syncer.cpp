@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <random>
+#include <stdexcept>
 #include <thread>
 
 #include "canonical_impl.hpp"
@@ -37,6 +38,17 @@ ErrorClass class_of_state(std::string_view state) {
   if (of == "28") return ErrorClass::authentication;
   if (of == "0A" || of == "42" || of == "XX" || state == "3F000") return ErrorClass::protocol;
   return ErrorClass::transient;
+}
+
+SyncOptions checked(SyncOptions options) {
+  const auto check = [](const char* name, auto value, auto most) {
+    if (value < 1 || value > most)
+      throw std::invalid_argument(std::string(name) + " is 1 to " + std::to_string(most));
+  };
+  check("operations_max", options.operations_max, call_operations_max);
+  check("bytes_max", options.bytes_max, call_bytes_max);
+  check("rows_max", options.rows_max, call_rows_max);
+  return options;
 }
 
 /// The system's.
@@ -390,7 +402,7 @@ class Syncer::Impl {
 };
 
 Syncer::Syncer(Engine& engine, SyncOptions options)
-    : impl_(std::make_unique<Impl>(engine, std::move(options))) {}
+    : impl_(std::make_unique<Impl>(engine, checked(std::move(options)))) {}
 Syncer::Syncer(Syncer&&) noexcept = default;
 Syncer::~Syncer() = default;
 

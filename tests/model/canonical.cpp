@@ -112,6 +112,21 @@ TableDigest digest_of(std::string_view table, const std::vector<Model::Row>& row
   return digest;
 }
 
+/// More than canonical takes of one call.
+bool is_too_much(const Push& push) {
+  constexpr std::size_t count_max = 10'000, bytes_max = 33U << 20U, cursor_max = 1'024;
+  // As arrays on the wire: a head, and each text behind its length.
+  constexpr std::size_t head = 20, length = 4;
+  std::size_t lines = head, leases = head;
+  for (const PushedOperation& pushed : push.operations) {
+    lines += length + pushed.line.size();
+    leases += length + pushed.leases.size();
+  }
+  return push.operations.size() > count_max || lines > bytes_max || leases > bytes_max ||
+         (push.subscriptions && push.subscriptions->size() > count_max) ||
+         (push.cursor && push.cursor->size() > cursor_max);
+}
+
 }  // namespace
 
 class Canonical::State final : public half::State {
@@ -304,7 +319,7 @@ std::optional<Code> Canonical::State::refusal(const Call& call, const Text& devi
   };
   if (!is_within(call.users_max, 10'000) || !is_within(call.rows_max, 1'000'000) ||
       (call.claim_ttl_s && !is_within(*call.claim_ttl_s, ttl_max_s)) ||
-      (call.push.cursor && !Cursor::parse(*call.push.cursor)))
+      (call.push.cursor && !Cursor::parse(*call.push.cursor)) || is_too_much(call.push))
     return Code::protocol;
   return std::nullopt;
 }

@@ -82,9 +82,10 @@ class OptionsReader {
     read_texts();
     if ((host_.flags & ~TALLY_SYNC_DEVICE_ID) != 0) wrong_ = "flags has one that is not known";
     if ((host_.flags & TALLY_SYNC_DEVICE_ID) != 0) options_.device_id = id_of(host_.device_id);
-    number(options_.operations_max, host_.operations_max, 1, 1'000'000, "operations_max");
-    number(options_.bytes_max, host_.bytes_max, 1, std::int64_t{1} << 30U, "bytes_max");
-    number(options_.rows_max, host_.rows_max, 1, 1'000'000, "rows_max");
+    number(options_.operations_max, host_.operations_max, 1, sync::call_operations_max,
+           "operations_max");
+    number(options_.bytes_max, host_.bytes_max, 1, sync::call_bytes_max, "bytes_max");
+    number(options_.rows_max, host_.rows_max, 1, sync::call_rows_max, "rows_max");
     time(options_.poll_interval, host_.poll_interval_ms, 0, "poll_interval_ms");
     time(options_.call_timeout, host_.call_timeout_ms, 1, "call_timeout_ms");
     time(options_.backoff_base, host_.backoff_base_ms, 0, "backoff_base_ms");

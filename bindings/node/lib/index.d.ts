@@ -469,8 +469,11 @@ export interface SyncOptions {
   schema?: string | undefined;
   /** A token of another device's then stops with invalid_argument. */
   device_id?: Id | undefined;
+  /** Of one call: 1 to 10,000. */
   operations_max?: number | undefined;
+  /** Of one call: 1 to 16 MiB, but for its last operation. */
   bytes_max?: number | undefined;
+  /** Of one call: 1 to 1,000,000. */
   rows_max?: number | undefined;
   poll_interval_ms?: number | undefined;
   call_timeout_ms?: number | undefined;

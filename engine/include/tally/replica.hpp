@@ -44,6 +44,13 @@ struct PushedOperation {
   std::string leases;
 };
 
+/// The longest line of one, in bytes: an operation with a longer one is invalid_argument when it is
+/// applied, so that none gets into the outbox that canonical would not take. Only a batch can be.
+inline constexpr std::size_t pushed_line_max = 16U << 20U;
+
+/// So many users a device over all can subscribe to; each call names them.
+inline constexpr std::size_t subscriptions_max = 10'000;
+
 struct Push {
   std::int64_t acked = 0;
   std::string chain;  ///< The hash of the chain up to `acked`; 32 bytes, none at 0.
@@ -217,7 +224,8 @@ class TALLY_API Replica {
 
   /// A device over all users is fed these alone from its next call on; without a value, all. Those
   /// who are here and are not among them go then. Refusals: invalid_argument (a device for one
-  /// user), illegal_transition (an operation of one who would go is still pending: push it first).
+  /// user, or more than subscriptions_max), illegal_transition (an operation of one who would go is
+  /// still pending: push it first).
   Result<bool> subscribe(const std::optional<std::vector<Uuid>>& user_ids) noexcept;
   /// In id order; without a value, all are fed.
   Result<std::optional<std::vector<Uuid>>> subscriptions() const noexcept;

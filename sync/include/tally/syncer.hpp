@@ -56,6 +56,12 @@ struct SyncCallbacks {
   std::function<void(const Uuid& user_id)> diverged{};
 };
 
+/// The most that one call may be asked for, in operations and, but for its last one, in bytes of
+/// their lines. Canonical refuses more (`protocol`).
+inline constexpr std::size_t call_operations_max = 10'000;
+inline constexpr std::size_t call_bytes_max = 16U << 20U;
+inline constexpr int call_rows_max = 1'000'000;
+
 struct SyncOptions {
   /// A URI, a conninfo string, or empty for libpq's PG* environment; libpq gets it as it is.
   std::string conninfo;
@@ -64,11 +70,12 @@ struct SyncOptions {
   /// Where given, a token of another device's makes the mirror no device: the first contact stops
   /// with invalid_argument.
   std::optional<Uuid> device_id{};
-  /// Of one call.
+  /// Of one call: from 1 up to call_operations_max and call_bytes_max.
   std::size_t operations_max = 1'000;
   std::size_t bytes_max = 4U << 20U;
-  /// Rows that one call brings, about; of 1 to 1,000,000. What a user has beyond it comes in pages,
-  /// which are kept and taken when the last is there: a bootstrap that is cut goes on where it was.
+  /// Rows that one call brings, about; from 1 up to call_rows_max. What a user has beyond it comes
+  /// in pages, which are kept and taken when the last is there: a bootstrap that is cut goes on
+  /// where it was.
   int rows_max = 20'000;
   /// Between calls when there is nothing to push.
   std::chrono::milliseconds poll_interval{2'000};
@@ -103,6 +110,7 @@ struct Wait {
 /// Thread-compatible, but for request_stop(): one thread at a time. The engine must outlive it.
 class TALLY_API Syncer {
  public:
+  /// Throws std::invalid_argument where an option that has a range is outside it.
   Syncer(Engine& engine, SyncOptions options);
   Syncer(Syncer&&) noexcept;
   ~Syncer();
