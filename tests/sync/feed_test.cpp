@@ -101,6 +101,71 @@ TEST_CASE("what a device did is told to it once, and what comes behind it is not
   CHECK(difference(device, *world.canonical) == "");
 }
 
+/// Transactions that stay open; each has an id and does nothing but what it is told to.
+struct OpenTransactions {
+  OpenTransactions(const World& world, int count) {
+    for (int n = 0; n < count; ++n) {
+      sessions.push_back(world.database.session());
+      sessions.back().ask("begin; select pg_current_xact_id()");
+    }
+  }
+  void grant(std::uint64_t user) {
+    sessions.back().ask("select add_credits('" + user_id(user).text() + "', 5, 'grant', null)");
+  }
+  void commit() {
+    for (Session& session : sessions) session.ask("commit");
+  }
+  std::vector<Session> sessions{};
+};
+
+TEST_CASE("a transaction that stays open has nothing told twice, or kept from being judged") {
+  Users world;
+  Database elsewhere;
+  Device& device = *world.devices[0];
+  device.options.rows_max = 5;
+  std::size_t changed = 0, calls = 0;
+  device.options.callbacks.changed = [&](const std::vector<Uuid>& users) {
+    changed += users.size();
+  };
+  device.options.callbacks.progress = [&](std::int64_t, std::int64_t) { ++calls; };
+  device.connect();
+  device.sync();
+  Session open = elsewhere.session();
+  open.ask("begin; select pg_current_xact_id()");
+
+  for (int n = 1; n <= 10; ++n) {
+    CHECK(apply(device, 'd', n, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+    REQUIRE(device.syncer->run_until_synced(std::chrono::seconds{5}).has_value());
+  }
+  for (int n = 1; n <= 10; ++n) world.apply("add_credits user_id=u1 amount=1 type=grant");
+  device.sync();
+  changed = calls = 0;
+  device.sync();
+  CHECK(changed == 0);
+  CHECK(apply(device, 'd', 11, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+  REQUIRE(device.syncer->run_until_synced(std::chrono::seconds{5}).has_value());
+  CHECK(calls <= 3);
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("I10: of many transactions that stay open none is passed by when it commits") {
+  Users world;
+  Device& device = *world.devices[0];
+  for (const int count : {1, 16, 20}) {
+    CAPTURE(count);
+    OpenTransactions open(world, count);
+    open.grant(2);
+    for (int n = 0; n < 3; ++n) {
+      world.apply("add_credits user_id=u1 amount=1 type=grant");
+      world.apply("add_credits user_id=u3 amount=1 type=grant");
+      device.sync();
+    }
+    open.commit();
+    device.sync();
+    CHECK(difference(device, *world.canonical) == "");
+  }
+}
+
 TEST_CASE(
     "a canonical that was restored goes on from no cursor of before, though its answer is lost") {
   Users world;
