@@ -628,9 +628,9 @@ begin
 end;
 $$;
 
--- The next job for a worker, claimed: a QUEUED one or one in a stage, without a live claim, the oldest that
--- nobody else is just about to take.
-create or replace function tally_sync.claim_next(w tally.pusher, p_user uuid, p_ttl integer)
+-- The next job for a worker, claimed: a QUEUED one or one in a stage, without a live claim, the oldest of these
+-- users' (null: of all) that nobody else is just about to take.
+create or replace function tally_sync.claim_next(w tally.pusher, p_users uuid[], p_ttl integer)
 returns uuid
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -645,7 +645,7 @@ begin
     from public.jobs b left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
    where b.status in ('QUEUED', 'SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
      and (s.claim_until is null or s.claim_until <= w.now)
-     and (p_user is null or b.user_id = p_user)
+     and (p_users is null or b.user_id = any (p_users))
    order by b.created_at, b.id limit 1
    for no key update of b skip locked;
   if not found then
@@ -932,8 +932,8 @@ $$;
 -- Of which users a device is told in this call, and the cursor that it has then. A device over all goes round:
 -- the users whose rows the transactions of x changed, by their ids, a page a call; the next round's x are those
 -- that were not over when this round began, so that none is passed by. judged: the
--- users of whom verdicts are told. They are told of whole in any case, however much it is: an operation may
--- have been applied before, by another device.
+-- users of whom verdicts are told, or a claimed job. They are told of whole in any case, however much it is: an
+-- operation may have been applied before, by another device.
 create or replace function tally_sync.plan(
   d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_digest uuid, p_users_max integer, p_rows_max integer, p_only uuid[])
 returns tally_sync.feed
@@ -1198,6 +1198,7 @@ declare
   v_inner tally.op[];
   v_verdicts tally.verdict[];
   v_claimed uuid;
+  v_judged uuid[] := array[]::uuid[];
   l record;
   f tally_sync.feed;
   v_now timestamptz;
@@ -1282,7 +1283,7 @@ begin
 
   -- In a call that pushes nothing: the job's rows are locked before any account's.
   if p_claim_ttl is not null and v_new = 0 and 'worker' = any (d.capabilities) then
-    v_claimed := tally_sync.claim_next(w, d.scope_user, p_claim_ttl);
+    v_claimed := tally_sync.claim_next(w, case when d.scope_user is null then p_only else array[d.scope_user] end, p_claim_ttl);
   end if;
   for l in select x.user_id, x.lease_id from tally_sync.leases x
             where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
@@ -1299,8 +1300,13 @@ begin
          era = d.era, enrolled_from = d.enrolled_from, seen_at = v_now
    where x.device_id = d.device_id;
 
-  f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
-                       p_digest, p_users_max, p_rows_max, p_only);
+  if d.watermark > p_acked then
+    v_judged := array_remove(p_users, tally.no_user());
+  end if;
+  -- The round may have passed a claimed job's user by; one with too much for an answer comes in pages.
+  v_judged := v_judged || array(select b.user_id from public.jobs b
+                                 where b.id = v_claimed and not tally_sync.is_behind(d, p_cursor, array[b.user_id], p_rows_max));
+  f := tally_sync.plan(d, p_cursor, v_judged, p_digest, p_users_max, p_rows_max, p_only);
   if v_new > 0 and not v_reclaimed then
     -- It told of all whom it changed; a device over one user goes by the revision.
     f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);

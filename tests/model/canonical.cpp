@@ -156,7 +156,7 @@ class Canonical::State final : public half::State {
   void read_pushed(const PushedOperation&, const MaybeText& scope, Pushed&) const;
   std::set<Text> users_of(const std::deque<Pushed>&) const;
   void add_users(const Json& line, const std::set<Text>& owners, std::set<Text>& users) const;
-  MaybeText claim_next(const Pusher&, const MaybeText& scope, std::int64_t ttl_s);
+  MaybeText claim_next(const Pusher&, const half::Reader&, std::int64_t ttl_s);
 
   // what it is answered
   sync::Answer tell(const Call&, const Text& device_id, const half::Plan&,
@@ -443,12 +443,12 @@ bool Canonical::State::judge_new(const Call& call, const Text& device_id,
 
 /// The next job for a worker, claimed: the oldest one that is QUEUED or in a stage, without a live
 /// claim.
-MaybeText Canonical::State::claim_next(const Pusher& pusher, const MaybeText& scope,
+MaybeText Canonical::State::claim_next(const Pusher& pusher, const half::Reader& reader,
                                        std::int64_t ttl_s) {
   const std::pair<const Text, Job>* next = nullptr;
   for (const auto& entry : jobs_) {
     const Job& job = entry.second;
-    if (!is_worked_on(job) || claimed(job, *clock_) || (scope && job.user_id != *scope)) continue;
+    if (!is_worked_on(job) || claimed(job, *clock_) || !reader.wants(job.user_id)) continue;
     if (next == nullptr || job.created_at < next->second.created_at) next = &entry;
   }
   if (next == nullptr) return std::nullopt;
@@ -482,7 +482,7 @@ sync::Answer Canonical::State::sync(const Call& call) {
   const bool has_judged = judge_new(call, device_id, cursor, reader, chains);
   MaybeText claimed_job;
   if (call.claim_ttl_s && !has_judged && device.may.worker)
-    claimed_job = claim_next(pusher_of(device_id), device.scope, *call.claim_ttl_s);
+    claimed_job = claim_next(pusher_of(device_id), reader, *call.claim_ttl_s);
   const bool has_reclaimed = reclaim_own(device_id);
   device.verdicts.erase(device.verdicts.begin(), device.verdicts.upper_bound(call.push.acked));
   device.confirmed = call.push.acked;
@@ -494,6 +494,10 @@ sync::Answer Canonical::State::sync(const Call& call) {
   for (const PushedOperation& pushed : call.push.operations) {
     if (device.watermark > call.push.acked && pushed.user_id && *pushed.user_id != Uuid{})
       judged.insert(pushed.user_id->text());
+  }
+  if (claimed_job) {
+    const Text& owner = jobs_.at(*claimed_job).user_id;
+    if (!feed_.is_behind(reader, cursor, {owner}, transaction_)) judged.insert(owner);
   }
   half::Plan plan =
       feed_.plan(reader, cursor, judged,

@@ -199,6 +199,45 @@ TEST_CASE("what is subscribed to while an answer is on its way is what is fed") 
   CHECK(difference(device, *world.canonical) == "");
 }
 
+/// Its job j1 waits for a worker.
+void queue_first_job(World& world) {
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=1") == "ok");
+  CHECK(world.apply("advance_job job_id=j1 to=QUEUED") == "ok");
+}
+
+TEST_CASE("a device claims no job of a user whom it does not subscribe to") {
+  Users world;
+  Device& device = *world.devices[0];
+  queue_first_job(world);
+  REQUIRE(Replica(device.mirror.engine()).subscribe(std::vector{user_id(2)}).has_value());
+  const auto claimed = [&] { return device.syncer->claim_next(60, patience).value(); };
+  CHECK_FALSE(claimed().has_value());
+  CHECK(world.apply("create_job job_id=j9 project_id=p2 user_id=u2") == "ok");
+  CHECK(world.apply("reserve_credits user_id=u2 job_id=j9 amount=1") == "ok");
+  CHECK(world.apply("advance_job job_id=j9 to=QUEUED") == "ok");
+  CHECK(claimed() == job_id(9));
+  CHECK_FALSE(claimed().has_value());
+}
+
+TEST_CASE("a claimed job is on the mirror, also where the round had passed its user by") {
+  Users world;
+  Device& device = *world.devices[0];
+  world.apply("add_credits user_id=u1 amount=1 type=grant");
+  for (int n = 0; n < 6; ++n) world.apply("add_credits user_id=u2 amount=1 type=grant");
+  device.options.rows_max = 6;
+  bool is_answered = false;
+  device.options.callbacks.progress = [&](std::int64_t, std::int64_t) { is_answered = true; };
+  device.connect();
+  while (!is_answered) device.syncer->step();
+  REQUIRE(device.mirror.balance(1) == 11);
+  REQUIRE(device.mirror.balance(2) == 10);
+
+  queue_first_job(world);
+  device.connect();
+  CHECK(device.syncer->claim_next(60, patience).value() == job_id(1));
+  CHECK(difference(device, *world.canonical) == "");
+}
+
 TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {
   Users world;
   Device& device = *world.devices[0];
