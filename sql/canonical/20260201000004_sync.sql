@@ -346,6 +346,8 @@ begin
   if not found then
     return null;
   end if;
+  -- Its device is told with its user, also where nothing comes back.
+  perform tally_sync.bump(array[p_user]);
   update tally_sync.leases l set unspent = 0, closed_at = clock_timestamp(), closed_by = p_by
    where l.user_id = p_user and l.lease_id = p_lease;
   if v_unspent > 0 then

@@ -201,6 +201,8 @@ void Canonical::State::end() {
 
 std::int64_t Canonical::State::close(const Text& lease_id) {
   const bool returns = leases_.at(lease_id).unspent > 0;
+  // Its device is told with its user, also where nothing comes back.
+  note(RowKind::entries_behind, leases_.at(lease_id).user_id, "");
   return close_lease(lease_id, returns ? next_id() : Text(), *clock_);
 }
 

@@ -238,6 +238,25 @@ TEST_CASE("a claimed job is on the mirror, also where the round had passed its u
   CHECK(difference(device, *world.canonical) == "");
 }
 
+TEST_CASE("a lease that ends with nothing left in it ends on a mirror of all users, too") {
+  World world;
+  Kind kind;
+  kind.policy = SpendPolicy::leased;
+  Device device(*world.canonical, world.database, kind);
+  device.mirror.lines = world.lines;
+  device.sync();
+  CHECK(apply(device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=5 ttl=2000000")
+            .starts_with("ok"));
+  device.sync();
+  CHECK(apply(device, 'd', 2, "reserve_credits user_id=u1 job_id=j1 amount=5").starts_with("ok"));
+  device.sync();
+  Replica replica(device.mirror.engine());
+  CHECK(replica.leases()->size() == 1);
+  CHECK(world.canonical->write_off(id('l', 1))->value == 0);
+  device.sync();
+  CHECK(replica.leases()->empty());
+}
+
 TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {
   Users world;
   Device& device = *world.devices[0];
