@@ -346,6 +346,8 @@ begin
   if not found then
     return null;
   end if;
+  -- Its device is told with its user, also where nothing comes back.
+  perform tally_sync.bump(array[p_user]);
   update tally_sync.leases l set unspent = 0, closed_at = clock_timestamp(), closed_by = p_by
    where l.user_id = p_user and l.lease_id = p_lease;
   if v_unspent > 0 then
@@ -628,9 +630,9 @@ begin
 end;
 $$;
 
--- The next job for a worker, claimed: a QUEUED one or one in a stage, without a live claim, the oldest that
--- nobody else is just about to take.
-create or replace function tally_sync.claim_next(w tally.pusher, p_user uuid, p_ttl integer)
+-- The next job for a worker, claimed: a QUEUED one or one in a stage, without a live claim, the oldest of these
+-- users' (null: of all) that nobody else is just about to take.
+create or replace function tally_sync.claim_next(w tally.pusher, p_users uuid[], p_ttl integer)
 returns uuid
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -645,7 +647,7 @@ begin
     from public.jobs b left join tally.job_state s on s.user_id = b.user_id and s.job_id = b.id
    where b.status in ('QUEUED', 'SCRIPTING', 'VOICE_GEN', 'ALIGNMENT', 'VISUAL_PLAN', 'IMAGE_GEN', 'TIMELINE', 'RENDERING', 'PACKAGING')
      and (s.claim_until is null or s.claim_until <= w.now)
-     and (p_user is null or b.user_id = p_user)
+     and (p_users is null or b.user_id = any (p_users))
    order by b.created_at, b.id limit 1
    for no key update of b skip locked;
   if not found then
@@ -662,9 +664,9 @@ end;
 $$;
 
 -- A cursor is what a call answered with: {"r", "e"} for one user, the revision and the number of entries;
--- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round. In
--- the midst of a user's pages it has "w", too: see tally_sync.page(). Each has {"n", "era"}, the number of the call and
--- canonical's life that it was made in.
+-- for all {"x"}, with "to" and "after", and "start" where everything is told, in the midst of a round: see
+-- tally_sync.round(). In the midst of a user's pages it has "w", too: see tally_sync.page(). Each has {"n", "era"},
+-- the number of the call and canonical's life that it was made in.
 create or replace function tally_sync.is_cursor(c jsonb)
 returns boolean
 language sql
@@ -677,7 +679,8 @@ as $$
           and (not c ? 'own' or c ->> 'own' ~ '^[0-9]{1,18}$')
           and (not c ? 'n' or c ->> 'n' ~ '^[0-9]{1,18}$')
           and (not c ? 'era' or c ->> 'era' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
-          and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}$') and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}$')
+          and (not c ? 'x' or c ->> 'x' ~ '^[0-9]{1,18}( [0-9]{1,18}){0,16}$')
+          and (not c ? 'to' or c ->> 'to' ~ '^[0-9]{1,18}( [0-9]{1,18}){0,16}$')
           and (not c ? 'after' or c ->> 'after' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
           and (not c ? 'w'
                or coalesce(c #>> '{w,u}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
@@ -847,32 +850,46 @@ begin
 end;
 $$;
 
--- Where a round over all users is: start, everything is told; x, the oldest transaction that it is about; upto,
--- where the next one begins; after, the last user told; own, the device's call before, which told of all that it
--- changed. A cursor that canonical does not know (it was restored),
+-- The transactions that are not over: the first that has not begun, then those under way, this one among them. One
+-- that stays open, be it in another database, so holds up nothing but itself. A cursor does not grow with them: of
+-- more than 16 the later ones count as not begun.
+create or replace function tally_sync.not_over()
+returns xid8[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(u.xids[17], pg_snapshot_xmax(s)) || u.xids[: 16]
+    from pg_current_snapshot() s
+   cross join lateral (
+     select array(select o.xid from (select pg_snapshot_xip(s) union select pg_current_xact_id()) o(xid)
+                   where o.xid < pg_snapshot_xmax(s) order by o.xid)) u(xids);
+$$;
+
+-- Where a round over all users is: start, everything is told; x, the transactions that it is about, which were
+-- not over as the round before began; upto, those of the next one; after, the last user told; own, the device's
+-- call before, which told of all that it changed. A cursor that canonical does not know (it was restored),
 -- or behind which marks were removed, begins from the start.
-create or replace function tally_sync.round(c jsonb, out start boolean, out x xid8, out upto xid8, out after uuid, out own xid8)
+create or replace function tally_sync.round(c jsonb, out start boolean, out x xid8[], out upto xid8[], out after uuid, out own xid8)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_snapshot constant pg_snapshot := pg_current_snapshot();
 begin
-  x := (c ->> 'x')::xid8;
+  x := string_to_array(c ->> 'x', ' ')::xid8[];
   start := coalesce(c ? 'start', true);
-  if x is null or x >= pg_snapshot_xmax(v_snapshot) or x <= (select f.xid from tally_sync.floor f) then
+  if x is null or x[1] > pg_snapshot_xmax(pg_current_snapshot()) or (select f.xid from tally_sync.floor f) >= any (x) then
     c := case when start then c end;
     start := true;
   end if;
-  upto := coalesce((c ->> 'to')::xid8, pg_snapshot_xmin(v_snapshot));
+  upto := coalesce(string_to_array(c ->> 'to', ' ')::xid8[], tally_sync.not_over());
   after := coalesce((c ->> 'after')::uuid, tally.no_user());
   own := (c ->> 'own')::xid8;
 end;
 $$;
 
 -- Where a device over all users has these.
-create or replace function tally_sync.places(p_users uuid[], p_start boolean, p_x xid8)
+create or replace function tally_sync.places(p_users uuid[], p_start boolean, p_x xid8[])
 returns table (user_id uuid, revision bigint, entries bigint)
 language sql
 stable
@@ -885,7 +902,7 @@ as $$
             from unnest(p_users) u
             left join tally_sync.revisions r on r.user_id = u
             left join tally.accounts a on a.user_id = u
-            left join tally_sync.marks m on m.user_id = u and m.xid >= p_x
+            left join tally_sync.marks m on m.user_id = u and (m.xid >= p_x[1] or m.xid = any (p_x))
            group by u, r.pruned, r.revision, a.seq) p;
 $$;
 
@@ -915,10 +932,10 @@ end;
 $$;
 
 -- Of which users a device is told in this call, and the cursor that it has then. A device over all goes round:
--- the users whose rows a transaction not older than x changed, by their ids, a page a call; the next round's x
--- is the oldest transaction that was under way when this round began, so that none is passed by. judged: the
--- users of whom verdicts are told. They are told of whole in any case, however much it is: an operation may
--- have been applied before, by another device.
+-- the users whose rows the transactions of x changed, by their ids, a page a call; the next round's x are those
+-- that were not over when this round began, so that none is passed by. judged: the
+-- users of whom verdicts are told, or a claimed job. They are told of whole in any case, however much it is: an
+-- operation may have been applied before, by another device.
 create or replace function tally_sync.plan(
   d tally_sync.devices, p_cursor jsonb, p_judged uuid[], p_digest uuid, p_users_max integer, p_rows_max integer, p_only uuid[])
 returns tally_sync.feed
@@ -945,7 +962,7 @@ begin
   end if;
 
   select x.* into v_round from tally_sync.round(p_cursor) x;
-  v_cursor := jsonb_build_object('x', coalesce(v_round.x, '0')::text, 'to', v_round.upto::text)
+  v_cursor := jsonb_build_object('x', array_to_string(coalesce(v_round.x, '{0}'), ' '), 'to', array_to_string(v_round.upto, ' '))
               || case when v_round.start then '{"start": true}' else '{}' end::jsonb;
   if p_cursor ? 'w' and (v_round.start = coalesce(p_cursor ? 'start', false)) then
     f := tally_sync.feed_user((p_cursor #>> '{w,u}')::uuid, (p_cursor #>> '{w,r}')::bigint, (p_cursor #>> '{w,e}')::bigint,
@@ -958,7 +975,9 @@ begin
     changed as (
       select m.user_id, min(m.revision) as revision, min(m.entries) as entries
         from tally_sync.marks m
-       where not v_round.start and m.xid >= v_round.x and m.user_id > v_round.after and (p_only is null or m.user_id = any (p_only))
+       where not v_round.start and (m.xid >= v_round.x[1] or m.xid = any (v_round.x))
+         -- By xid: 'is true' keeps the planner from going through all the marks of the users behind that one.
+         and (m.user_id > v_round.after) is true and (p_only is null or m.user_id = any (p_only))
          -- Not those who are as the device's last call left and told them.
          and not exists (
            select from tally_sync.marks o join tally_sync.revisions r on r.user_id = o.user_id
@@ -994,7 +1013,7 @@ begin
       f.entries := v_turn.entries;
       f.more := cardinality(f.users) < v_turn.candidates or v_turn.candidates = p_users_max;
       f.cursor := case when f.more then v_cursor || jsonb_build_object('after', f.users[cardinality(f.users)])
-                       else jsonb_build_object('x', v_round.upto::text) end;
+                       else jsonb_build_object('x', array_to_string(v_round.upto, ' ')) end;
       f.is_complete := true;
       f.complete_to := case when f.more then f.users[cardinality(f.users)] end;
     end if;
@@ -1181,6 +1200,7 @@ declare
   v_inner tally.op[];
   v_verdicts tally.verdict[];
   v_claimed uuid;
+  v_judged uuid[] := array[]::uuid[];
   l record;
   f tally_sync.feed;
   v_now timestamptz;
@@ -1269,10 +1289,12 @@ begin
 
   -- In a call that pushes nothing: the job's rows are locked before any account's.
   if p_claim_ttl is not null and v_new = 0 and 'worker' = any (d.capabilities) then
-    v_claimed := tally_sync.claim_next(w, d.scope_user, p_claim_ttl);
+    v_claimed := tally_sync.claim_next(w, case when d.scope_user is null then p_only else array[d.scope_user] end, p_claim_ttl);
   end if;
+  -- Behind what it pushed, which may draw on them: not while any of that is yet to be judged.
   for l in select x.user_id, x.lease_id from tally_sync.leases x
             where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
+              and d.watermark >= p_acked + coalesce(cardinality(p_operations), 0)
             order by x.user_id loop
     perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
     v_reclaimed := true;
@@ -1286,8 +1308,13 @@ begin
          era = d.era, enrolled_from = d.enrolled_from, seen_at = v_now
    where x.device_id = d.device_id;
 
-  f := tally_sync.plan(d, p_cursor, case when d.watermark > p_acked then array_remove(p_users, tally.no_user()) else '{}' end,
-                       p_digest, p_users_max, p_rows_max, p_only);
+  if d.watermark > p_acked then
+    v_judged := array_remove(p_users, tally.no_user());
+  end if;
+  -- The round may have passed a claimed job's user by; one with too much for an answer comes in pages.
+  v_judged := v_judged || array(select b.user_id from public.jobs b
+                                 where b.id = v_claimed and not tally_sync.is_behind(d, p_cursor, array[b.user_id], p_rows_max));
+  f := tally_sync.plan(d, p_cursor, v_judged, p_digest, p_users_max, p_rows_max, p_only);
   if v_new > 0 and not v_reclaimed then
     -- It told of all whom it changed; a device over one user goes by the revision.
     f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);

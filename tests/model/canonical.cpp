@@ -171,7 +171,7 @@ class Canonical::State final : public half::State {
   void read_pushed(const PushedOperation&, const MaybeText& scope, Pushed&) const;
   std::set<Text> users_of(const std::deque<Pushed>&) const;
   void add_users(const Json& line, const std::set<Text>& owners, std::set<Text>& users) const;
-  MaybeText claim_next(const Pusher&, const MaybeText& scope, std::int64_t ttl_s);
+  MaybeText claim_next(const Pusher&, const half::Reader&, std::int64_t ttl_s);
 
   // what it is answered
   sync::Answer tell(const Call&, const Text& device_id, const half::Plan&,
@@ -216,6 +216,8 @@ void Canonical::State::end() {
 
 std::int64_t Canonical::State::close(const Text& lease_id) {
   const bool returns = leases_.at(lease_id).unspent > 0;
+  // Its device is told with its user, also where nothing comes back.
+  note(RowKind::entries_behind, leases_.at(lease_id).user_id, "");
   return close_lease(lease_id, returns ? next_id() : Text(), *clock_);
 }
 
@@ -458,12 +460,12 @@ bool Canonical::State::judge_new(const Call& call, const Text& device_id,
 
 /// The next job for a worker, claimed: the oldest one that is QUEUED or in a stage, without a live
 /// claim.
-MaybeText Canonical::State::claim_next(const Pusher& pusher, const MaybeText& scope,
+MaybeText Canonical::State::claim_next(const Pusher& pusher, const half::Reader& reader,
                                        std::int64_t ttl_s) {
   const std::pair<const Text, Job>* next = nullptr;
   for (const auto& entry : jobs_) {
     const Job& job = entry.second;
-    if (!is_worked_on(job) || claimed(job, *clock_) || (scope && job.user_id != *scope)) continue;
+    if (!is_worked_on(job) || claimed(job, *clock_) || !reader.wants(job.user_id)) continue;
     if (next == nullptr || job.created_at < next->second.created_at) next = &entry;
   }
   if (next == nullptr) return std::nullopt;
@@ -497,8 +499,11 @@ sync::Answer Canonical::State::sync(const Call& call) {
   const bool has_judged = judge_new(call, device_id, cursor, reader, chains);
   MaybeText claimed_job;
   if (call.claim_ttl_s && !has_judged && device.may.worker)
-    claimed_job = claim_next(pusher_of(device_id), device.scope, *call.claim_ttl_s);
-  const bool has_reclaimed = reclaim_own(device_id);
+    claimed_job = claim_next(pusher_of(device_id), reader, *call.claim_ttl_s);
+  // What is pushed may draw on them, and is judged first.
+  const bool all_are_judged =
+      device.watermark >= call.push.acked + static_cast<std::int64_t>(call.push.operations.size());
+  const bool has_reclaimed = all_are_judged && reclaim_own(device_id);
   device.verdicts.erase(device.verdicts.begin(), device.verdicts.upper_bound(call.push.acked));
   device.confirmed = call.push.acked;
   device.confirmed_chain = call.push.chain;
@@ -509,6 +514,10 @@ sync::Answer Canonical::State::sync(const Call& call) {
   for (const PushedOperation& pushed : call.push.operations) {
     if (device.watermark > call.push.acked && pushed.user_id && *pushed.user_id != Uuid{})
       judged.insert(pushed.user_id->text());
+  }
+  if (claimed_job) {
+    const Text& owner = jobs_.at(*claimed_job).user_id;
+    if (!feed_.is_behind(reader, cursor, {owner}, transaction_)) judged.insert(owner);
   }
   half::Plan plan =
       feed_.plan(reader, cursor, judged,

@@ -166,7 +166,7 @@ Feed::Round Feed::round_of(const std::optional<Cursor>& given, std::int64_t tran
     round.oldest = cursor->oldest;
     round.from_start = cursor->from_start;
   }
-  if (!round.oldest || *round.oldest >= transaction || *round.oldest <= 0) {
+  if (!round.oldest || *round.oldest > transaction || *round.oldest <= 0) {
     if (!round.from_start) cursor = nullptr;
     round.from_start = true;
   }

@@ -51,7 +51,9 @@ struct Reader {
   int users_max = 0, rows_max = 0;
   std::optional<std::set<Text>> only = {};
 
-  bool wants(const Text& user_id) const { return !only || only->count(user_id) > 0; }
+  bool wants(const Text& user_id) const {
+    return scope ? scope == user_id : !only || only->count(user_id) > 0;
+  }
 };
 
 /// A user who is told whole, since where the device is.
@@ -99,7 +101,8 @@ class Feed {
   /// Whether one of these users has more to be fed than one answer takes.
   bool is_behind(const Reader&, const std::optional<Cursor>&, const std::set<Text>& users,
                  std::int64_t transaction) const;
-  /// `judged`: the users of whom verdicts are told, who are told whole, but for pages under way.
+  /// `judged`: the users of whom verdicts are told, or a claimed job, who are told whole, but for
+  /// pages under way.
   Plan plan(const Reader&, const std::optional<Cursor>&, std::set<Text> judged,
             const MaybeText& digest_of, std::int64_t transaction) const;
 

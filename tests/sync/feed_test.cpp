@@ -101,6 +101,71 @@ TEST_CASE("what a device did is told to it once, and what comes behind it is not
   CHECK(difference(device, *world.canonical) == "");
 }
 
+/// Transactions that stay open; each has an id and does nothing but what it is told to.
+struct OpenTransactions {
+  OpenTransactions(const World& world, int count) {
+    for (int n = 0; n < count; ++n) {
+      sessions.push_back(world.database.session());
+      sessions.back().ask("begin; select pg_current_xact_id()");
+    }
+  }
+  void grant(std::uint64_t user) {
+    sessions.back().ask("select add_credits('" + user_id(user).text() + "', 5, 'grant', null)");
+  }
+  void commit() {
+    for (Session& session : sessions) session.ask("commit");
+  }
+  std::vector<Session> sessions{};
+};
+
+TEST_CASE("a transaction that stays open has nothing told twice, or kept from being judged") {
+  Users world;
+  Database elsewhere;
+  Device& device = *world.devices[0];
+  device.options.rows_max = 5;
+  std::size_t changed = 0, calls = 0;
+  device.options.callbacks.changed = [&](const std::vector<Uuid>& users) {
+    changed += users.size();
+  };
+  device.options.callbacks.progress = [&](std::int64_t, std::int64_t) { ++calls; };
+  device.connect();
+  device.sync();
+  Session open = elsewhere.session();
+  open.ask("begin; select pg_current_xact_id()");
+
+  for (int n = 1; n <= 10; ++n) {
+    CHECK(apply(device, 'd', n, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+    REQUIRE(device.syncer->run_until_synced(std::chrono::seconds{5}).has_value());
+  }
+  for (int n = 1; n <= 10; ++n) world.apply("add_credits user_id=u1 amount=1 type=grant");
+  device.sync();
+  changed = calls = 0;
+  device.sync();
+  CHECK(changed == 0);
+  CHECK(apply(device, 'd', 11, "add_credits user_id=u1 amount=1 type=grant").starts_with("ok"));
+  REQUIRE(device.syncer->run_until_synced(std::chrono::seconds{5}).has_value());
+  CHECK(calls <= 3);
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("I10: of many transactions that stay open none is passed by when it commits") {
+  Users world;
+  Device& device = *world.devices[0];
+  for (const int count : {1, 16, 20}) {
+    CAPTURE(count);
+    OpenTransactions open(world, count);
+    open.grant(2);
+    for (int n = 0; n < 3; ++n) {
+      world.apply("add_credits user_id=u1 amount=1 type=grant");
+      world.apply("add_credits user_id=u3 amount=1 type=grant");
+      device.sync();
+    }
+    open.commit();
+    device.sync();
+    CHECK(difference(device, *world.canonical) == "");
+  }
+}
+
 TEST_CASE(
     "a canonical that was restored goes on from no cursor of before, though its answer is lost") {
   Users world;
@@ -215,6 +280,64 @@ TEST_CASE("I6: what was blocked and is canonical's after all is known by its op_
   CHECK(device->mirror.balance() == 13);
   CHECK(apply(*device, 'd', 2, line) == "ok 13");
   CHECK(difference(*device, *world.canonical) == "");
+}
+
+/// Its job j1 waits for a worker.
+void queue_first_job(World& world) {
+  CHECK(world.apply("reserve_credits user_id=u1 job_id=j1 amount=1") == "ok");
+  CHECK(world.apply("advance_job job_id=j1 to=QUEUED") == "ok");
+}
+
+TEST_CASE("a device claims no job of a user whom it does not subscribe to") {
+  Users world;
+  Device& device = *world.devices[0];
+  queue_first_job(world);
+  REQUIRE(Replica(device.mirror.engine()).subscribe(std::vector{user_id(2)}).has_value());
+  const auto claimed = [&] { return device.syncer->claim_next(60, patience).value(); };
+  CHECK_FALSE(claimed().has_value());
+  CHECK(world.apply("create_job job_id=j9 project_id=p2 user_id=u2") == "ok");
+  CHECK(world.apply("reserve_credits user_id=u2 job_id=j9 amount=1") == "ok");
+  CHECK(world.apply("advance_job job_id=j9 to=QUEUED") == "ok");
+  CHECK(claimed() == job_id(9));
+  CHECK_FALSE(claimed().has_value());
+}
+
+TEST_CASE("a claimed job is on the mirror, also where the round had passed its user by") {
+  Users world;
+  Device& device = *world.devices[0];
+  world.apply("add_credits user_id=u1 amount=1 type=grant");
+  for (int n = 0; n < 6; ++n) world.apply("add_credits user_id=u2 amount=1 type=grant");
+  device.options.rows_max = 6;
+  bool is_answered = false;
+  device.options.callbacks.progress = [&](std::int64_t, std::int64_t) { is_answered = true; };
+  device.connect();
+  while (!is_answered) device.syncer->step();
+  REQUIRE(device.mirror.balance(1) == 11);
+  REQUIRE(device.mirror.balance(2) == 10);
+
+  queue_first_job(world);
+  device.connect();
+  CHECK(device.syncer->claim_next(60, patience).value() == job_id(1));
+  CHECK(difference(device, *world.canonical) == "");
+}
+
+TEST_CASE("a lease that ends with nothing left in it ends on a mirror of all users, too") {
+  World world;
+  Kind kind;
+  kind.policy = SpendPolicy::leased;
+  Device device(*world.canonical, world.database, kind);
+  device.mirror.lines = world.lines;
+  device.sync();
+  CHECK(apply(device, 'd', 1, "lease_credits lease_id=l1 user_id=u1 amount=5 ttl=2000000")
+            .starts_with("ok"));
+  device.sync();
+  CHECK(apply(device, 'd', 2, "reserve_credits user_id=u1 job_id=j1 amount=5").starts_with("ok"));
+  device.sync();
+  Replica replica(device.mirror.engine());
+  CHECK(replica.leases()->size() == 1);
+  CHECK(world.canonical->write_off(id('l', 1))->value == 0);
+  device.sync();
+  CHECK(replica.leases()->empty());
 }
 
 TEST_CASE("I6: what concerns no user is known to its device, and to who that becomes") {

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -21,7 +22,8 @@ namespace tally::test {
 namespace {
 
 /// Who does a step: devices A and B (who may do everything), R (and canonical takes back what is
-/// left in its leases a minute after they expire), W (a worker) and S (whose scope is u1); or:
+/// left in its leases a minute after they expire), P (as R, fed in pages of few rows), W (a worker)
+/// and S (whose scope is u1); or:
 constexpr char straight = '-';  ///< A line is applied on canonical.
 constexpr char operator_ =
     '@';  ///< `write_off l1`, `revoke A`, `enrol_anew A`, `after 60` seconds.
@@ -85,8 +87,9 @@ class Hand {
     call.push.acked = acked_;
     call.push.chain = chain_;
     call.push.cursor = here_;
-    call.push.operations = pending_;
+    call.push.operations.assign(pending_.begin(), pending_.end());
     if (claims) call.claim_ttl_s = 60;
+    if (name_ == 'P') call.rows_max = 11;
     const Answers answers = canonicals_.call(call, there_);
     if (answers.on_model.trouble.error_class != sync::ErrorClass::none)
       return std::string(name_of(answers.on_model.trouble.error.code)) + ' ';
@@ -99,7 +102,7 @@ class Hand {
     if (name_ != 'W')
       made.capabilities = {Capability::author, Capability::worker, Capability::service};
     if (name_ == 'S') made.scope = user_id(1);
-    if (name_ == 'R') made.reclaim_after = std::chrono::seconds(60);
+    if (name_ == 'R' || name_ == 'P') made.reclaim_after = std::chrono::seconds(60);
     token_ = canonicals_.add_device(made);
   }
   std::string take(const Answers& answers) {
@@ -109,9 +112,11 @@ class Hand {
     for (const PulledVerdict& verdict : answers.on_model.reply.verdicts) {
       if (verdict.number > acked_) codes += std::string(name_of(verdict.code)) + ' ';
     }
-    for (const PushedOperation& pushed : std::exchange(pending_, {}))
-      chain_ = chained(chain_, pushed);
     acked_ = answers.on_model.reply.watermark;
+    while (!pending_.empty() && pending_.front().number <= acked_) {
+      chain_ = chained(chain_, pending_.front());
+      pending_.pop_front();
+    }
     return codes;
   }
 
@@ -122,7 +127,7 @@ class Hand {
   std::int64_t acked_ = 0;
   std::string chain_;
   std::optional<std::string> here_, there_;
-  std::vector<PushedOperation> pending_;
+  std::deque<PushedOperation> pending_;
 };
 
 /// What one script is played on.
@@ -205,6 +210,14 @@ class Stage {
   std::map<char, Hand> hands_;
   std::int64_t now_s_ = still_start_s;
 };
+
+/// A row each, more than P is told in a call.
+const std::string twelve_credits = [] {
+  std::string line = "batch ops=(";
+  for (int n = 0; n < 12; ++n) line += " add_credits user_id=u1 amount=1 type=grant ;";
+  line.back() = ')';
+  return line;
+}();
 
 struct Rule {
   std::string name;
@@ -489,6 +502,16 @@ const std::vector<Rule> of_ending{
       {operator_, "after 121", "done 0+30"},
       {'R', "reserve_credits user_id=u1 job_id=j1 amount=10", "ok 20+0", "l1"},
       {'R', "release_job_credits job_id=j1", "ok 30+0"}}},
+    {"an overdue lease stays while what its device pushes is not judged, the device being behind",
+     {{'P', "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=60", "ok 10+20"},
+      {'P', "", "10+20"},
+      {straight, twelve_credits, "ok 22+20"},
+      {operator_, "after 121", "done 22+20"},
+      {'P', "reserve_credits user_id=u1 job_id=j1 amount=15", "22+20", "l1"},
+      {'P', "", "22+20"},
+      {'P', "", "22+20"},
+      {'P', "", "22+20"},
+      {'P', "", "ok 27+0"}}},
     {"an overdue lease goes back when its device calls",
      {{'R', "lease_credits lease_id=l1 user_id=u1 amount=20 ttl=60", "ok 10+20"},
       {'R', "lease_credits lease_id=l2 user_id=u2 amount=5 ttl=61", "ok 10+20", "", 2},
