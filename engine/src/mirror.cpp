@@ -99,7 +99,9 @@ Code code_of(int sqlite_code) noexcept {
 
 /// Ours fit the schema of the file's version: one that lacks what they name is no longer ours.
 bool lacks_what_we_name(const SQLite::Exception& e) noexcept {
-  return e.getErrorCode() == SQLITE_ERROR && std::string_view(e.what()).starts_with("no such ");
+  const std::string_view what = e.what();
+  return e.getErrorCode() == SQLITE_ERROR &&
+         (what.starts_with("no such ") || what.starts_with("unknown function"));
 }
 
 sqlite3_file* opened(sqlite3* db, int which) noexcept {
