@@ -6,11 +6,8 @@
 
 #include "fields.hpp"
 #include "json.hpp"
-<<<<<<< HEAD
 #include "mirror.hpp"
-=======
 #include "tally/replica.hpp"
->>>>>>> bounds
 
 namespace tally {
 
