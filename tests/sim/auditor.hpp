@@ -2,6 +2,7 @@
 // Who believes nobody: what canonical answered, what hosts were told and what they were promised,
 // written down and compared with what there is. Each check names the invariant that it is of.
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -30,6 +31,9 @@ inline void demand(bool holds, std::string_view invariant, const std::string& wh
 /// A value, as canonical is: both are restored together.
 class Auditor {
  public:
+  /// Is told of what rarely happens.
+  using Probe = std::function<void(std::string_view)>;
+  explicit Auditor(Probe probe) : probe_(std::move(probe)) {}
   /// What canonical is about to be asked, and what it then answered.
   void before_call(Half& canonical) { leases_before_ = canonical.open_leases(); }
   void after_call(Half& canonical, std::size_t device, const sync::Call& call,
@@ -59,11 +63,23 @@ class Auditor {
   void check_permitted(const Command& command, const PushedOperation& pushed,
                        const Enrolment& device) const;
   std::optional<Uuid> user_of(const Command& command) const;
-  void check_holds(Half& canonical, const Uuid& user_id, const std::vector<Half::Row>& entries,
-                   std::int64_t held) const;
-  void effect(const Command& command, const std::optional<Uuid>& user_id);
-  void effect_of(const Operation& operation);
+  /// Of a user: the entries as they were read, and what they add up to.
+  struct Books {
+    std::vector<Half::Row> entries{};
+    std::int64_t sum = 0;
+    std::map<std::string, std::int64_t> holds{};  ///< By job.
+  };
+  void check_entries(Half& canonical, const Half::Account& account);
+  static void check_unchanged(Books& books, std::size_t place, const Half::Row& entry,
+                              const std::map<std::string, std::string>& jobs);
+  void book(Books& books, const Half::Row& entry);
+  void book_hold(Books& books, const Half::Row& entry, const std::string& job);
+  /// `by`: the device; the nil UUID where it was none.
+  void effect(const Command& command, const std::optional<Uuid>& user_id, const Uuid& by);
+  void effect_of(const Operation& operation, const Uuid& by);
+  void claimed(const Uuid& job_id, const Uuid& by);
 
+  Probe probe_;
   std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
   std::map<Uuid, Uuid> owners_;            ///< Of jobs.
   std::set<std::pair<std::optional<Uuid>, Uuid>> applied_;  ///< By user and op_id.
@@ -81,7 +97,8 @@ class Auditor {
     bool operator==(const Judged&) const = default;
   };
   std::map<std::pair<std::string, std::int64_t>, Judged> numbers_;  ///< By token and number.
-  std::map<std::string, Half::Row> entries_;                        ///< By id.
+  std::map<Uuid, Books> books_;
+  std::map<Uuid, Uuid> claims_;  ///< Who claimed a job last.
   std::vector<Half::Lease> leases_before_;
 };
 

@@ -18,6 +18,13 @@ namespace {
 constexpr Micros call_timeout = 2 * second;
 constexpr Micros poll_interval = 500 * millisecond;
 
+/// A column that is not NULL.
+std::string_view text_of(const ViewRow& row, std::string_view column) {
+  const auto found =
+      std::find_if(row.begin(), row.end(), [&](const auto& cell) { return cell.first == column; });
+  return *found->second;
+}
+
 /// An empty mirror's file, made once.
 const std::string& empty_mirror(const std::filesystem::path& folder) {
   static const std::string content = [&] {
@@ -368,6 +375,7 @@ void Device::apply(const Command& command) {
   if (world_.options.tells)
     world_.tell(describe() + ": " + trace_line(command) + " " + std::string(name_of(code)));
   if (code == Code::ok || code == Code::pending) {
+    world_.remember(command.operation);
     // It ends here, or has perhaps changed nothing and is no more to be told of.
     const bool is_report = std::holds_alternative<ReportProgress>(command.operation);
     if (is_report || !row_of(command.operation).pushed)
@@ -436,14 +444,19 @@ void Device::retry_rejected(const RejectedOperation& operation) {
   world_.auditor.forget_verdict(place_, op_id);
 }
 
-std::optional<JobStatus> Device::status_of(const Uuid& job_id) {
+std::optional<SeenJob> Device::see(const Uuid& job_id) {
   if (!is_up()) return std::nullopt;
   const auto job = processes_.front()->engine.job(job_id);
   if (!job) return std::nullopt;
-  for (const auto& [column, text] : job->job) {
-    if (column == "status" && text) return job_status_named(*text);
-  }
-  return std::nullopt;
+  const auto is_unfinished = [](const ViewRow& step) {
+    return text_of(step, "state") != name_of(StepState::succeeded);
+  };
+  const auto next = std::find_if(job->steps.begin(), job->steps.end(), is_unfinished);
+  SeenJob seen;
+  seen.status = job_status_named(text_of(job->job, "status")).value();
+  seen.stage = stage_of(static_cast<int>(next - job->steps.begin()) + 1);
+  seen.hold = job->hold.value;
+  return seen;
 }
 
 void Device::copy_file() {

@@ -19,6 +19,7 @@
 namespace tally::sim {
 
 class World;
+struct SeenJob;
 
 struct DeviceKind {
   std::vector<Capability> capabilities{};
@@ -75,7 +76,7 @@ class Device {
   void check_mirror();
   void check_promises();
   void check_equal();
-  std::optional<JobStatus> status_of(const Uuid& job_id);
+  std::optional<SeenJob> see(const Uuid& job_id);
   /// What happened to an operation that it had applied, when canonical is set back.
   void excuse(const std::set<Uuid>& op_ids);
   std::string describe() const;

@@ -25,7 +25,7 @@ class Half {
   virtual sync::DeviceToken add_device(const sync::NewDevice& device) = 0;
   virtual void revoke_device(const Uuid& device_id) = 0;
   virtual void write_off(const Uuid& lease_id) = 0;
-  /// In no order.
+  /// Entries by their seq, others in no order.
   virtual std::vector<Row> rows(const std::string& table, const Uuid& user_id) = 0;
   virtual std::vector<TableDigest> digest(const Uuid& user_id) = 0;
   virtual std::vector<Lease> open_leases() = 0;

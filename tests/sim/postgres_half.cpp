@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "sim/half.hpp"
@@ -72,7 +73,14 @@ class PostgresHalf : public Half {
   void write_off(const Uuid& lease_id) override { (void)canonical_.write_off(lease_id); }
 
   std::vector<Row> rows(const std::string& table, const Uuid& user_id) override {
-    return got(canonical_.rows(table, user_id));
+    auto rows = got(canonical_.rows(table, user_id));
+    constexpr std::size_t seq = 9;
+    if (table == "credit_ledger") {
+      std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+        return std::stoll(*a[seq]) < std::stoll(*b[seq]);
+      });
+    }
+    return rows;
   }
   std::vector<TableDigest> digest(const Uuid& user_id) override {
     return got(canonical_.digest(user_id));
