@@ -372,7 +372,7 @@ void Device::apply(const Command& command) {
   Engine& by = engine();
   if (!with_disk([&] { result.emplace(by.apply_command(command)); })) return;
   const Code code = *result ? Code::ok : result->error().code;
-  if (world_.options.tells)
+  if (world_.is_detailed())
     world_.tell(describe() + ": " + trace_line(command) + " " + std::string(name_of(code)));
   if (code == Code::ok || code == Code::pending) {
     world_.remember(command.operation);

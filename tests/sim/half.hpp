@@ -30,12 +30,13 @@ class Half {
   virtual std::vector<TableDigest> digest(const Uuid& user_id) = 0;
   virtual std::vector<Lease> open_leases() = 0;
   virtual std::vector<Account> accounts() = 0;
-  /// What is restored later; nothing where it cannot be.
+  /// What is restored later.
   virtual std::shared_ptr<const void> backup() = 0;
   virtual void restore(const std::shared_ptr<const void>& backup) = 0;
 };
 
-/// Both make the same ids, so that a seed does the same on either.
+/// Both make the same ids and know the same clock, so that a seed does the same on either, line by
+/// line and row for row.
 std::unique_ptr<Half> make_model_half();
 
 /// Canonical on a real server, made anew for every run.

@@ -1,6 +1,7 @@
 #include "sim/world.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "fields.hpp"
 #include "tally/trace.hpp"
@@ -24,10 +25,13 @@ std::string words_of(std::size_t device, const sync::Call& call, const sync::Ans
   for (const PulledVerdict& verdict : answer.reply.verdicts)
     words += "; " + std::to_string(verdict.number) + " " + std::string(name_of(verdict.code));
   for (const PulledUser& user : answer.reply.users) {
-    words += "; feeds";
+    // In what order they are told is canonical's own.
+    std::multiset<std::string> fed;
     for (const PulledUser::Row& row : user.rows)
-      words += " " + row.table + (row.texts[0] ? " " + row.texts[0]->substr(34) : "");
-    for (const auto& [table, id] : user.gone) words += " gone " + table;
+      fed.insert(row.table + (row.texts[0] ? " " + row.texts[0]->substr(34) : ""));
+    for (const auto& [table, id] : user.gone) fed.insert("gone " + table + " " + id.text());
+    words += "; feeds";
+    for (const std::string& row : fed) words += " " + row;
   }
   return words;
 }
@@ -46,7 +50,7 @@ Timestamp World::time() const { return Timestamp{beginning.us + agenda.now()}; }
 void World::tell(const std::string& what) {
   story_.push_back(time().text() + "  " + what);
   if (options.tells) std::fprintf(stderr, "%s\n", story_.back().c_str());
-  if (story_.size() > story_max) story_.pop_front();
+  if (story_.size() > story_max && !options.keeps_all) story_.pop_front();
 }
 
 std::string World::story() const {
@@ -120,7 +124,7 @@ void World::apply_to_canonical(Operation operation) {
   command.at = time();
   command.operation = std::move(operation);
   const bool done = canonical->apply(trace_line(command));
-  if (options.tells) tell("canonical: " + trace_line(command) + (done ? " ok" : " refused"));
+  if (is_detailed()) tell("canonical: " + trace_line(command) + (done ? " ok" : " refused"));
   if (done) {
     auditor.applied(command);
     remember(command.operation);
@@ -316,10 +320,11 @@ void World::an_operator_acts(Device& device) {
       canonical->write_off(random.pick(leases).lease_id);
       break;
     case 3:
-      if (backup_ && random.one_in(3)) return restore_backup();
+      if (random.one_in(2) && backup_) return restore_backup();
       [[fallthrough]];
     default:
-      if (const auto made = canonical->backup()) backup_ = Backup{made, auditor};
+      tell("canonical is backed up");
+      backup_ = Backup{canonical->backup(), auditor};
   }
   auditor.check_accounts(*canonical);
 }
@@ -368,6 +373,10 @@ void World::check_all() {
     device->check_promises();
     device->check_equal();
   }
+  for (const Uuid& user : users) {
+    for (const TableDigest& table : canonical->digest(user))
+      tell(user.text() + " " + table.table + " " + std::to_string(table.digest));
+  }
 }
 
 sync::Answer World::call(std::size_t device, const sync::Call& call) {
@@ -375,7 +384,7 @@ sync::Answer World::call(std::size_t device, const sync::Call& call) {
   auditor.before_call(*canonical);
   sync::Answer answer = canonical->sync(call);
   auditor.after_call(*canonical, device, call, answer);
-  if (options.tells) tell(words_of(device, call, answer));
+  if (is_detailed()) tell(words_of(device, call, answer));
   return answer;
 }
 

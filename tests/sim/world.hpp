@@ -24,6 +24,7 @@ struct RunOptions {
   std::size_t operations = 100;
   std::filesystem::path folder{};  ///< For the mirrors' files.
   bool tells = false;              ///< Everything that happens, as it happens.
+  bool keeps_all = false;          ///< Of the story, too.
 };
 
 /// How often rare things happened, over all runs.
@@ -34,7 +35,7 @@ class World {
   World(const RunOptions& options, std::unique_ptr<Half> canonical, Probes& probes);
   /// Throws Violation.
   void run();
-  /// The last things that happened.
+  /// The last things that happened, a line each.
   std::string story() const;
 
   // For the devices.
@@ -47,6 +48,8 @@ class World {
   std::uint64_t life = 0;  ///< Of canonical: how often it was put back to a backup.
   void probe(std::string_view name) { ++probes_[name]; }
   void tell(const std::string& what);
+  /// Whether every call and its answer are told.
+  bool is_detailed() const { return options.tells || options.keeps_all; }
   Timestamp time() const;
   /// A call arrives at canonical.
   sync::Answer call(std::size_t device, const sync::Call& call);
