@@ -22,11 +22,23 @@ std::string number_text(std::int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
+void Auditor::before_call(Half& canonical, const sync::Call& call) {
+  leases_before_ = canonical.open_leases();
+  rows_before_.clear();
+  std::int64_t number = call.push.acked;
+  for (const PushedOperation& pushed : call.push.operations) {
+    const bool is_new = !numbers_.contains({call.token, ++number});
+    if (is_new && pushed.user_id && !rows_before_.contains(*pushed.user_id))
+      rows_before_[*pushed.user_id] = canonical.digest(*pushed.user_id);
+  }
+}
+
 void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& call,
                          const sync::Answer& answer) {
   check_refusal(call, answer);
   if (answer.trouble.error_class != sync::ErrorClass::none) return;
   devices_[call.token].watermark = answer.reply.watermark;
+  bool has_effect = canonical.open_leases().size() < leases_before_.size();  // Overdue ones.
   std::int64_t next = answer.reply.acked + 1;
   for (const PulledVerdict& verdict : answer.reply.verdicts) {
     demand(verdict.number == next, "I6", "verdicts have a gap at " + number_text(next));
@@ -50,6 +62,7 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
     verdicts_[{device, command->op_id}] = verdict.code;
     if (verdict.code == Code::operation_conflict) probe_("an op_id meant something else");
     if (verdict.code == Code::ok) {
+      has_effect = true;
       check_permitted(*command, pushed, answer.device);
       effect(*command, pushed.user_id, answer.device.device_id);
       continue;
@@ -62,7 +75,17 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
              "I11", "a reservation on an open lease bounced: " + pushed.line);
     }
   }
-  check_accounts(canonical);
+  if (has_effect)
+    check_books(canonical);
+  else
+    check_untouched(canonical);
+}
+
+void Auditor::check_untouched(Half& canonical) const {
+  check_accounts(canonical.accounts());
+  for (const auto& [user, rows] : rows_before_)
+    demand(canonical.digest(user) == rows, "I7",
+           "a rejected operation changed rows of " + user.text());
 }
 
 void Auditor::revoked(const Uuid& device_id) {
@@ -169,8 +192,13 @@ void Auditor::claimed(const Uuid& job_id, const Uuid& by) {
   claim->second = by;
 }
 
-void Auditor::check_accounts(Half& canonical) const {
+void Auditor::check_books(Half& canonical) {
   const std::vector<Half::Account> accounts = canonical.accounts();
+  check_accounts(accounts);
+  for (const Half::Account& account : accounts) check_entries(canonical, account);
+}
+
+void Auditor::check_accounts(const std::vector<Half::Account>& accounts) const {
   demand(accounts.size() == expected_.size(), "I1", "an account is gone, or nobody's");
   for (const Half::Account& account : accounts) {
     const std::string who = account.user_id.text();
@@ -183,10 +211,6 @@ void Auditor::check_accounts(Half& canonical) const {
                number_text(expected == expected_.end() ? 0 : expected->second) + " in all");
     demand(all <= credits_max, "I1", who + " has more than there can be");
   }
-}
-
-void Auditor::check_entries(Half& canonical) {
-  for (const Half::Account& account : canonical.accounts()) check_entries(canonical, account);
 }
 
 void Auditor::check_entries(Half& canonical, const Half::Account& account) {

@@ -35,7 +35,7 @@ class Auditor {
   using Probe = std::function<void(std::string_view)>;
   explicit Auditor(Probe probe) : probe_(std::move(probe)) {}
   /// What canonical is about to be asked, and what it then answered.
-  void before_call(Half& canonical) { leases_before_ = canonical.open_leases(); }
+  void before_call(Half& canonical, const sync::Call& call);
   void after_call(Half& canonical, std::size_t device, const sync::Call& call,
                   const sync::Answer& answer);
   /// A device's token, and that it holds no more.
@@ -45,10 +45,9 @@ class Auditor {
   void revoked(const Uuid& device_id);
   /// A line that was applied to canonical straight.
   void applied(const Command& command);
-  /// The accounts as they must be after what was applied: conservation, no overdraft.
-  void check_accounts(Half& canonical) const;
-  /// The entries: append-only, numbered, adding up. All of them.
-  void check_entries(Half& canonical);
+  /// The accounts as they must be after what was applied (conservation, no overdraft), and their
+  /// entries (append-only, numbered, adding up, one hold a job). All of them.
+  void check_books(Half& canonical);
 
   /// Canonical's latest verdict on a device's operation; none where it has not judged it.
   std::optional<Code> verdict(std::size_t device, const Uuid& op_id) const;
@@ -69,7 +68,10 @@ class Auditor {
     std::int64_t sum = 0;
     std::map<std::string, std::int64_t> holds{};  ///< By job.
   };
+  void check_accounts(const std::vector<Half::Account>& accounts) const;
   void check_entries(Half& canonical, const Half::Account& account);
+  /// Nothing of what a call brought was applied.
+  void check_untouched(Half& canonical) const;
   static void check_unchanged(Books& books, std::size_t place, const Half::Row& entry,
                               const std::map<std::string, std::string>& jobs);
   void book(Books& books, const Half::Row& entry);
@@ -100,6 +102,7 @@ class Auditor {
   std::map<Uuid, Books> books_;
   std::map<Uuid, Uuid> claims_;  ///< Who claimed a job last.
   std::vector<Half::Lease> leases_before_;
+  std::map<Uuid, std::vector<TableDigest>> rows_before_;  ///< Of whom a call's operations concern.
 };
 
 }  // namespace tally::sim

@@ -61,8 +61,8 @@ class PostgresHalf : public Half {
   sync::Answer sync(const sync::Call& call) override {
     const auto parameters = sync::parameters_of(call);
     const sync::BoundParameters bound(parameters);
-    PGresult* result = PQexecParams(opened_->connection.get(), sync::sync_statement, bound.count(), nullptr,
-                                    bound.values(), bound.lengths(), bound.formats(), 0);
+    PGresult* result = PQexecParams(opened_->connection.get(), sync::sync_statement, bound.count(),
+                                    nullptr, bound.values(), bound.lengths(), bound.formats(), 0);
     const sync::Rows rows(result);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
       throw std::runtime_error(PQresultErrorMessage(result));
@@ -77,7 +77,9 @@ class PostgresHalf : public Half {
   sync::DeviceToken add_device(const sync::NewDevice& device) override {
     return got(opened_->canonical.add_device(device));
   }
-  void revoke_device(const Uuid& device_id) override { (void)opened_->canonical.revoke_device(device_id); }
+  void revoke_device(const Uuid& device_id) override {
+    (void)opened_->canonical.revoke_device(device_id);
+  }
   void write_off(const Uuid& lease_id) override { (void)opened_->canonical.write_off(lease_id); }
 
   std::vector<Row> rows(const std::string& table, const Uuid& user_id) override {

@@ -129,7 +129,7 @@ void World::apply_to_canonical(Operation operation) {
     auditor.applied(command);
     remember(command.operation);
   }
-  auditor.check_accounts(*canonical);
+  auditor.check_books(*canonical);
 }
 
 DeviceKind World::draw_kind() {
@@ -215,7 +215,6 @@ void World::trouble_comes() {
   agenda.after(random.between(50, 900) * millisecond, [this] {
     if (applied_ >= options.operations) return;
     something_happens();
-    if (random.one_in(6)) auditor.check_entries(*canonical);
     trouble_comes();
   });
 }
@@ -314,10 +313,7 @@ void World::an_operator_acts(Device& device) {
       break;
     case 1:
     case 2:
-      if (leases.empty()) break;
-      tell("a lease is written off");
-      probe("a lease was written off");
-      canonical->write_off(random.pick(leases).lease_id);
+      if (!leases.empty()) write_off_in_absence(random.pick(leases));
       break;
     case 3:
       if (random.one_in(2) && backup_) return restore_backup();
@@ -326,7 +322,25 @@ void World::an_operator_acts(Device& device) {
       tell("canonical is backed up");
       backup_ = Backup{canonical->backup(), auditor};
   }
-  auditor.check_accounts(*canonical);
+  auditor.check_books(*canonical);
+}
+
+/// Of a device that is away: what it draws on it meanwhile may be spent when it is back.
+void World::write_off_in_absence(const Half::Lease& lease) {
+  for (std::size_t place = 0; place < devices_.size(); ++place) {
+    if (devices_[place]->device_id() == lease.device_id) cut_network(place);
+  }
+  agenda.after(random.between(1, 1'500) * millisecond, [this, lease] {
+    if (applied_ >= options.operations) return;
+    tell("a lease is written off");
+    probe("a lease was written off");
+    canonical->set_clock(time());
+    canonical->write_off(lease.lease_id);
+    for (const Half::Account& account : canonical->accounts()) {
+      if (account.user_id == lease.user_id && account.balance > 0)
+        apply_to_canonical(ExpireCredits{account.user_id, Credits{account.balance}});
+    }
+  });
 }
 
 /// What canonical had judged since is gone, and nobody is to blame.
@@ -352,10 +366,14 @@ void World::heal() {
   }
   // What was on its way still comes; at rest is who stays so for longer than that takes.
   const Micros bound = agenda.now() + heal_bound;
+  std::size_t leases = canonical->open_leases().size();
   for (Micros rest_since = agenda.now(); agenda.now() < rest_since + long_enough;) {
     const Micros next_look = agenda.now() + 250 * millisecond;
     while (agenda.now() < next_look) demand(agenda.step(), "I8", "nobody does anything any more");
     demand(agenda.now() < bound, "I8", "the halves are not equal within a bound");
+    // What ends by itself is to be told to all.
+    if (leases != canonical->open_leases().size()) rest_since = agenda.now();
+    leases = canonical->open_leases().size();
     for (auto& device : devices_) {
       device->heal();
       if (device->is_at_rest()) continue;
@@ -366,8 +384,7 @@ void World::heal() {
 }
 
 void World::check_all() {
-  auditor.check_entries(*canonical);
-  auditor.check_accounts(*canonical);
+  auditor.check_books(*canonical);
   for (auto& device : devices_) {
     device->check_mirror();
     device->check_promises();
@@ -381,7 +398,7 @@ void World::check_all() {
 
 sync::Answer World::call(std::size_t device, const sync::Call& call) {
   canonical->set_clock(time());
-  auditor.before_call(*canonical);
+  auditor.before_call(*canonical, call);
   sync::Answer answer = canonical->sync(call);
   auditor.after_call(*canonical, device, call, answer);
   if (is_detailed()) tell(words_of(device, call, answer));

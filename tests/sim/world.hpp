@@ -83,6 +83,7 @@ class World {
   void someone_writes_to_canonical();
   void an_operator_acts(Device& device);
   void somebody_forges();
+  void write_off_in_absence(const Half::Lease& lease);
   void restore_backup();
   void apply_to_canonical(Operation operation);
   void heal();
