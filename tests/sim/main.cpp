@@ -93,7 +93,7 @@ std::size_t missed_probes(const Wanted& wanted, const Probes& probes) {
       "a device was cut off",
       "a device was cut off in one direction",
       "a device was revoked",
-      "a disk error was due",
+      "a disk call failed",
       "a disk was full",
       "a failed job was tried again",
       "a hold was drawn on a lease",
