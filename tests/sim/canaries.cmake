@@ -135,6 +135,13 @@ tally_sim_canary(i6_engine
   REPLACE [[  if (before != nullptr && !is_same(*before)) {
     call.remembered = false;]])
 
+# What a device drew on its lease is not taken off it, and the next one bounces.
+tally_sim_canary(i11_engine
+  FILE engine/src/work.cpp NOTICED I11
+  FIND [[  fill_in(call_->command->lease, lease->lease_id);
+  store.leases.edit(u).unspent -= amount.value;]]
+  REPLACE [[  fill_in(call_->command->lease, lease->lease_id);]])
+
 # Dismissed as if sync itself had asked for it, before the host has read it.
 tally_sim_canary(i9_exchange
   FILE sync/src/exchange.cpp NOTICED I9
