@@ -147,6 +147,7 @@ class Canonical::State final : public half::State {
   bool revoke_device(const Text& device_id);
   std::optional<std::int64_t> write_off(const Text& lease_id);
 
+  std::vector<Model::Row> rows_of(std::string_view table, const Text& user_id) const;
   std::vector<TableDigest> digest(const Text& user_id) const;
   std::vector<Lease> open_leases() const;
   std::vector<Account> accounts() const;
@@ -186,7 +187,6 @@ class Canonical::State final : public half::State {
   void tell_lost_job(const Text& user_id, const Text& entry_id, std::int64_t entries,
                      PulledUser&) const;
   void tell_entries(const Text& user_id, std::int64_t after, std::int64_t upto, PulledUser&) const;
-  std::vector<Model::Row> rows_of(std::string_view table, const Text& user_id) const;
 
   std::uint64_t seed_;
   std::uint64_t ids_ = 0;
@@ -764,6 +764,9 @@ std::optional<Credits> Canonical::write_off(const Uuid& lease_id) {
 }
 std::vector<Canonical::Row> Canonical::rows(std::string_view table) const {
   return state_->rows(table);
+}
+std::vector<Canonical::Row> Canonical::entries(const Uuid& user_id) const {
+  return state_->rows_of("credit_ledger", user_id.text());
 }
 std::vector<TableDigest> Canonical::digest(const Uuid& user_id) const {
   return state_->digest(user_id.text());

@@ -53,6 +53,7 @@ class Canonical {
 
   using Row = Model::Row;
   std::vector<Row> rows(std::string_view table) const;  ///< As Model::rows().
+  std::vector<Row> entries(const Uuid& user_id) const;  ///< By their seq.
   std::vector<TableDigest> digest(const Uuid& user_id) const;
 
   /// What the simulator checks after every step.

@@ -9,9 +9,9 @@
 namespace tally::sim {
 namespace {
 
-constexpr std::size_t entry_user = 1;
 constexpr std::size_t entry_type = 2;
 constexpr std::size_t entry_amount = 3;
+constexpr std::size_t entry_note = 4;
 constexpr std::size_t entry_job = 6;
 constexpr std::size_t entry_balance_after = 8;
 constexpr std::size_t entry_seq = 9;
@@ -22,11 +22,23 @@ std::string number_text(std::int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
+void Auditor::before_call(Half& canonical, const sync::Call& call) {
+  leases_before_ = canonical.open_leases();
+  rows_before_.clear();
+  std::int64_t number = call.push.acked;
+  for (const PushedOperation& pushed : call.push.operations) {
+    const bool is_new = !numbers_.contains({call.token, ++number});
+    if (is_new && pushed.user_id && !rows_before_.contains(*pushed.user_id))
+      rows_before_[*pushed.user_id] = canonical.digest(*pushed.user_id);
+  }
+}
+
 void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& call,
                          const sync::Answer& answer) {
   check_refusal(call, answer);
   if (answer.trouble.error_class != sync::ErrorClass::none) return;
   devices_[call.token].watermark = answer.reply.watermark;
+  bool has_effect = canonical.open_leases().size() < leases_before_.size();  // Overdue ones.
   std::int64_t next = answer.reply.acked + 1;
   for (const PulledVerdict& verdict : answer.reply.verdicts) {
     demand(verdict.number == next, "I6", "verdicts have a gap at " + number_text(next));
@@ -48,9 +60,11 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
                " was judged anew: " + std::string(name_of(verdict.code)));
     if (!is_new) continue;
     verdicts_[{device, command->op_id}] = verdict.code;
+    if (verdict.code == Code::operation_conflict) probe_("an op_id meant something else");
     if (verdict.code == Code::ok) {
+      has_effect = true;
       check_permitted(*command, pushed, answer.device);
-      effect(*command, pushed.user_id);
+      effect(*command, pushed.user_id, answer.device.device_id);
       continue;
     }
     const bool bounced =
@@ -61,7 +75,17 @@ void Auditor::after_call(Half& canonical, std::size_t device, const sync::Call& 
              "I11", "a reservation on an open lease bounced: " + pushed.line);
     }
   }
-  check_accounts(canonical);
+  if (has_effect)
+    check_books(canonical);
+  else
+    check_untouched(canonical);
+}
+
+void Auditor::check_untouched(Half& canonical) const {
+  check_accounts(canonical.accounts());
+  for (const auto& [user, rows] : rows_before_)
+    demand(canonical.digest(user) == rows, "I7",
+           "a rejected operation changed rows of " + user.text());
 }
 
 void Auditor::revoked(const Uuid& device_id) {
@@ -122,18 +146,18 @@ std::optional<Uuid> Auditor::user_of(const Command& command) const {
   return named || owner == owners_.end() ? named : owner->second;
 }
 
-void Auditor::applied(const Command& command) { effect(command, user_of(command)); }
+void Auditor::applied(const Command& command) { effect(command, user_of(command), {}); }
 
-void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id) {
+void Auditor::effect(const Command& command, const std::optional<Uuid>& user_id, const Uuid& by) {
   if (!applied_.insert({user_id, command.op_id}).second) return;
   if (const auto* batch = std::get_if<Batch>(&command.operation)) {
-    for (const Command& inner : batch->operations) effect(inner, user_id);
+    for (const Command& inner : batch->operations) effect(inner, user_id, by);
     return;
   }
-  effect_of(command.operation);
+  effect_of(command.operation, by);
 }
 
-void Auditor::effect_of(const Operation& operation) {
+void Auditor::effect_of(const Operation& operation, const Uuid& by) {
   if (const auto* made = std::get_if<CreateUser>(&operation)) {
     expected_[made->user_id] += 10;
   } else if (const auto* added = std::get_if<AddCredits>(&operation)) {
@@ -148,11 +172,33 @@ void Auditor::effect_of(const Operation& operation) {
     expected_[owners_.at(settled->job_id)] -= settled->final_cost.value;
   } else if (const auto* completed = std::get_if<CompleteJob>(&operation)) {
     expected_[owners_.at(completed->job_id)] -= completed->final_cost.value;
+    probe_("a job became READY");
+  } else if (const auto* advanced = std::get_if<AdvanceJob>(&operation)) {
+    if (advanced->to == JobStatus::READY) probe_("a job became READY");
+  } else if (std::holds_alternative<RetryJob>(operation)) {
+    probe_("a failed job was tried again");
+  } else if (std::holds_alternative<ReturnLease>(operation)) {
+    probe_("a lease was returned");
+  } else if (const auto* claim = std::get_if<ClaimJob>(&operation)) {
+    claimed(claim->job_id, by);
+  } else if (const auto* dropped = std::get_if<DropClaim>(&operation)) {
+    claims_.erase(dropped->job_id);
   }
 }
 
-void Auditor::check_accounts(Half& canonical) const {
+void Auditor::claimed(const Uuid& job_id, const Uuid& by) {
+  const auto [claim, is_first] = claims_.emplace(job_id, by);
+  if (claim->second != by) probe_("a claim that was over was another's");
+  claim->second = by;
+}
+
+void Auditor::check_books(Half& canonical) {
   const std::vector<Half::Account> accounts = canonical.accounts();
+  check_accounts(accounts);
+  for (const Half::Account& account : accounts) check_entries(canonical, account);
+}
+
+void Auditor::check_accounts(const std::vector<Half::Account>& accounts) const {
   demand(accounts.size() == expected_.size(), "I1", "an account is gone, or nobody's");
   for (const Half::Account& account : accounts) {
     const std::string who = account.user_id.text();
@@ -167,63 +213,75 @@ void Auditor::check_accounts(Half& canonical) const {
   }
 }
 
-void Auditor::check_entries(Half& canonical) {
-  for (const Half::Account& account : canonical.accounts()) {
-    auto rows = canonical.rows("credit_ledger", account.user_id);
-    std::sort(rows.begin(), rows.end(), [](const Half::Row& a, const Half::Row& b) {
-      return std::stoll(*a[entry_seq]) < std::stoll(*b[entry_seq]);
-    });
-    std::set<std::string> jobs;
-    for (const Half::Row& job : canonical.rows("jobs", account.user_id)) jobs.insert(*job[0]);
-    std::int64_t sum = 0;
-    std::int64_t seq = 0;
-    for (Half::Row& row : rows) {
-      const std::string id = row[0].value();
-      sum += std::stoll(*row[entry_amount]);
-      demand(std::stoll(*row[entry_seq]) == ++seq, "I4", "entry " + id + " has another seq");
-      demand(std::stoll(*row[entry_balance_after]) == sum, "I4",
-             "entry " + id + " has another balance_after");
-      const auto [known, is_new] = entries_.emplace(id, row);
-      if (is_new) continue;
-      if (const auto lost =
-              row[entry_job] ? std::nullopt : std::exchange(known->second[entry_job], std::nullopt))
-        demand(!jobs.contains(*lost), "I3", "entry " + id + " lost a job that there is");
-      demand(known->second == row, "I3", "entry " + id + " was changed");
-    }
-    std::size_t of_user = 0;
-    for (const auto& [id, row] : entries_) of_user += row[entry_user] == account.user_id.text();
-    demand(of_user == rows.size(), "I3", "an entry of " + account.user_id.text() + " is gone");
-    check_holds(canonical, account.user_id, rows, account.held);
-    demand(sum == account.balance, "I1",
-           account.user_id.text() + " has " + number_text(account.balance) +
-               ", and the entries come to " + number_text(sum));
+void Auditor::check_entries(Half& canonical, const Half::Account& account) {
+  const std::string who = account.user_id.text();
+  Books& books = books_[account.user_id];
+  const auto entries = canonical.rows("credit_ledger", account.user_id);
+  std::map<std::string, std::string> jobs;  // With their statuses.
+  for (const Half::Row& job : canonical.rows("jobs", account.user_id))
+    jobs.emplace(*job[0], *job[job_status]);
+  demand(entries.size() >= books.entries.size(), "I3", "an entry of " + who + " is gone");
+  for (std::size_t place = 0; place < entries.size(); ++place) {
+    if (place < books.entries.size())
+      check_unchanged(books, place, entries[place], jobs);
+    else
+      book(books, entries[place]);
   }
+  demand(books.sum == account.balance, "I1",
+         who + " has " + number_text(account.balance) + ", and the entries come to " +
+             number_text(books.sum));
+  std::int64_t held = 0;
+  for (const auto& [job, hold] : books.holds) {
+    const auto found = jobs.find(job);
+    const bool is_over =
+        found == jobs.end() || found->second == "READY" || found->second == "FAILED";
+    demand(!is_over || hold == 0, "I5", "job " + job + " is over and has a hold");
+    held += hold;
+  }
+  demand(held == account.held, "I5", who + "'s holds are not those of the entries");
 }
 
-/// Holds, from the entries.
-void Auditor::check_holds(Half& canonical, const Uuid& user_id,
-                          const std::vector<Half::Row>& entries, std::int64_t held) const {
-  std::map<std::string, std::int64_t> holds;
-  for (const Half::Row& entry : entries) {
-    const auto& job = entry[entry_job];
-    if (!job) continue;
-    const std::int64_t amount = std::stoll(*entry[entry_amount]);
-    if (entry[entry_type] == "reserve" && amount < 0) {
-      demand(holds[*job] == 0, "I5", "a second hold on job " + *job);
-      holds[*job] = -amount;
-    } else if (entry[entry_type] == "reserve" || entry[entry_type] == "refund") {
-      holds[*job] -= amount;
-    }
+void Auditor::check_unchanged(Books& books, std::size_t place, const Half::Row& entry,
+                              const std::map<std::string, std::string>& jobs) {
+  Half::Row& known = books.entries[place];
+  if (known == entry) return;
+  const std::string id = known[0].value();
+  if (!entry[entry_job] && known[entry_job]) {
+    const std::string lost = *std::exchange(known[entry_job], std::nullopt);
+    demand(!jobs.contains(lost), "I3", "entry " + id + " lost a job that there is");
+    books.holds.erase(lost);
   }
-  std::int64_t sum = 0;
-  for (const auto& [job, hold] : holds) {
+  demand(known == entry, "I3", "entry " + id + " was changed");
+}
+
+void Auditor::book(Books& books, const Half::Row& entry) {
+  const std::string id = entry[0].value();
+  books.entries.push_back(entry);
+  books.sum += std::stoll(*entry[entry_amount]);
+  demand(std::stoull(*entry[entry_seq]) == books.entries.size(), "I4",
+         "entry " + id + " has another seq");
+  demand(std::stoll(*entry[entry_balance_after]) == books.sum, "I4",
+         "entry " + id + " has another balance_after");
+  if (entry[entry_job]) book_hold(books, entry, *entry[entry_job]);
+  if (entry[entry_note] == "Drawn from lease") probe_("a hold was drawn on a lease");
+  if (entry[entry_note] == "Back to lease") probe_("credits went back to a lease");
+}
+
+void Auditor::book_hold(Books& books, const Half::Row& entry, const std::string& job) {
+  const std::int64_t amount = std::stoll(*entry[entry_amount]);
+  std::int64_t& hold = books.holds[job];
+  if (entry[entry_type] == "reserve" && amount < 0) {
+    demand(hold == 0, "I5", "a second hold on job " + job);
+    hold = -amount;
+  } else if (entry[entry_type] == "reserve" || entry[entry_type] == "refund") {
+    hold -= amount;
     demand(hold >= 0, "I5", "the hold of job " + job + " was closed twice");
-    sum += hold;
-  }
-  demand(sum == held, "I5", user_id.text() + "'s holds are not those of the entries");
-  for (const Half::Row& job : canonical.rows("jobs", user_id)) {
-    const bool is_over = job[job_status] == "READY" || job[job_status] == "FAILED";
-    demand(!is_over || holds[*job[0]] == 0, "I5", "job " + *job[0] + " is over and has a hold");
+  } else if (hold > 0) {
+    probe_("a job was settled below its hold");
+  } else {
+    const Half::Row& converted = books.entries.end()[-2];
+    const bool is_at = std::stoll(*converted[entry_amount]) == -amount;
+    probe_(is_at ? "a job was settled at its hold" : "a job was settled above its hold");
   }
 }
 

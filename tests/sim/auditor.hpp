@@ -2,6 +2,7 @@
 // Who believes nobody: what canonical answered, what hosts were told and what they were promised,
 // written down and compared with what there is. Each check names the invariant that it is of.
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -30,8 +31,11 @@ inline void demand(bool holds, std::string_view invariant, const std::string& wh
 /// A value, as canonical is: both are restored together.
 class Auditor {
  public:
+  /// Is told of what rarely happens.
+  using Probe = std::function<void(std::string_view)>;
+  explicit Auditor(Probe probe) : probe_(std::move(probe)) {}
   /// What canonical is about to be asked, and what it then answered.
-  void before_call(Half& canonical) { leases_before_ = canonical.open_leases(); }
+  void before_call(Half& canonical, const sync::Call& call);
   void after_call(Half& canonical, std::size_t device, const sync::Call& call,
                   const sync::Answer& answer);
   /// A device's token, and that it holds no more.
@@ -41,10 +45,9 @@ class Auditor {
   void revoked(const Uuid& device_id);
   /// A line that was applied to canonical straight.
   void applied(const Command& command);
-  /// The accounts as they must be after what was applied: conservation, no overdraft.
-  void check_accounts(Half& canonical) const;
-  /// The entries: append-only, numbered, adding up. All of them.
-  void check_entries(Half& canonical);
+  /// The accounts as they must be after what was applied (conservation, no overdraft), and their
+  /// entries (append-only, numbered, adding up, one hold a job). All of them.
+  void check_books(Half& canonical);
 
   /// Canonical's latest verdict on a device's operation; none where it has not judged it.
   std::optional<Code> verdict(std::size_t device, const Uuid& op_id) const;
@@ -59,11 +62,26 @@ class Auditor {
   void check_permitted(const Command& command, const PushedOperation& pushed,
                        const Enrolment& device) const;
   std::optional<Uuid> user_of(const Command& command) const;
-  void check_holds(Half& canonical, const Uuid& user_id, const std::vector<Half::Row>& entries,
-                   std::int64_t held) const;
-  void effect(const Command& command, const std::optional<Uuid>& user_id);
-  void effect_of(const Operation& operation);
+  /// Of a user: the entries as they were read, and what they add up to.
+  struct Books {
+    std::vector<Half::Row> entries{};
+    std::int64_t sum = 0;
+    std::map<std::string, std::int64_t> holds{};  ///< By job.
+  };
+  void check_accounts(const std::vector<Half::Account>& accounts) const;
+  void check_entries(Half& canonical, const Half::Account& account);
+  /// Nothing of what a call brought was applied.
+  void check_untouched(Half& canonical) const;
+  static void check_unchanged(Books& books, std::size_t place, const Half::Row& entry,
+                              const std::map<std::string, std::string>& jobs);
+  void book(Books& books, const Half::Row& entry);
+  void book_hold(Books& books, const Half::Row& entry, const std::string& job);
+  /// `by`: the device; the nil UUID where it was none.
+  void effect(const Command& command, const std::optional<Uuid>& user_id, const Uuid& by);
+  void effect_of(const Operation& operation, const Uuid& by);
+  void claimed(const Uuid& job_id, const Uuid& by);
 
+  Probe probe_;
   std::map<Uuid, std::int64_t> expected_;  ///< Balance, holds and leases together, by user.
   std::map<Uuid, Uuid> owners_;            ///< Of jobs.
   std::set<std::pair<std::optional<Uuid>, Uuid>> applied_;  ///< By user and op_id.
@@ -81,8 +99,10 @@ class Auditor {
     bool operator==(const Judged&) const = default;
   };
   std::map<std::pair<std::string, std::int64_t>, Judged> numbers_;  ///< By token and number.
-  std::map<std::string, Half::Row> entries_;                        ///< By id.
+  std::map<Uuid, Books> books_;
+  std::map<Uuid, Uuid> claims_;  ///< Who claimed a job last.
   std::vector<Half::Lease> leases_before_;
+  std::map<Uuid, std::vector<TableDigest>> rows_before_;  ///< Of whom a call's operations concern.
 };
 
 }  // namespace tally::sim

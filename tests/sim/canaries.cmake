@@ -101,3 +101,49 @@ tally_sim_canary(i12_least_privilege
   FILE tests/model/state.cpp NOTICED I12
   FIND [[if (lacks_capability(operation)) return {"not_permitted"};]]
   REPLACE [[if (lacks_capability(operation)) postings_ = 0;]])
+
+# The same of the engine and of sync, though canonical has the last word: each shows on a mirror
+# before it is put right, or in what was pushed.
+tally_sim_canary(i1_engine
+  FILE engine/src/engine.cpp NOTICED I1
+  FIND [[      balances_.put(u, row);]]
+  REPLACE [[      (void)row;]])
+
+tally_sim_canary(i2_engine
+  FILE engine/src/work.cpp NOTICED I2
+  FIND [[return store.accounts.get(u).balance + more.value < amount.value ?]]
+  REPLACE [[return store.accounts.get(u).balance + more.value + 9 < amount.value ?]])
+
+tally_sim_canary(i4_engine
+  FILE engine/src/store.cpp NOTICED I4
+  FIND [[e - account.head, j, kind,
+                           amount, account.balance});]]
+  REPLACE [[e - account.head, j, kind,
+                           amount, account.balance - amount});]])
+
+tally_sim_canary(i5_engine
+  FILE engine/src/jobs.cpp NOTICED I5
+  FIND [[  if (store.jobs.get(j).hold > 0) release(work, j);
+]]
+  REPLACE [[]])
+
+# The mirror's own constraint stops it, which is a failure without a cause.
+tally_sim_canary(i6_engine
+  FILE engine/src/work.cpp NOTICED I7
+  FIND [[  if (before != nullptr) {
+    call.remembered = false;]]
+  REPLACE [[  if (before != nullptr && !is_same(*before)) {
+    call.remembered = false;]])
+
+# What a device drew on its lease is not taken off it, and the next one bounces.
+tally_sim_canary(i11_engine
+  FILE engine/src/work.cpp NOTICED I11
+  FIND [[  fill_in(call_->command->lease, lease->lease_id);
+  store.leases.edit(u).unspent -= amount.value;]]
+  REPLACE [[  fill_in(call_->command->lease, lease->lease_id);]])
+
+# Dismissed as if sync itself had asked for it, before the host has read it.
+tally_sim_canary(i9_exchange
+  FILE sync/src/exchange.cpp NOTICED I9
+  FIND [[if (refills_.erase(rejected.command.op_id) == 0) return;]]
+  REPLACE [[refills_.erase(rejected.command.op_id);]])

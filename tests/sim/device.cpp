@@ -18,6 +18,13 @@ namespace {
 constexpr Micros call_timeout = 2 * second;
 constexpr Micros poll_interval = 500 * millisecond;
 
+/// A column that is not NULL.
+std::string_view text_of(const ViewRow& row, std::string_view column) {
+  const auto found =
+      std::find_if(row.begin(), row.end(), [&](const auto& cell) { return cell.first == column; });
+  return *found->second;
+}
+
 /// An empty mirror's file, made once.
 const std::string& empty_mirror(const std::filesystem::path& folder) {
   static const std::string content = [&] {
@@ -111,12 +118,11 @@ void Device::start() {
   if (is_up()) return;
   for (std::size_t n = 0; n < kind_.processes; ++n) {
     std::optional<Result<Engine>> opened;
-    const bool was_troubled = is_troubled();
     if (!with_disk([&] { opened.emplace(Engine::open(file(), engine_options())); })) return;
     if (!*opened) {
       const Error& error = opened->error();
       world_.tell(describe() + " does not open: " + std::string(name_of(error.code)));
-      demand(was_troubled, "I7", "the mirror does not open: " + error.detail);
+      demand(is_tainted_, "I7", "the mirror does not open: " + error.detail);
       world_.probe("a mirror did not open at first");
       opened.reset();
       end_processes();
@@ -183,7 +189,12 @@ void Device::die(const FaultDisk::Image& image, bool with_the_power) {
   world_.agenda.after(world_.random.between(1, 300) * millisecond, [this] { start(); });
 }
 
-bool Device::is_troubled() const { return trouble_ != Trouble::none || is_full_ || is_tainted_; }
+void Device::expect(Trouble trouble) {
+  Random& random = world_.random;
+  // Most come soon; some in the midst of a long take, a checkpoint or an opening.
+  const auto nth = static_cast<int>(1 + random.below(std::size_t{2} << random.below(9)));
+  due_ = Due{trouble, nth, random.pick(FaultDisk::calls), random.one_in(3), random.next()};
+}
 
 /// Does it on the disk as it is now; false where the process died in it.
 template <class Work>
@@ -193,6 +204,7 @@ bool Device::with_disk(Work&& work) {
   arm(disk);
   work();
   writes_ = disk.count(FaultDisk::Call::write) + disk.count(FaultDisk::Call::truncate);
+  look_back(disk);
   disk.cut_power_at(0, 0, nullptr);
   disk.heal();
   if (!left_) return true;
@@ -204,34 +216,40 @@ bool Device::with_disk(Work&& work) {
 }
 
 void Device::arm(FaultDisk& disk) {
-  Random& random = world_.random;
   if (is_full_) disk.fail(FaultDisk::Call::write, 1, FaultDisk::disk_full, true);
-  const Trouble trouble = std::exchange(trouble_, Trouble::none);
-  is_tainted_ = is_tainted_ || trouble != Trouble::none || is_full_;
-  switch (trouble) {
-    case Trouble::none:
+  if (!due_) return;
+  switch (due_->trouble) {
+    case Trouble::io_error:
+      if (!is_full_)
+        disk.fail(due_->failing, due_->nth, FaultDisk::error_of(due_->failing), due_->stays);
       break;
-    case Trouble::io_error: {
-      const FaultDisk::Call call = random.pick(FaultDisk::calls);
-      disk.fail(call, static_cast<int>(1 + random.below(6)), FaultDisk::error_of(call),
-                random.one_in(3));
-      world_.probe("a disk error was due");
-      break;
-    }
     case Trouble::power_cut:
-      disk.cut_power_at(static_cast<int>(1 + random.below(6)), random.next(),
-                        [this](const FaultDisk::Image& image) {
-                          left_ = test::within(image, file().parent_path());
-                          left_by_power_cut_ = true;
-                        });
+      disk.cut_power_at(due_->nth, due_->seed, [this](const FaultDisk::Image& image) {
+        left_ = test::within(image, file().parent_path());
+        left_by_power_cut_ = true;
+      });
       break;
     case Trouble::kill:
-      disk.cut_power_at(static_cast<int>(1 + random.below(6)), 0, [this](const FaultDisk::Image&) {
+      disk.cut_power_at(due_->nth, 0, [this](const FaultDisk::Image&) {
         left_ = files();
         left_by_power_cut_ = false;
       });
       break;
   }
+}
+
+/// What was due has come, or is nearer.
+void Device::look_back(const FaultDisk& disk) {
+  const bool is_error_due = due_ && due_->trouble == Trouble::io_error && !is_full_;
+  const bool has_failed = (is_full_ || is_error_due) && disk.has_failed();
+  is_tainted_ = is_tainted_ || has_failed;
+  if (is_error_due && has_failed) world_.probe("a disk call failed");
+  if ((is_error_due && has_failed) || left_)
+    due_.reset();
+  else if (is_error_due)
+    due_->nth -= disk.count(due_->failing);
+  else if (due_ && due_->trouble != Trouble::io_error)
+    due_->nth -= disk.changes();
 }
 
 // ---- sync ---------------------------------------------------------------------------------------
@@ -359,15 +377,15 @@ void Device::enrol_anew(std::size_t place) {
 
 void Device::apply(const Command& command) {
   if (!is_up()) return;
-  const bool was_troubled = is_troubled();
   const auto promise = promises_.emplace(command.op_id, Promise{command}).first;
   std::optional<Result<Receipt>> result;
   Engine& by = engine();
   if (!with_disk([&] { result.emplace(by.apply_command(command)); })) return;
   const Code code = *result ? Code::ok : result->error().code;
-  if (world_.options.tells)
+  if (world_.is_detailed())
     world_.tell(describe() + ": " + trace_line(command) + " " + std::string(name_of(code)));
   if (code == Code::ok || code == Code::pending) {
+    world_.remember(command.operation);
     // It ends here, or has perhaps changed nothing and is no more to be told of.
     const bool is_report = std::holds_alternative<ReportProgress>(command.operation);
     if (is_report || !row_of(command.operation).pushed)
@@ -377,7 +395,7 @@ void Device::apply(const Command& command) {
     return;
   }
   if (is_failure(code)) {
-    demand(was_troubled || is_tainted_, "I7",
+    demand(is_tainted_, "I7",
            "without a cause: " + std::string(name_of(code)) + ", " + result->error().detail);
     world_.probe("an operation failed for the world's sake");
     // Some errors end all writing until the mirror is opened again.
@@ -390,6 +408,7 @@ void Device::apply(const Command& command) {
   if (promise->second.state == Promise::State::in_doubt) promises_.erase(promise);
 }
 
+/// What is applied already, and not rejected since, is `ok` again and nothing more.
 void Device::look_after() {
   if (!is_up()) return;
   come_to_terms();
@@ -436,14 +455,19 @@ void Device::retry_rejected(const RejectedOperation& operation) {
   world_.auditor.forget_verdict(place_, op_id);
 }
 
-std::optional<JobStatus> Device::status_of(const Uuid& job_id) {
+std::optional<SeenJob> Device::see(const Uuid& job_id) {
   if (!is_up()) return std::nullopt;
   const auto job = processes_.front()->engine.job(job_id);
   if (!job) return std::nullopt;
-  for (const auto& [column, text] : job->job) {
-    if (column == "status" && text) return job_status_named(*text);
-  }
-  return std::nullopt;
+  const auto is_unfinished = [](const ViewRow& step) {
+    return text_of(step, "state") != name_of(StepState::succeeded);
+  };
+  const auto next = std::find_if(job->steps.begin(), job->steps.end(), is_unfinished);
+  SeenJob seen;
+  seen.status = job_status_named(text_of(job->job, "status")).value();
+  seen.stage = stage_of(static_cast<int>(next - job->steps.begin()) + 1);
+  seen.hold = job->hold.value;
+  return seen;
 }
 
 void Device::copy_file() {
@@ -480,7 +504,7 @@ void Device::excuse(const std::set<Uuid>& op_ids) {
 // ---- checks -------------------------------------------------------------------------------------
 
 void Device::heal() {
-  trouble_ = Trouble::none;
+  due_.reset();
   is_full_ = false;
   clock_error_ = 0;
   // Leases that are filled up by themselves would never let it come to rest.

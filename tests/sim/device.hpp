@@ -19,6 +19,7 @@
 namespace tally::sim {
 
 class World;
+struct SeenJob;
 
 struct DeviceKind {
   std::vector<Capability> capabilities{};
@@ -56,9 +57,9 @@ class Device {
   void look_after();
   /// Its processes end without a word; with the power, what was not synced may be gone.
   void crash(bool with_the_power);
-  /// The next call into the engine meets that.
-  enum class Trouble : std::uint8_t { none, io_error, power_cut, kill };
-  void expect(Trouble trouble) { trouble_ = trouble; }
+  /// That comes at one of its next calls of the disk, often within a long call into the engine.
+  enum class Trouble : std::uint8_t { io_error, power_cut, kill };
+  void expect(Trouble trouble);
   void fill_disk(bool full) { is_full_ = full; }
   void set_clock_error(Micros error) { clock_error_ = error; }
   /// The file as it is; and back to it, as somebody does who restores a backup.
@@ -75,7 +76,7 @@ class Device {
   void check_mirror();
   void check_promises();
   void check_equal();
-  std::optional<JobStatus> status_of(const Uuid& job_id);
+  std::optional<SeenJob> see(const Uuid& job_id);
   /// What happened to an operation that it had applied, when canonical is set back.
   void excuse(const std::set<Uuid>& op_ids);
   std::string describe() const;
@@ -88,10 +89,18 @@ class Device {
     bool was_sent = false;  ///< So it is on the disk.
   };
 
+  struct Due {
+    Trouble trouble;
+    int nth;  ///< Call from now on, of those that it is about.
+    test::FaultDisk::Call failing;
+    bool stays;  ///< For the rest of a call into the engine.
+    std::uint64_t seed;
+  };
+
   template <class Work>
   bool with_disk(Work&& work);
   void arm(test::FaultDisk& disk);
-  bool is_troubled() const;
+  void look_back(const test::FaultDisk& disk);
   void tick(std::size_t process);
   void send(std::size_t process, const sync::Call& call);
   /// `life`: canonical's when it answered.
@@ -124,9 +133,9 @@ class Device {
   std::vector<std::unique_ptr<Process>> processes_;
   std::uint64_t generation_ = 0;
   std::uint64_t calls_ = 0;
-  Trouble trouble_ = Trouble::none;
+  std::optional<Due> due_;
   bool is_full_ = false;
-  bool is_tainted_ = false;     ///< Something went wrong since the mirror was opened.
+  bool is_tainted_ = false;     ///< The disk failed since the mirror was opened.
   bool may_be_forked_ = false;  ///< An old copy was put back, and it is no other device yet.
   Uuid device_id_at_copy_{};    ///< Who it was when the copy was put back.
   std::uint64_t life_ = 0;      ///< Canonical's, which last told it everything.

@@ -25,17 +25,18 @@ class Half {
   virtual sync::DeviceToken add_device(const sync::NewDevice& device) = 0;
   virtual void revoke_device(const Uuid& device_id) = 0;
   virtual void write_off(const Uuid& lease_id) = 0;
-  /// In no order.
+  /// Entries by their seq, others in no order.
   virtual std::vector<Row> rows(const std::string& table, const Uuid& user_id) = 0;
   virtual std::vector<TableDigest> digest(const Uuid& user_id) = 0;
   virtual std::vector<Lease> open_leases() = 0;
   virtual std::vector<Account> accounts() = 0;
-  /// What is restored later; nothing where it cannot be.
+  /// What is restored later.
   virtual std::shared_ptr<const void> backup() = 0;
   virtual void restore(const std::shared_ptr<const void>& backup) = 0;
 };
 
-/// Both make the same ids, so that a seed does the same on either.
+/// Both make the same ids and know the same clock, so that a seed does the same on either, line by
+/// line and row for row.
 std::unique_ptr<Half> make_model_half();
 
 /// Canonical on a real server, made anew for every run.

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "sim/half.hpp"
@@ -33,6 +34,13 @@ T got(Result<T> result) {
   return std::move(result).value();
 }
 
+/// What was there under that name is gone. Nobody may have the other one open.
+void copy_database(const std::string& server, const std::string& from, const std::string& to) {
+  const auto connection = connect(server + " dbname=postgres");
+  ask(connection.get(), "drop database if exists " + to);
+  ask(connection.get(), "create database " + to + " template " + from);
+}
+
 Uuid id_at(const sync::Rows& rows, int row, int column) {
   return Uuid::parse(rows.text(row, column)).value();
 }
@@ -40,20 +48,21 @@ std::int64_t number_at(const sync::Rows& rows, int row, int column) {
   return std::stoll(std::string(rows.text(row, column)));
 }
 
+constexpr const char* world = "sim_world";
+
 class PostgresHalf : public Half {
  public:
-  explicit PostgresHalf(const std::string& conninfo)
-      : connection_(connect(conninfo)), canonical_(got(sync::Canonical::connect(conninfo))) {}
+  explicit PostgresHalf(std::string server) : server_(std::move(server)) { open(); }
 
   void set_clock(Timestamp now) override {
-    ask(connection_.get(), "update still.world set at = '" + now.text() + "'");
+    ask(opened_->connection.get(), "update still.world set at = '" + now.text() + "'");
   }
 
   sync::Answer sync(const sync::Call& call) override {
     const auto parameters = sync::parameters_of(call);
     const sync::BoundParameters bound(parameters);
-    PGresult* result = PQexecParams(connection_.get(), sync::sync_statement, bound.count(), nullptr,
-                                    bound.values(), bound.lengths(), bound.formats(), 0);
+    PGresult* result = PQexecParams(opened_->connection.get(), sync::sync_statement, bound.count(),
+                                    nullptr, bound.values(), bound.lengths(), bound.formats(), 0);
     const sync::Rows rows(result);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
       throw std::runtime_error(PQresultErrorMessage(result));
@@ -62,24 +71,33 @@ class PostgresHalf : public Half {
 
   bool apply(const std::string& line) override {
     const std::vector<std::string> lines{line};
-    return got(canonical_.apply(lines)).front().code == Code::ok;
+    return got(opened_->canonical.apply(lines)).front().code == Code::ok;
   }
 
   sync::DeviceToken add_device(const sync::NewDevice& device) override {
-    return got(canonical_.add_device(device));
+    return got(opened_->canonical.add_device(device));
   }
-  void revoke_device(const Uuid& device_id) override { (void)canonical_.revoke_device(device_id); }
-  void write_off(const Uuid& lease_id) override { (void)canonical_.write_off(lease_id); }
+  void revoke_device(const Uuid& device_id) override {
+    (void)opened_->canonical.revoke_device(device_id);
+  }
+  void write_off(const Uuid& lease_id) override { (void)opened_->canonical.write_off(lease_id); }
 
   std::vector<Row> rows(const std::string& table, const Uuid& user_id) override {
-    return got(canonical_.rows(table, user_id));
+    auto rows = got(opened_->canonical.rows(table, user_id));
+    constexpr std::size_t seq = 9;
+    if (table == "credit_ledger") {
+      std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+        return std::stoll(*a[seq]) < std::stoll(*b[seq]);
+      });
+    }
+    return rows;
   }
   std::vector<TableDigest> digest(const Uuid& user_id) override {
-    return got(canonical_.digest(user_id));
+    return got(opened_->canonical.digest(user_id));
   }
 
   std::vector<Lease> open_leases() override {
-    const auto rows = ask(connection_.get(),
+    const auto rows = ask(opened_->connection.get(),
                           "select lease_id, user_id, device_id, unspent from tally_sync.leases "
                           "where closed_at is null order by lease_id");
     std::vector<Lease> leases;
@@ -91,7 +109,7 @@ class PostgresHalf : public Half {
 
   std::vector<Account> accounts() override {
     const auto rows =
-        ask(connection_.get(),
+        ask(opened_->connection.get(),
             "select a.user_id, a.balance, "
             "(select coalesce(sum(s.hold), 0) from tally.job_state s where s.user_id = a.user_id), "
             "(select coalesce(sum(l.unspent), 0) from tally_sync.leases l "
@@ -104,13 +122,37 @@ class PostgresHalf : public Half {
     return accounts;
   }
 
-  /// A database that is put back is the server tests' own.
-  std::shared_ptr<const void> backup() override { return nullptr; }
-  void restore(const std::shared_ptr<const void>&) override {}
+  /// The latest one only.
+  std::shared_ptr<const void> backup() override {
+    opened_.reset();
+    copy_database(server_, world, "sim_backup");
+    open();
+    return std::make_shared<const std::string>("sim_backup");
+  }
+  void restore(const std::shared_ptr<const void>& backup) override {
+    opened_.reset();
+    copy_database(server_, *static_cast<const std::string*>(backup.get()), world);
+    open();
+    // As the model does: other ids than those that were made since the backup.
+    ask(opened_->connection.get(),
+        "do $$ begin execute regexp_replace(pg_get_functiondef('still.next_id'::regproc), "
+        "'''[0-9]+ ''', '''" +
+            std::to_string(++restored_) + " '''); end $$; update still.world set ids = 0");
+  }
 
  private:
-  Connection connection_;
-  sync::Canonical canonical_;
+  struct Opened {
+    Connection connection;
+    sync::Canonical canonical;
+  };
+  void open() {
+    const std::string conninfo = server_ + " dbname=" + world;
+    opened_.emplace(connect(conninfo), got(sync::Canonical::connect(conninfo)));
+  }
+
+  std::string server_;
+  std::optional<Opened> opened_;  ///< Not while the database is copied.
+  int restored_ = 0;
 };
 
 }  // namespace
@@ -127,10 +169,8 @@ PostgresWorlds::PostgresWorlds(std::string conninfo, const std::string& clock_sq
 }
 
 std::unique_ptr<Half> PostgresWorlds::make() {
-  const auto server = connect(conninfo_ + " dbname=postgres");
-  ask(server.get(), "drop database if exists sim_world");
-  ask(server.get(), "create database sim_world template sim_template");
-  return std::make_unique<PostgresHalf>(conninfo_ + " dbname=sim_world");
+  copy_database(conninfo_, "sim_template", world);
+  return std::make_unique<PostgresHalf>(conninfo_);
 }
 
 }  // namespace tally::sim

@@ -1,6 +1,7 @@
 #pragma once
 // All chance of a run, from its seed; the same on every platform.
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
 
@@ -20,6 +21,11 @@ class Random {
   template <class Values>
   auto& pick(Values& values) {
     return values[below(std::size(values))];
+  }
+  /// One of the last few.
+  template <class Values>
+  auto& pick_late(Values& values, std::size_t few) {
+    return values[std::size(values) - 1 - below(std::min(few, std::size(values)))];
   }
 
  private:

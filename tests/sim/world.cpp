@@ -1,6 +1,7 @@
 #include "sim/world.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "fields.hpp"
 #include "tally/trace.hpp"
@@ -24,10 +25,13 @@ std::string words_of(std::size_t device, const sync::Call& call, const sync::Ans
   for (const PulledVerdict& verdict : answer.reply.verdicts)
     words += "; " + std::to_string(verdict.number) + " " + std::string(name_of(verdict.code));
   for (const PulledUser& user : answer.reply.users) {
-    words += "; feeds";
+    // In what order they are told is canonical's own.
+    std::multiset<std::string> fed;
     for (const PulledUser::Row& row : user.rows)
-      words += " " + row.table + (row.texts[0] ? " " + row.texts[0]->substr(34) : "");
-    for (const auto& [table, id] : user.gone) words += " gone " + table;
+      fed.insert(row.table + (row.texts[0] ? " " + row.texts[0]->substr(34) : ""));
+    for (const auto& [table, id] : user.gone) fed.insert("gone " + table + " " + id.text());
+    words += "; feeds";
+    for (const std::string& row : fed) words += " " + row;
   }
   return words;
 }
@@ -35,14 +39,18 @@ std::string words_of(std::size_t device, const sync::Call& call, const sync::Ans
 }  // namespace
 
 World::World(const RunOptions& options, std::unique_ptr<Half> half, Probes& probes)
-    : random(options.seed), canonical(std::move(half)), options(options), probes_(probes) {}
+    : random(options.seed),
+      canonical(std::move(half)),
+      options(options),
+      probes_(probes),
+      anybody_(*this, all_capable(), [](const Uuid&) { return std::nullopt; }) {}
 
 Timestamp World::time() const { return Timestamp{beginning.us + agenda.now()}; }
 
 void World::tell(const std::string& what) {
   story_.push_back(time().text() + "  " + what);
   if (options.tells) std::fprintf(stderr, "%s\n", story_.back().c_str());
-  if (story_.size() > story_max) story_.pop_front();
+  if (story_.size() > story_max && !options.keeps_all) story_.pop_front();
 }
 
 std::string World::story() const {
@@ -64,29 +72,64 @@ void World::run() {
 
 // ---- who there is -------------------------------------------------------------------------------
 
+Uuid World::fresh_id(char letter) {
+  Uuid id;
+  id.bytes[3] = static_cast<std::uint8_t>(letter);
+  id.bytes[6] = 0x70;
+  id.bytes[8] = 0x80;
+  const std::uint64_t n = ++ids_;
+  for (std::size_t i = 0; i < 6; ++i) id.bytes[15 - i] = static_cast<std::uint8_t>(n >> (8 * i));
+  return id;
+}
+
+void World::remember(const Operation& operation) {
+  if (const auto* batch = std::get_if<Batch>(&operation)) {
+    for (const Command& inner : batch->operations) remember(inner.operation);
+  } else if (const auto* job = std::get_if<CreateJob>(&operation)) {
+    jobs.push_back({job->job_id, job->project_id, job->user_id});
+  } else if (const auto* project = std::get_if<CreateProject>(&operation)) {
+    projects.emplace_back(project->project_id, project->user_id);
+  } else if (const auto* deleted = std::get_if<DeleteProject>(&operation)) {
+    std::erase(projects, std::pair(deleted->project_id, deleted->user_id));
+  } else if (const auto* draft = std::get_if<CreateDraft>(&operation)) {
+    drafts.push_back(draft->draft_id);
+  } else if (const auto* profile = std::get_if<CreateVoiceProfile>(&operation)) {
+    voice_profiles.push_back(profile->voice_profile_id);
+  } else if (const auto* lease = std::get_if<LeaseCredits>(&operation)) {
+    leases.push_back(lease->lease_id);
+  }
+}
+
+DeviceKind World::all_capable() {
+  DeviceKind kind;
+  kind.capabilities = {Capability::author, Capability::worker, Capability::service};
+  return kind;
+}
+
 void World::make_users() {
-  Workload workload(*this);
   const std::size_t count = 1 + random.below(3);
   for (std::size_t n = 0; n < count; ++n) {
-    users.push_back(workload.fresh('u'));
-    projects.emplace_back(workload.fresh('p'), users.back());
+    users.push_back(fresh_id('u'));
     apply_to_canonical(CreateUser{users.back()});
     if (random.one_in(2))
-      apply_to_canonical(AddCredits{users.back(), Credits{random.between(1, 40)}, "grant"});
-    apply_to_canonical(CreateProject{projects.back().first, users.back(), "T", "P", "facts"});
+      apply_to_canonical(AddCredits{users.back(), Credits{random.between(1, 60)}, "grant"});
+    apply_to_canonical(CreateProject{fresh_id('p'), users.back(), "T", "P", "facts"});
   }
 }
 
 void World::apply_to_canonical(Operation operation) {
   canonical->set_clock(time());
   Command command;
-  command.op_id = Workload(*this).fresh('o');
+  command.op_id = fresh_id('o');
   command.at = time();
   command.operation = std::move(operation);
   const bool done = canonical->apply(trace_line(command));
-  if (options.tells) tell("canonical: " + trace_line(command) + (done ? " ok" : " refused"));
-  if (done) auditor.applied(command);
-  auditor.check_accounts(*canonical);
+  if (is_detailed()) tell("canonical: " + trace_line(command) + (done ? " ok" : " refused"));
+  if (done) {
+    auditor.applied(command);
+    remember(command.operation);
+  }
+  auditor.check_books(*canonical);
 }
 
 DeviceKind World::draw_kind() {
@@ -101,7 +144,8 @@ DeviceKind World::draw_kind() {
   if (kind.has(author)) kind.policy = random.pick(policies);
   if (kind.policy == SpendPolicy::leased && random.one_in(2))
     kind.lease = LeaseTarget{Credits{random.between(2, 12)}, Credits{2},
-                             std::chrono::seconds(random.between(10, 600)), random.one_in(2)};
+                             std::chrono::seconds(random.between(2, random.one_in(3) ? 4 : 600)),
+                             random.one_in(2)};
   if (random.one_in(2)) kind.durability = Durability::normal;
   if (random.one_in(2)) kind.operations_max = 1 + random.below(12);
   if (random.one_in(3)) kind.rows_max = static_cast<int>(1 + random.below(30));
@@ -111,7 +155,8 @@ DeviceKind World::draw_kind() {
 
 sync::DeviceToken World::new_token(const DeviceKind& kind) {
   sync::NewDevice device{"device", kind.capabilities, kind.scope, {}};
-  if (random.one_in(4)) device.reclaim_after = std::chrono::seconds(random.between(1, 60));
+  if (random.one_in(4))
+    device.reclaim_after = std::chrono::seconds(random.between(1, random.one_in(2) ? 3 : 60));
   canonical->set_clock(time());
   const sync::DeviceToken token = canonical->add_device(device);
   auditor.enrolled(token);
@@ -124,6 +169,9 @@ void World::make_devices() {
   for (std::size_t place = 0; place < count; ++place) {
     const DeviceKind kind = draw_kind();
     devices_.push_back(std::make_unique<Device>(*this, place, kind, new_token(kind)));
+    hosts_.emplace_back(*this, kind, [device = devices_.back().get()](const Uuid& job_id) {
+      return device->see(job_id);
+    });
     devices_.back()->start();
   }
 }
@@ -155,8 +203,7 @@ void World::host_calls(std::size_t place) {
       if (random.one_in(8)) {
         device.look_after();
       } else {
-        device.apply(Workload(*this).next(device.kind(), device.clock(),
-                                          [&](const Uuid& job) { return device.status_of(job); }));
+        device.apply(hosts_[place].next(device.clock()));
       }
       if (random.one_in(16)) device.check_mirror();
     }
@@ -168,7 +215,6 @@ void World::trouble_comes() {
   agenda.after(random.between(50, 900) * millisecond, [this] {
     if (applied_ >= options.operations) return;
     something_happens();
-    if (random.one_in(6)) auditor.check_entries(*canonical);
     trouble_comes();
   });
 }
@@ -230,10 +276,7 @@ void World::cut_network(std::size_t place) {
 
 /// As the web product does.
 void World::someone_writes_to_canonical() {
-  DeviceKind all;
-  all.capabilities = {Capability::author, Capability::worker, Capability::service};
-  Operation operation =
-      Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; }).operation;
+  Operation operation = anybody_.next(time()).operation;
   const bool is_a_devices = std::holds_alternative<LeaseCredits>(operation) ||
                             std::holds_alternative<ReturnLease>(operation) ||
                             std::holds_alternative<Batch>(operation);
@@ -244,17 +287,13 @@ void World::someone_writes_to_canonical() {
 /// Who has a token and no mirror sends what no mirror would.
 void World::somebody_forges() {
   probe("somebody forged a call");
-  DeviceKind all;
-  all.capabilities = {Capability::author, Capability::worker, Capability::service};
   const DeviceKind kind = draw_kind();
   sync::Call forged;
   forged.token = new_token(kind).token;
   for (std::int64_t number = 1; number <= 3; ++number) {
     // Others' operations, too, as they called them, and under anybody's name.
     const Command command =
-        !recent.empty() && random.one_in(3)
-            ? random.pick(recent)
-            : Workload(*this).next(all, time(), [](const Uuid&) { return std::nullopt; });
+        !recent.empty() && random.one_in(3) ? random.pick(recent) : anybody_.next(time());
     const auto named = named_user(command);
     forged.push.operations.push_back(
         {number, named ? named : random.pick(users), trace_line(command), ""});
@@ -273,18 +312,35 @@ void World::an_operator_acts(Device& device) {
       auditor.revoked(device.device_id());
       break;
     case 1:
-      if (leases.empty()) break;
-      tell("a lease is written off");
-      probe("a lease was written off");
-      canonical->write_off(random.pick(leases).lease_id);
-      break;
     case 2:
-      if (backup_ && random.one_in(3)) return restore_backup();
+      if (!leases.empty()) write_off_in_absence(random.pick(leases));
+      break;
+    case 3:
+      if (random.one_in(2) && backup_) return restore_backup();
       [[fallthrough]];
     default:
-      if (const auto made = canonical->backup()) backup_ = Backup{made, auditor};
+      tell("canonical is backed up");
+      backup_ = Backup{canonical->backup(), auditor};
   }
-  auditor.check_accounts(*canonical);
+  auditor.check_books(*canonical);
+}
+
+/// Of a device that is away: what it draws on it meanwhile may be spent when it is back.
+void World::write_off_in_absence(const Half::Lease& lease) {
+  for (std::size_t place = 0; place < devices_.size(); ++place) {
+    if (devices_[place]->device_id() == lease.device_id) cut_network(place);
+  }
+  agenda.after(random.between(1, 1'500) * millisecond, [this, lease] {
+    if (applied_ >= options.operations) return;
+    tell("a lease is written off");
+    probe("a lease was written off");
+    canonical->set_clock(time());
+    canonical->write_off(lease.lease_id);
+    for (const Half::Account& account : canonical->accounts()) {
+      if (account.user_id == lease.user_id && account.balance > 0)
+        apply_to_canonical(ExpireCredits{account.user_id, Credits{account.balance}});
+    }
+  });
 }
 
 /// What canonical had judged since is gone, and nobody is to blame.
@@ -310,10 +366,14 @@ void World::heal() {
   }
   // What was on its way still comes; at rest is who stays so for longer than that takes.
   const Micros bound = agenda.now() + heal_bound;
+  std::size_t leases = canonical->open_leases().size();
   for (Micros rest_since = agenda.now(); agenda.now() < rest_since + long_enough;) {
     const Micros next_look = agenda.now() + 250 * millisecond;
     while (agenda.now() < next_look) demand(agenda.step(), "I8", "nobody does anything any more");
     demand(agenda.now() < bound, "I8", "the halves are not equal within a bound");
+    // What ends by itself is to be told to all.
+    if (leases != canonical->open_leases().size()) rest_since = agenda.now();
+    leases = canonical->open_leases().size();
     for (auto& device : devices_) {
       device->heal();
       if (device->is_at_rest()) continue;
@@ -324,21 +384,24 @@ void World::heal() {
 }
 
 void World::check_all() {
-  auditor.check_entries(*canonical);
-  auditor.check_accounts(*canonical);
+  auditor.check_books(*canonical);
   for (auto& device : devices_) {
     device->check_mirror();
     device->check_promises();
     device->check_equal();
   }
+  for (const Uuid& user : users) {
+    for (const TableDigest& table : canonical->digest(user))
+      tell(user.text() + " " + table.table + " " + std::to_string(table.digest));
+  }
 }
 
 sync::Answer World::call(std::size_t device, const sync::Call& call) {
   canonical->set_clock(time());
-  auditor.before_call(*canonical);
+  auditor.before_call(*canonical, call);
   sync::Answer answer = canonical->sync(call);
   auditor.after_call(*canonical, device, call, answer);
-  if (options.tells) tell(words_of(device, call, answer));
+  if (is_detailed()) tell(words_of(device, call, answer));
   return answer;
 }
 

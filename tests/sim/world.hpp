@@ -15,6 +15,7 @@
 #include "sim/auditor.hpp"
 #include "sim/device.hpp"
 #include "sim/network.hpp"
+#include "sim/workload.hpp"
 
 namespace tally::sim {
 
@@ -23,6 +24,7 @@ struct RunOptions {
   std::size_t operations = 100;
   std::filesystem::path folder{};  ///< For the mirrors' files.
   bool tells = false;              ///< Everything that happens, as it happens.
+  bool keeps_all = false;          ///< Of the story, too.
 };
 
 /// How often rare things happened, over all runs.
@@ -33,33 +35,34 @@ class World {
   World(const RunOptions& options, std::unique_ptr<Half> canonical, Probes& probes);
   /// Throws Violation.
   void run();
-  /// The last things that happened.
+  /// The last things that happened, a line each.
   std::string story() const;
 
   // For the devices.
   Agenda agenda{};
   Random random;
   std::unique_ptr<Half> canonical;
-  Auditor auditor{};
+  Auditor auditor{[this](std::string_view what) { probe(what); }};
   std::unique_ptr<Network> network{};
   const RunOptions options;
   std::uint64_t life = 0;  ///< Of canonical: how often it was put back to a backup.
   void probe(std::string_view name) { ++probes_[name]; }
   void tell(const std::string& what);
+  /// Whether every call and its answer are told.
+  bool is_detailed() const { return options.tells || options.keeps_all; }
   Timestamp time() const;
   /// A call arrives at canonical.
   sync::Answer call(std::size_t device, const sync::Call& call);
   sync::DeviceToken new_token(const DeviceKind& kind);
 
+  /// An id that nobody has had.
+  Uuid fresh_id(char letter);
+  /// What it made is there, as far as whoever called it knows.
+  void remember(const Operation& operation);
+
   /// What hosts know of.
-  struct Job {
-    Uuid job_id;
-    Uuid project_id;
-    Uuid user_id;
-  };
-  std::uint64_t next_id = 1;
   std::vector<Uuid> users{};
-  std::vector<Job> jobs{};
+  std::vector<KnownJob> jobs{};
   std::vector<std::pair<Uuid, Uuid>> projects{};  ///< With their users.
   std::vector<Uuid> drafts{};
   std::vector<Uuid> voice_profiles{};
@@ -67,6 +70,7 @@ class World {
   std::deque<Command> recent{};  ///< To be called once more.
 
  private:
+  static DeviceKind all_capable();
   void make_users();
   void make_devices();
   DeviceKind draw_kind();
@@ -79,6 +83,7 @@ class World {
   void someone_writes_to_canonical();
   void an_operator_acts(Device& device);
   void somebody_forges();
+  void write_off_in_absence(const Half::Lease& lease);
   void restore_backup();
   void apply_to_canonical(Operation operation);
   void heal();
@@ -86,6 +91,9 @@ class World {
 
   Probes& probes_;
   std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<Workload> hosts_;  ///< Of the devices.
+  Workload anybody_;             ///< Who has no mirror.
+  std::uint64_t ids_ = 0;
   std::deque<std::string> story_;
   std::size_t applied_ = 0;
   struct Backup {
@@ -93,29 +101,6 @@ class World {
     Auditor auditor;
   };
   std::optional<Backup> backup_;
-};
-
-/// What a host might call next.
-class Workload {
- public:
-  explicit Workload(World& world) : world_(world) {}
-  /// An id that nobody has had.
-  Uuid fresh(char letter);
-  Command next(const DeviceKind& kind, Timestamp at,
-               const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
-
- private:
-  Operation draw(const DeviceKind& kind,
-                 const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
-  Operation job_operation(const DeviceKind& kind,
-                          const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
-  Operation other_operation(const DeviceKind& kind);
-  Batch batch(const DeviceKind& kind, Timestamp at,
-              const std::function<std::optional<JobStatus>(const Uuid&)>& status_of);
-  Uuid user(const DeviceKind& kind);
-  World::Job job(const DeviceKind& kind);
-
-  World& world_;
 };
 
 }  // namespace tally::sim
