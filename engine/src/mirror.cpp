@@ -101,7 +101,8 @@ Code code_of(int sqlite_code) noexcept {
 bool lacks_what_we_name(const SQLite::Exception& e) noexcept {
   const std::string_view what = e.what();
   return e.getErrorCode() == SQLITE_ERROR &&
-         (what.starts_with("no such ") || what.starts_with("unknown function"));
+         (what.starts_with("no such ") || what.starts_with("unknown function") ||
+          what.starts_with("expected "));
 }
 
 sqlite3_file* opened(sqlite3* db, int which) noexcept {

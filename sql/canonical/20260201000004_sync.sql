@@ -406,7 +406,7 @@ begin
   perform pg_advisory_xact_lock(tally_sync.prune_lock());
   with
   old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
-  floor as (update tally_sync.floor f set xid = greatest(f.xid, (select max(o.xid) from old o)) where exists (select from old))
+  floor as (update tally_sync.floor f set xid = greatest(f.xid, (select o.xid from old o order by o.xid desc limit 1)) where exists (select from old))
   select count(*) into v_marks from old;
   with
   old as (delete from tally_sync.changes c where c.gone and c.at < now() - p_keep returning c.user_id, c.revision),
