@@ -46,6 +46,7 @@ UNRUN = {
     ("bindings/python/README.md", 1): "pip into the machine's Python; python.wheel does it in a fresh environment",
     ("bindings/node/README.md", 1): "npm into the machine's folders; node.package unpacks and uses the same file",
     ("engine/CHANGING.md", 1): "builds and tests everything, this test too; CI does so",
+    ("tests/README.md", 1): "the long forms, which take a night",
     ("bench/README.md", 1): "benchmarks take long and give figures; each runs in tiny form as a test of its own",
 }
 
