@@ -12,13 +12,16 @@ struct Cursor : sqlite3_vtab_cursor {
 };
 Cursor& as_cursor(sqlite3_vtab_cursor* cursor) noexcept { return static_cast<Cursor&>(*cursor); }
 
-int connect(sqlite3* db, void*, int, const char* const*, sqlite3_vtab** out, char**) {
+// No exception passes through SQLite's own frames: a statement of theirs would stay open.
+int connect(sqlite3* db, void*, int, const char* const*, sqlite3_vtab** out, char**) try {
   std::string columns;
   for (int i = 0; i < RowSource::columns_max; ++i) columns += "c" + std::to_string(i) + ", ";
   const int rc = sqlite3_declare_vtab(db, ("create table x(" + columns + "source hidden)").c_str());
   if (rc != SQLITE_OK) return rc;
   *out = new (std::nothrow) sqlite3_vtab{};
   return *out == nullptr ? SQLITE_NOMEM : SQLITE_OK;
+} catch (const std::bad_alloc&) {
+  return SQLITE_NOMEM;
 }
 int disconnect(sqlite3_vtab* table) {
   delete table;

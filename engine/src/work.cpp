@@ -248,8 +248,13 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   const bool of_any_user = named_is_gone || (batch != nullptr && call.u == 0 && comparable);
   // Whoever holds a draft's token may name a user who is not here, and that is remembered as
   // nobody's.
+  const auto has_token = [](const Command& one) {
+    return std::holds_alternative<UpdateDraft>(one.operation);
+  };
   const bool may_be_nobodys =
-      batch != nullptr || std::holds_alternative<UpdateDraft>(command.operation);
+      has_token(command) ||
+      (batch != nullptr && one_user &&
+       std::any_of(batch->operations.begin(), batch->operations.end(), has_token));
   const std::int64_t u = call.u < 0 && may_be_nobodys ? 0 : call.u;
   const auto is_same = [&](const AppliedOperation& seen) {
     return comparable && seen.kind == row.number && seen.fingerprint == print;

@@ -65,8 +65,8 @@ TEST_CASE("a draft's token that comes with a user who is not here, again and aga
   CHECK(update("o1", "a") == "ok -");
   CHECK(update("o1", "a") == "ok -");
   CHECK(update("o1", "b") == "operation_conflict -");
-  mirror.check(
-      {{"create_user user_id=u9", "ok 10"}, {"claim_draft session_token=s user_id=u9", "ok 10"}});
+  mirror.check({{"create_user user_id=u9", "ok 10"},
+                {"claim_draft session_token=s user_id=u9", "ok 10 id=" + id('d', 1).text()}});
   CHECK(update("o2", "c") == "ok 10");
   CHECK(update("o1", "a") == "ok 10");
   CHECK(query(mirror.path(), "select prompt_text from draft_prompts") ==

@@ -237,10 +237,12 @@ void DeviceSteps::take(const std::string& name, const Reply& reply) {
 }
 
 Reply DeviceSteps::reply() {
-  const LinkState state = Replica(mirror().engine()).state()->value();
+  const Replica replica(mirror().engine());
+  const LinkState state = replica.state()->value();
   Reply reply;
   reply.acked = reply.watermark = state.acked;
   reply.asked = state.cursor;
+  reply.subscriptions = replica.subscriptions().value();
   reply.cursor = state.cursor.value_or("") + "1";
   if (lease_) reply.leases.push_back(*lease_);
   return reply;
