@@ -147,8 +147,10 @@ class Help(unittest.TestCase):
 
     def test_a_closed_output_ends_it_quietly(self):
         for arguments in (["--help"], ["help", "sync"], ["codes"], ["completion", "bash"], ["help", "--man"]):
-            command = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            command.stdout.close()
+            reader, writer = os.pipe()
+            os.close(reader)  # Before anything can be written to it.
+            command = subprocess.Popen([PROGRAM, *arguments], stdout=writer, stderr=subprocess.PIPE)
+            os.close(writer)
             self.assertEqual((command.stderr.read(), command.wait(timeout=60)), (b"", WORLD), arguments)
             command.stderr.close()
 
