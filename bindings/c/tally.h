@@ -324,7 +324,7 @@ typedef struct tally_check {
   uint32_t struct_size;
   uint32_t reserved;
   int64_t balance;
-  int64_t held; /* The sum of its open holds. */
+  int64_t held; /* Its open holds, and what is unspent in leases, this device's and others'. */
   int64_t entries;
   int64_t pending_operations; /* Not yet confirmed by canonical. */
 } tally_check;
@@ -349,6 +349,12 @@ TALLY_C_API tally_code tally_engine_account(const tally_engine* engine, const ta
 /* The others answer JSON. Rows are objects whose keys are the columns of the PRD's tables, in their
  * order: ids and times as texts, numbers as numbers, JSON columns as JSON, NULL as null. */
 
+/* The account, its open holds and this device's leases of it, in one consistent read:
+ * {"balance","held","entries","pending_operations","holds":[{"job_id","reservation","amount"}],
+ * "leases":[as tally_engine_leases() has them]}. Refusals: user_not_found. */
+TALLY_C_API tally_code tally_engine_account_state(const tally_engine* engine,
+                                                  const tally_uuid* user_id, tally_text** json,
+                                                  tally_error* error);
 /* [{"id","seq","type","amount","balance_after","note","created_at","job_id","stripe_payment_id"},
  * ...]: the user's entries, newest first: at most `limit` (1 to 10,000), with a seq below
  * `before_seq` where that is not 0. Refusals: user_not_found, invalid_argument. */

@@ -310,12 +310,9 @@ JsonValue InspectData::accounts(const Query& query) {
 JsonValue InspectData::account(const Uuid& user_id, const Query&) {
   JsonValue out = line(take(inspection_.account(user_id)));
   out["holds"] = lines(take(inspection_.held_jobs(user_id, newest_jobs)));
-  out["holds_total"] = take(engine_.account(user_id)).holds.size();
-  JsonValue lease = nullptr;
-  for (const OpenLease& each : take(replica_.leases())) {
-    if (each.user_id == user_id) lease = cli::to_json(std::vector{each}).at(0);
-  }
-  out["lease"] = std::move(lease);
+  const Account account = take(engine_.account(user_id));
+  out["holds_total"] = account.holds.size();
+  out["lease"] = account.leases.empty() ? JsonValue() : cli::to_json(account.leases).at(0);
   out["jobs"] = lines(take(inspection_.jobs(statuses_named("all"), {}, user_id, newest_jobs)));
   return out;
 }

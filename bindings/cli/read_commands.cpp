@@ -5,6 +5,7 @@
 #include "commands.hpp"
 #include "platform.hpp"
 #include "reports.hpp"
+#include "sync_texts.hpp"
 
 namespace tally::cli {
 namespace {
@@ -57,7 +58,8 @@ void print_account_json(const Uuid& user_id, const Account& account) {
               {"held", account.check.held.value},
               {"entries", account.check.entries},
               {"pending_operations", account.check.pending_operations},
-              {"holds", std::move(holds)}});
+              {"holds", std::move(holds)},
+              {"leases", to_json(account.leases)}});
 }
 
 Exit account(const Engine& engine, const Uuid& user_id, const Arguments&, bool json) {
@@ -70,13 +72,15 @@ Exit account(const Engine& engine, const Uuid& user_id, const Arguments&, bool j
         "\nheld                " + thousands(account.check.held.value) + "\nentries             " +
         thousands(account.check.entries) + "\npending operations  " +
         thousands(account.check.pending_operations) + "\n");
-  if (account.holds.empty()) return Exit::fine;
-  Table table({{"open hold of job"}, {"credits", true}, {"reservation"}});
-  for (const OpenHold& hold : account.holds) {
-    table.add({hold.job_id.text(), thousands(hold.amount.value),
-               hold.reservation ? hold.reservation->text() : ""});
+  if (!account.holds.empty()) {
+    Table table({{"open hold of job"}, {"credits", true}, {"reservation"}});
+    for (const OpenHold& hold : account.holds) {
+      table.add({hold.job_id.text(), thousands(hold.amount.value),
+                 hold.reservation ? hold.reservation->text() : ""});
+    }
+    print("\n" + table.text());
   }
-  print("\n" + table.text());
+  if (!account.leases.empty()) print("\n" + lease_table(account.leases));
   return Exit::fine;
 }
 
@@ -226,12 +230,12 @@ constexpr Manual balance_manual{
 
 constexpr Manual account_manual{
     .name = "account",
-    .what = "Show a user's balance and open holds",
+    .what = "Show a user's balance, open holds and leases",
     .section = Section::mirror,
     .does =
         "Balance, what is held, how many entries there are and how many operations wait to be "
-        "pushed, all read in one instant; then each job with an open hold, and the op_id of "
-        "the reservation that opened it.",
+        "pushed; then each job with an open hold, and the op_id of the reservation that opened "
+        "it, and this device's lease of the user's credits. All of it is read in one instant.",
     .on_disk = reads_mirror_only,
     .examples = {{{"Ada's account",
                    "tally account ada00000-0000-4000-8000-000000000001 --db mirror.db"}}},

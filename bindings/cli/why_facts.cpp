@@ -17,12 +17,12 @@ bool is_about(const Command& command, const Uuid& job_id) {
                      [&](const Command& inner) { return is_about(inner, job_id); });
 }
 
-void add_owner(JobFacts& facts, const Engine& engine, const Replica& replica) {
+void add_owner(JobFacts& facts, const Engine& engine) {
   const auto user = Uuid::parse(column(facts.view->job, "user_id").value_or(""));
   if (!user) return;
   facts.account = take(engine.account(*user));
-  for (const OpenLease& lease : take(replica.leases())) {
-    if (lease.user_id == *user && !lease.returning) facts.lease = lease;
+  for (const OpenLease& lease : facts.account->leases) {
+    if (!lease.returning) facts.lease = lease;
   }
 }
 
@@ -53,7 +53,7 @@ JobFacts facts_of(Engine& engine, const Uuid& job_id, std::string db,
   add_operations(facts, replica);
   if (view) {
     facts.view = std::move(view).value();
-    add_owner(facts, engine, replica);
+    add_owner(facts, engine);
   } else if (view.error().code != Code::job_not_found ||
              (facts.pending.empty() && facts.rejected.empty())) {
     throw stop_for(view.error(),

@@ -561,6 +561,7 @@ Engine::Impl::Reader::Reader(Impl& impl) : impl_(impl) {
 }
 
 Engine::Impl::Reader::~Reader() {
+  impl_.await_publication();
   if (db_->tryExec("commit") != SQLITE_OK) return;  // A connection in doubt is closed.
   const std::lock_guard lock(impl_.readers_mutex_);
   if (impl_.idle_readers_.size() >= idle_readers_max) return;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "balances.hpp"
@@ -185,6 +186,12 @@ class Engine::Impl final : private AccountMemory {
     const std::uint64_t word = change_word_.load();
     return word == seen_word_.load(std::memory_order_acquire) ||
            ChangeWord::counter(word) == own_counter_.load(std::memory_order_acquire);
+  }
+  /// Returns once memory shows what a reader may have seen in the file. That takes microseconds,
+  /// where a commit of ours is between the two.
+  void await_publication() const noexcept {
+    while (ChangeWord::counter(change_word_.load()) == own_counter_.load(std::memory_order_acquire))
+      std::this_thread::yield();
   }
   /// Brings memory up to what the file shows; loads that user where one is given.
   void refresh(const Uuid* user_id);

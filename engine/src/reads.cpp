@@ -354,6 +354,22 @@ std::int64_t require_user(SQLite::Database& db, const Uuid& user_id) {
   return query.column<std::int64_t>(0);
 }
 
+std::vector<OpenLease> open_leases(SQLite::Database& db, std::optional<std::int64_t> u) {
+  const std::string_view whose = u ? " where l.u = ?" : "";
+  Query query(db,
+              "select y.id, l.id, l.unspent, l.expires_at, l.closing from tally_lease l"
+              " join tally_user y on y.u = l.u" +
+                  std::string(whose) + " order by y.id");
+  if (u) query.bind(*u);
+  std::vector<OpenLease> leases;
+  while (query.step()) {
+    leases.push_back({query.column<Uuid>(0), query.column<Uuid>(1),
+                      Credits{query.column<std::int64_t>(2)}, query.column<Timestamp>(3),
+                      query.column<int>(4) != 0});
+  }
+  return leases;
+}
+
 std::optional<AuditReport> audit_of(SQLite::Database& db, const Watch& watch) {
   return Audit(db, watch).run();
 }
@@ -368,10 +384,12 @@ Result<Account> Engine::account(const Uuid& user_id) const noexcept {
     Account account;
     account.check = {Credits{row.column<std::int64_t>(1)}, Credits{row.column<std::int64_t>(2)},
                      row.column<std::int64_t>(3), row.column<std::int64_t>(4)};
+    const auto u = row.column<std::int64_t>(0);
+    account.leases = open_leases(reader.db(), u);
     if (account.check.held == Credits{0}) return account;
     Query holds(reader.db(), "select id, hold, reservation from tally_job where j in (" +
                                  std::string(select_held_jobs) + ") order by j");
-    holds.bind(row.column<std::int64_t>(0));
+    holds.bind(u);
     while (holds.step()) {
       account.holds.push_back({unfolded(holds.column<Uuid>(0)),
                                Credits{holds.column<std::int64_t>(1)},

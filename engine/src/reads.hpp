@@ -25,6 +25,8 @@ inline constexpr std::string_view select_held_jobs =
 std::int64_t require_user(SQLite::Database& db, const Uuid& user_id);
 /// In id order.
 std::vector<Uuid> users_of(SQLite::Database& db);
+/// That user's, or everybody's in the order of their ids.
+std::vector<OpenLease> open_leases(SQLite::Database& db, std::optional<std::int64_t> u);
 
 /// See Engine::digests() and Engine::audit().
 std::vector<std::vector<TableDigest>> digests_of(SQLite::Database& db,

@@ -10,6 +10,7 @@
 #include "intake.hpp"
 #include "outbox.hpp"
 #include "platform.hpp"
+#include "reads.hpp"
 
 namespace tally {
 namespace {
@@ -366,16 +367,7 @@ Result<std::optional<Uuid>> Replica::next_user(const Uuid& after) const noexcept
 Result<std::vector<OpenLease>> Replica::leases() const noexcept {
   return guarded<std::vector<OpenLease>>([&]() -> Result<std::vector<OpenLease>> {
     Engine::Impl::Reader reader(*engine_.impl_);
-    Query query(reader.db(),
-                "select y.id, l.id, l.unspent, l.expires_at, l.closing from tally_lease l"
-                " join tally_user y on y.u = l.u order by y.id");
-    std::vector<OpenLease> out;
-    while (query.step()) {
-      out.push_back({query.column<Uuid>(0), query.column<Uuid>(1),
-                     Credits{query.column<std::int64_t>(2)}, query.column<Timestamp>(3),
-                     query.column<int>(4) != 0});
-    }
-    return out;
+    return open_leases(reader.db(), std::nullopt);
   });
 }
 

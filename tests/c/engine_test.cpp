@@ -154,6 +154,15 @@ TEST_CASE("balance, check and account, of a user and of nobody") {
   CHECK(of_j1.amount == 3);
   CHECK(of_j1.reservation == first.op_id);
   CHECK(holds[0].amount + holds[1].amount == 7);
+  const json state = read_json(
+      [&](tally_text** out) { return tally_engine_account_state(mirror, &u1, out, nullptr); });
+  CHECK(state["balance"] == 3);
+  CHECK(state["held"] == 7);
+  CHECK(state["entries"] == 3);
+  CHECK(state["pending_operations"] == check.pending_operations);
+  CHECK(state["holds"].size() == 2);
+  CHECK(state["holds"][0]["amount"].get<int>() + state["holds"][1]["amount"].get<int>() == 7);
+  CHECK(state["leases"] == json::array());
 
   Told error;
   CHECK(tally_engine_balance(mirror, &nobody, &balance, &error) == TALLY_USER_NOT_FOUND);

@@ -352,6 +352,7 @@ TEST_CASE("a return of a lease does not end the one that canonical opened in its
   FedDevice device(all, {});
   CHECK(device.mirror.apply("return_lease lease_id=l1") == "ok -");
   CHECK(device.replica.leases()->at(0).returning);
+  CHECK(device.mirror->account(user_id(1))->leases.at(0).returning);
   feed(device, {}, 4, 10, id('l', 2));
   CHECK(pending(device) == Lines{"1 lease_not_found"});
   CHECK(device.replica.leases()->at(0).lease_id == id('l', 2));

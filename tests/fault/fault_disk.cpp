@@ -15,6 +15,7 @@ namespace {
 using Call = FaultDisk::Call;
 
 constexpr int sector_bytes = 512;
+constexpr int wal_write_lock = 0;  // Of the WAL-index's locks, by SQLite's file format.
 
 /// SQLite gives the memory, for this and, behind it, for the real VFS's file.
 struct DiskFile : sqlite3_file {
@@ -90,7 +91,11 @@ const sqlite3_io_methods disk_methods = [] {
   methods.xShmMap = ask<Call::shm_map, &M::xShmMap, int, int, int, void volatile**>;
   // Giving a lock back cannot fail.
   methods.xShmLock = [](sqlite3_file* file, int offset, int n, int flags) {
-    if ((flags & SQLITE_SHM_UNLOCK) != 0) return pass<&M::xShmLock>(file, offset, n, flags);
+    if ((flags & SQLITE_SHM_UNLOCK) != 0) {
+      const int rc = pass<&M::xShmLock>(file, offset, n, flags);
+      if (offset == wal_write_lock) FaultDisk::get().gave_write_lock_back();
+      return rc;
+    }
     return ask<Call::shm_lock, &M::xShmLock>(file, offset, n, flags);
   };
   methods.xShmBarrier = pass<&M::xShmBarrier>;
@@ -189,6 +194,20 @@ void FaultDisk::fail_database_writes(int error) {
   const std::lock_guard lock(mutex_);
   database_error_ = error;
   has_failed_ = false;
+}
+
+void FaultDisk::at_commit(std::function<void()> stop) {
+  const std::lock_guard lock(mutex_);
+  at_commit_ = std::move(stop);
+}
+
+void FaultDisk::gave_write_lock_back() {
+  std::function<void()> stop;
+  {
+    const std::lock_guard lock(mutex_);
+    stop.swap(at_commit_);
+  }
+  if (stop) stop();
 }
 
 int FaultDisk::answer_database_write() {

@@ -54,6 +54,9 @@ class FaultDisk {
   int count(Call call) const;
   void heal();
 
+  /// Called once, when a commit next is in the file and its caller does not know it yet.
+  void at_commit(std::function<void()> stop);
+
   /// What a power cut leaves, file by file.
   using Image = std::map<std::string, std::string>;
   /// Begins to remember what is synced; files that are open already are not looked at.
@@ -78,6 +81,7 @@ class FaultDisk {
   void truncated(const std::string& name, std::int64_t size);
   void synced(const std::string& name);
   void removed(const char* name);
+  void gave_write_lock_back();
   bool remembers() const { return remembers_; }
 
  private:
@@ -109,6 +113,7 @@ class FaultDisk {
   int cut_at_ = 0;
   std::mt19937_64 random_;
   std::function<void(Image)> cut_;
+  std::function<void()> at_commit_;
 };
 
 /// Those of its files that are in that folder.

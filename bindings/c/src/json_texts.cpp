@@ -161,6 +161,24 @@ std::string link_text(const LinkState& link) {
       .take();
 }
 
+std::string account_text(const Account& account) {
+  return JsonObject()
+      .add("balance", std::to_string(account.check.balance.value))
+      .add("held", std::to_string(account.check.held.value))
+      .add("entries", std::to_string(account.check.entries))
+      .add("pending_operations", std::to_string(account.check.pending_operations))
+      .add("holds", array_text(account.holds,
+                               [](const OpenHold& hold) {
+                                 return JsonObject()
+                                     .add("job_id", id_text(hold.job_id))
+                                     .add("reservation", optional_text(hold.reservation))
+                                     .add("amount", std::to_string(hold.amount.value))
+                                     .take();
+                               }))
+      .add("leases", leases_text(account.leases))
+      .take();
+}
+
 std::string leases_text(const std::vector<OpenLease>& leases) {
   return array_text(leases, [](const OpenLease& lease) {
     return JsonObject()

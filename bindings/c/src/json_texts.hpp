@@ -48,6 +48,7 @@ std::string id_text(const Uuid& id);
 std::string optional_text(const std::optional<Uuid>& id);
 std::string optional_text(const std::optional<Timestamp>& time);
 
+std::string account_text(const Account& account);
 std::string entry_text(const Entry& entry);
 /// Numbers as numbers and JSON columns as JSON, by the column's name.
 std::string row_text(const ViewRow& row);

@@ -61,6 +61,11 @@ tally_code tally_engine_account(const tally_engine* engine, const tally_uuid* us
   });
 }
 
+tally_code tally_engine_account_state(const tally_engine* engine, const tally_uuid* user_id,
+                                      tally_text** json, tally_error* error) {
+  return read_of(engine, user_id, json, error, std::mem_fn(&Engine::account), texts::account_text);
+}
+
 tally_code tally_engine_history(const tally_engine* engine, const tally_uuid* user_id, size_t limit,
                                 int64_t before_seq, tally_text** json, tally_error* error) {
   return read_of(

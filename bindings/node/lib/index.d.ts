@@ -129,6 +129,7 @@ export interface Hold {
 }
 export interface Account extends Check {
   holds: Hold[];
+  leases: Lease[];
 }
 
 /** UTC, as in `2026-01-18T00:00:00.000000Z`. */

@@ -314,48 +314,6 @@ napi_value backup(const Call& call) {
   });
 }
 
-std::string account_text(const tally_check& check, const std::vector<tally_hold>& holds) {
-  std::string json =
-      "{\"balance\":" + std::to_string(check.balance) + ",\"held\":" + std::to_string(check.held) +
-      ",\"entries\":" + std::to_string(check.entries) +
-      ",\"pending_operations\":" + std::to_string(check.pending_operations) + ",\"holds\":[";
-  const char* between = "";
-  for (const tally_hold& hold : holds) {
-    static constexpr tally_uuid none{};
-    const bool named = !std::equal(std::begin(none.bytes), std::end(none.bytes),
-                                   std::begin(hold.reservation.bytes));
-    json.append(between).append("{\"job_id\":\"").append(text_of(hold.job_id));
-    json.append("\",\"reservation\":");
-    json.append(named ? '"' + text_of(hold.reservation) + '"' : "null");
-    json.append(",\"amount\":" + std::to_string(hold.amount) + '}');
-    between = ",";
-  }
-  return json + "]}";
-}
-
-Answer read_account(const tally_engine* engine, const tally_uuid& user_id) {
-  tally_error error = TALLY_ERROR_INIT;
-  tally_check check = TALLY_CHECK_INIT;
-  std::vector<tally_hold> holds(16);
-  for (std::size_t count = 0;; holds.resize(count)) {
-    if (tally_engine_account(engine, &user_id, &check, holds.data(), holds.size(), &count,
-                             &error) != TALLY_OK)
-      return failed(error);
-    if (count > holds.size()) continue;
-    holds.resize(count);
-    return {TALLY_OK, {account_text(check, holds)}};
-  }
-}
-
-/// account(engine, id, user_id): settles with JSON
-napi_value account(const Call& call) {
-  Host& host = call.host();
-  host.post(host.pool(), {call.number(1), {}, [engine = call.shared_engine(0), id = call.id(2)] {
-                            return read_account(engine->get(), id);
-                          }});
-  return nothing(call);
-}
-
 /// pending_operations(engine, id): settles with a number
 napi_value pending_operations(const Call& call) {
   Host& host = call.host();
@@ -514,7 +472,7 @@ constexpr Function functions[] = {
     {"dismiss", entry<dismiss>},
     {"retry", entry<retry>},
     {"subscribe", entry<subscribe>},
-    {"account", entry<account>},
+    {"account", entry<read_one<tally_engine_account_state>>},
     {"history", entry<history>},
     {"project", entry<read_one<tally_engine_project>>},
     {"job", entry<read_one<tally_engine_job>>},

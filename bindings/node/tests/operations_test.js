@@ -166,6 +166,7 @@ test('what is read is what was written', async (t) => {
   assert.deepEqual(await engine.account(user_id), {
     ...check,
     holds: [{ job_id, reservation: op_id, amount: 8 }],
+    leases: [],
   });
   const entries = await engine.history(user_id);
   assert.deepEqual(

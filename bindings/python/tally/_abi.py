@@ -240,6 +240,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tally_engine_balance": (c_int32, (_ENGINE, _ID, _OUT, _ERROR)),
     "tally_engine_check": (c_int32, (_ENGINE, _ID, _OUT, _ERROR)),
     "tally_engine_account": (c_int32, (_ENGINE, _ID, _OUT, _OUT, c_size_t, _OUT, _ERROR)),
+    "tally_engine_account_state": (c_int32, (_ENGINE, _ID, _OUT, _ERROR)),
     "tally_engine_history": (c_int32, (_ENGINE, _ID, c_size_t, c_int64, _OUT, _ERROR)),
     "tally_engine_project": (c_int32, (_ENGINE, _ID, _OUT, _ERROR)),
     "tally_engine_job": (c_int32, (_ENGINE, _ID, _OUT, _ERROR)),

@@ -35,7 +35,7 @@ class Account:
     @property
     def holds(self) -> tuple[Hold, ...]:
         """The open holds."""
-        return self._engine._check_and_holds(self.user_id.bytes)[1]
+        return self.state().holds
 
     @property
     def leases(self) -> tuple[Lease, ...]:

@@ -333,28 +333,11 @@ class Engine(Operations[Receipt]):
         return Account(self, as_uuid(user_id))
 
     def account_state(self, user_id: Id) -> AccountState:
-        """Balance and open holds in one consistent read, and the leases. Raises UserNotFound."""
-        user = id_bytes(user_id)
-        check, holds = self._check_and_holds(user)
-        return AccountState(
-            check.balance,
-            check.held,
-            check.entries,
-            check.pending_operations,
-            holds,
-            tuple(lease for lease in self.leases() if lease.user_id.bytes == user),
-        )
-
-    def _check_and_holds(self, user: bytes) -> tuple[_abi.Check, tuple[Hold, ...]]:
-        """The account in numbers and its open holds, in one consistent read."""
-        check, count = _abi.Check(), ctypes.c_size_t(8)
-        while True:
-            capacity = count.value
-            holds = (_abi.Hold * capacity)()
-            out = (_byref(check), holds, capacity, _byref(count))
-            self._call(lib.tally_engine_account, user, *out)
-            if count.value <= capacity:
-                return check, tuple(_hold_of(hold) for hold in holds[: count.value])
+        """Balance, open holds and leases, in one consistent read. Raises UserNotFound."""
+        state = self._json(lib.tally_engine_account_state, id_bytes(user_id))
+        state["holds"] = tuple(rows_of(Hold, state["holds"]))
+        state["leases"] = tuple(rows_of(Lease, state["leases"]))
+        return AccountState(**state)
 
     def history(
         self, user_id: Id, *, limit: int | None = None, before_seq: int = 0

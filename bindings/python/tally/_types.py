@@ -136,7 +136,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class AccountState:
-    """A user's account; all but the leases in one consistent read."""
+    """A user's account, in one consistent read."""
 
     balance: int
     held: int

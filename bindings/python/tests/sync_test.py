@@ -141,6 +141,8 @@ class Sync(MirrorTest):
             syncer.run()
         (lease,) = self.engine.leases()
         self.assertEqual(lease.unspent, 6)
+        state = self.engine.account_state(self.user)
+        self.assertEqual((state.balance, state.held, state.holds, state.leases), (4, 6, (), (lease,)))
         self.assertEqual(self.engine.account(self.user).leases, (lease,))
         self.engine.return_lease(lease_id=lease.lease_id)
         with self.assertRaises(tally.LeaseNotFound):

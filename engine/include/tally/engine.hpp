@@ -104,7 +104,7 @@ struct Receipt {
 /// An account at a glance, from memory.
 struct AccountCheck {
   Credits balance;
-  Credits held;                         ///< The sum of its open holds.
+  Credits held;  ///< Its open holds, and what is unspent in leases, this device's and others'.
   std::int64_t entries = 0;             ///< How many entries it has.
   std::int64_t pending_operations = 0;  ///< Not yet confirmed by canonical.
 };
@@ -115,9 +115,19 @@ struct OpenHold {
   std::optional<Uuid> reservation{};
 };
 
+/// A lease of this device's, as canonical last showed it, less what pending operations drew.
+struct OpenLease {
+  Uuid user_id{};
+  Uuid lease_id{};
+  Credits unspent{};
+  Timestamp expires_at{};
+  bool returning = false;  ///< return_lease was called: nothing more is drawn on it.
+};
+
 struct Account {
   AccountCheck check;
   std::vector<OpenHold> holds{};
+  std::vector<OpenLease> leases{};
 };
 
 struct Entry {
@@ -260,7 +270,8 @@ class TALLY_API Engine {
   Result<Credits> balance(const Uuid& user_id) const noexcept;
   Result<AccountCheck> check(const Uuid& user_id) const noexcept;
 
-  // The others read the file, each in one snapshot, and never block a writer.
+  // The others read the file, each in one snapshot, and never block a writer. What one of them has
+  // shown, balance() and check() show from its return on.
 
   Result<Account> account(const Uuid& user_id) const noexcept;
   /// Newest first; at most `limit` entries (1 to 10,000), from below `before_seq` on where given.

@@ -146,15 +146,6 @@ struct PendingOperation {
   bool sent = false;     ///< It may have reached canonical.
 };
 
-/// A lease of this device's, as canonical last showed it, less what pending operations drew.
-struct OpenLease {
-  Uuid user_id{};
-  Uuid lease_id{};
-  Credits unspent{};
-  Timestamp expires_at{};
-  bool returning = false;  ///< return_lease was called: nothing more is drawn on it.
-};
-
 /// Canonical's verdict on an operation that was queued without effect (SpendPolicy::online).
 struct SettledOperation {
   std::int64_t number = 0;
