@@ -237,13 +237,17 @@ Code apply(Work& work, const RetryJob& op) {
   if (find_job_move(now.status, JobStatus::QUEUED, RetryJob::row.name) == nullptr) {
     return Code::illegal_transition;
   }
-  if (const Code code = work.check_credits(now.u, op.amount, Credits{now.hold}); code != Code::ok)
-    return code;
-
-  // A FAILED job has no hold, but one that old data left on canonical: it is released first.
+  // A FAILED job has no hold, but one that old data left on canonical: it is released first, and
+  // the balance pays for the new one.
+  const std::int64_t u = now.u;
   const bool releases = now.hold > 0;
-  if (releases) release(work, j);
-  open_hold(work, j, op.amount, !releases && work.draw(now.u, op.amount), releases);
+  if (releases) {
+    release(work, j);
+    if (store.accounts.get(u).balance < op.amount.value) return Code::insufficient_credits;
+  } else if (const Code code = work.check_credits(u, op.amount); code != Code::ok) {
+    return code;
+  }
+  open_hold(work, j, op.amount, !releases && work.draw(u, op.amount), releases);
   JobRow& job = store.jobs.edit(j);
   job.status = JobStatus::QUEUED;
   job.finished_at.reset();

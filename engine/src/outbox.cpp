@@ -190,13 +190,29 @@ std::optional<Link> read_link(SQLite::Database& db) {
               query.column<std::optional<Uuid>>(6)};
 }
 
+namespace {
+
+/// A draft's token may stand beside a user who is not here, in a batch, too.
+std::optional<Uuid> user_beside_token(const Command& command) {
+  if (std::holds_alternative<UpdateDraft>(command.operation)) return named_user(command);
+  const auto* batch = std::get_if<Batch>(&command.operation);
+  for (const Command& inner : batch != nullptr ? batch->operations : std::vector<Command>{}) {
+    if (const auto user = user_beside_token(inner)) return user;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::optional<Uuid> user_pushed(PendingUsers& users, const Record& record, const Command& command,
                                 const std::optional<Uuid>& scope) {
   if (const auto* made = std::get_if<CreateUser>(&command.operation)) return made->user_id;
   if (record.u <= 0) {
-    const auto named = named_user(command);
-    if (record.is_queued()) return named ? named : scope;
-    if (named && std::holds_alternative<UpdateDraft>(command.operation)) return named;
+    if (record.is_queued()) {
+      const auto named = named_user(command);
+      return named ? named : scope;
+    }
+    if (const auto named = user_beside_token(command)) return named;
   }
   return users.id_of(record);
 }

@@ -197,6 +197,27 @@ void Work::adopt_account(std::int64_t u) {
   if (const auto row = memory_.account(u)) store.accounts.adopt(u, *row);
 }
 
+bool Work::is_outside(const Uuid& user_id) const {
+  return device() != nullptr && device()->scope && *device()->scope != user_id;
+}
+
+/// One who is outside of the device's scope does not exist, so nor does what is his.
+Code Work::refuse_outsider(const Command& command) const {
+  const auto user_id = has_field(command.operation, "user_id") ? named_user(command) : std::nullopt;
+  if (!user_id || !is_outside(*user_id)) return Code::ok;
+  return std::visit(
+      [](const auto& operation) {
+        using T = std::remove_cvref_t<decltype(operation)>;
+        if constexpr (std::is_same_v<T, CreateUser>) return Code::not_permitted;
+        if constexpr (std::is_same_v<T, CreateJob> || std::is_same_v<T, DeleteProject>)
+          return Code::project_not_found;
+        if constexpr (std::is_same_v<T, ReserveCredits>) return Code::job_not_found;
+        if constexpr (std::is_same_v<T, UpdateDraft>) return Code::draft_not_found;
+        return Code::user_not_found;
+      },
+      command.operation);
+}
+
 void Work::find_named(const Command& command, Call& call) {
   const auto user_id = has_field(command.operation, "user_id") ? named_user(command) : std::nullopt;
   const auto job_id = has_field(command.operation, "job_id") ? named_job(command) : std::nullopt;
@@ -206,6 +227,9 @@ void Work::find_named(const Command& command, Call& call) {
   }
   if (job_id) {
     call.j = find_job(*job_id).value_or(0);
+    if (call.j > 0 && device() != nullptr && device()->scope &&
+        store.jobs.get(call.j).u != find_user(*device()->scope))
+      call.j = 0;
     if (!user_id) call.u = call.j > 0 ? store.jobs.get(call.j).u : 0;
     if (call.j > 0 && row_of(command.operation).names_reservation && !command.reservation) {
       call.reservation = store.jobs.get(call.j).reservation.value_or(Uuid{});
@@ -273,6 +297,7 @@ Code Work::check_and_apply(Call& call, std::optional<std::uint32_t>& index) {
   }
   if (fields != Code::ok) return fields;
   if (!one_user) return Code::invalid_argument;
+  if (const Code code = refuse_outsider(command); code != Code::ok) return code;
   if (is_online(call)) return queue(call, index);
 
   const AccountRow* account =
@@ -483,12 +508,11 @@ const LeaseRow* Work::drawable(std::int64_t u, Credits amount) {
   return first && lease->closing == 0 && at() < lease->expires_at ? lease : nullptr;
 }
 
-Code Work::check_credits(std::int64_t u, Credits amount, Credits more) {
+Code Work::check_credits(std::int64_t u, Credits amount) {
   if (drawable(u, amount) != nullptr) return Code::ok;
   if (device() != nullptr && spend_policy_ == SpendPolicy::leased && call_->again == 0)
     return Code::insufficient_credits;
-  return store.accounts.get(u).balance + more.value < amount.value ? Code::insufficient_credits
-                                                                   : Code::ok;
+  return store.accounts.get(u).balance < amount.value ? Code::insufficient_credits : Code::ok;
 }
 
 bool Work::draw(std::int64_t u, Credits amount) {

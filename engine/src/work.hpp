@@ -107,7 +107,7 @@ class Work {
   /// latest.
   Code check_claim_and_reservation();
   /// Whether there is as much to take: on the lease that is drawn on, or in the balance and `more`.
-  Code check_credits(std::int64_t u, Credits amount, Credits more = {});
+  Code check_credits(std::int64_t u, Credits amount);
   /// Takes it from the lease where check_credits found it there; false where the balance is to pay.
   bool draw(std::int64_t u, Credits amount);
   /// What only some jobs have, null for others; on a mirror without a device, for all, without a
@@ -165,6 +165,8 @@ class Work {
   Code apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index);
   /// The user of a batch: nothing where its operations are not all of one.
   std::optional<std::int64_t> user_of_batch(const Batch& batch);
+  bool is_outside(const Uuid& user_id) const;
+  Code refuse_outsider(const Command& command) const;
   void find_named(const Command& command, Call& call);
   std::optional<Credits> balance_for(const Command& command);
   std::optional<std::int64_t> find_user(const Uuid& id);

@@ -852,5 +852,37 @@ TEST_CASE("a return of a lease that is gone is known, whosever the lease was") {
   CHECK(device.mirror.apply("return_lease lease_id=l2 op_id=o2") == "lease_not_found -");
 }
 
+TEST_CASE("a device for one user knows no other, nor what is his") {
+  TemporaryMirror mirror;
+  mirror.make_users(2);
+  Replica replica(mirror.engine());
+  REQUIRE(replica.enrol({id('x', 1), all, user_id(1)}));
+  CHECK(mirror.apply("create_user user_id=u9") == "not_permitted -");
+  for (const auto& [line, code] : std::vector<std::pair<std::string, std::string>>{
+           {"add_credits user_id=u2 amount=5 type=grant", "user_not_found"},
+           {"add_credits user_id=u2 amount=0 type=grant", "invalid_amount"},
+           {"create_job job_id=j3 project_id=p2 user_id=u2", "project_not_found"},
+           {"delete_project project_id=p2 user_id=u2", "project_not_found"},
+           {"reserve_credits user_id=u2 job_id=j2 amount=1", "job_not_found"},
+           {"reserve_credits user_id=u1 job_id=j2 amount=1", "job_not_found"},
+           {"fail_job job_id=j2 error_code=E error_message=m", "job_not_found"},
+           {"update_draft draft_id=d1 session_token=t user_id=u2", "draft_not_found"}}) {
+    const std::string answer = mirror.apply(line);
+    CHECK_MESSAGE(answer.starts_with(code + " "), line, ": ", answer);
+  }
+  CHECK(mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1") == "ok 9");
+}
+
+TEST_CASE("what is held anew where old data left a hold is paid by the balance, not by the lease") {
+  for (const SpendPolicy policy : {SpendPolicy::leased, SpendPolicy::optimistic}) {
+    FedDevice device(all, {{1, "FAILED", 3, id('r', 1).text()}}, policy);
+    CHECK(device.mirror.apply("retry_job job_id=j1 amount=9") == "insufficient_credits 1");
+    CHECK(device.unspent() == 10);
+    CHECK(device.mirror.apply("retry_job job_id=j1 amount=4") == "ok 0");
+    CHECK(device.unspent() == 10);
+    CHECK(device.mirror.findings().empty());
+  }
+}
+
 }  // namespace
 }  // namespace tally::test

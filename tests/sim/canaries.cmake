@@ -111,8 +111,8 @@ tally_sim_canary(i1_engine
 
 tally_sim_canary(i2_engine
   FILE engine/src/work.cpp NOTICED I2
-  FIND [[return store.accounts.get(u).balance + more.value < amount.value ?]]
-  REPLACE [[return store.accounts.get(u).balance + more.value + 9 < amount.value ?]])
+  FIND [[return store.accounts.get(u).balance < amount.value ?]]
+  REPLACE [[return store.accounts.get(u).balance + 9 < amount.value ?]])
 
 tally_sim_canary(i4_engine
   FILE engine/src/store.cpp NOTICED I4
