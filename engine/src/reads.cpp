@@ -327,21 +327,29 @@ class Audit {
 
 /// A view's rows of one row of the table beneath it. The view's ids are texts that it makes, which
 /// no index finds: so this is the view's own select, in which that table is cut down to the row.
-std::string select_narrowed(SQLite::Database& db, std::string_view view, std::string_view table,
-                            std::string_view key) {
+Query narrowed(SQLite::Database& db, std::string_view view, std::string_view table,
+               std::string_view key, std::string_view order = {}) {
   Query definition(db, "select sql from sqlite_schema where type = 'view' and name = ?");
   if (!definition.bind(view).step())
     throw Failure{Code::corrupt, "the mirror has no view " + std::string(view)};
   const auto sql = definition.column<std::string>(0);
+  const Failure altered{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
   // create view NAME (COLUMNS) as SELECT
   constexpr std::string_view as = ") as";
   const std::size_t columns = sql.find('(');
   const std::size_t select = sql.find(as);
-  if (columns == std::string::npos || select == std::string::npos)
-    throw Failure{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
-  return "with " + std::string(table) + " as (select * from main." + std::string(table) +
-         " where " + std::string(key) + " = ?), narrowed " + sql.substr(columns, select - columns) +
-         ") as (" + sql.substr(select + as.size()) + ") select * from narrowed";
+  if (columns == std::string::npos || select == std::string::npos || select < columns)
+    throw altered;
+  try {
+    return Query(db, "with " + std::string(table) + " as (select * from main." +
+                         std::string(table) + " where " + std::string(key) + " = ?), narrowed " +
+                         sql.substr(columns, select - columns) + ") as (" +
+                         sql.substr(select + as.size()) + ") select * from narrowed" +
+                         std::string(order));
+  } catch (const SQLite::Exception& e) {
+    if (e.getErrorCode() != SQLITE_ERROR) throw;
+    throw altered;
+  }
 }
 
 constexpr std::string_view of_the_user = " where (?1 is null or n.u = ?1)";
@@ -429,7 +437,7 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
 Result<ViewRow> Engine::project(const Uuid& project_id) const noexcept {
   try {
     Impl::Reader reader(*impl_);
-    Query query(reader.db(), select_narrowed(reader.db(), "projects", "tally_project", "id"));
+    Query query = narrowed(reader.db(), "projects", "tally_project", "id");
     if (!query.bind(project_id).step())
       return Error{Code::project_not_found, "no project " + project_id.text()};
     return read_view_row(query);
@@ -449,10 +457,9 @@ Result<JobView> Engine::job(const Uuid& job_id) const noexcept {
     const Uuid key = folded(job_id);
     if (!beneath.bind(key).step()) return Error{Code::job_not_found, "no job " + job_id.text()};
     const auto j = beneath.column<std::int64_t>(0);
-    Query job(db, select_narrowed(db, "jobs", "tally_job", "j"));
-    Query steps(db, select_narrowed(db, "job_steps", "tally_job", "j") + " order by step_order");
-    Query assets(db,
-                 select_narrowed(db, "assets", "tally_asset", "j") + " order by created_at, id");
+    Query job = narrowed(db, "jobs", "tally_job", "j");
+    Query steps = narrowed(db, "job_steps", "tally_job", "j", " order by step_order");
+    Query assets = narrowed(db, "assets", "tally_asset", "j", " order by created_at, id");
     JobView view;
     if (job.bind(j).step()) view.job = read_view_row(job);
     view.steps = read_view_rows(steps.bind(j));

@@ -723,6 +723,8 @@ declare
   v_balance bigint;
   v_held bigint;
 begin
+  -- Callers write '' where there is no payment; taken as one, it would be the same for the whole database.
+  new.stripe_payment_id := nullif(new.stripe_payment_id, '');
   if new.user_id is null or new.amount is null then
     perform tally.refuse('invalid_argument');
   end if;

@@ -2279,7 +2279,7 @@ as $$
 declare
   v_result text := (tally.apply_alone(p_user_id, 'add_credits', jsonb_build_object(
     'user_id', p_user_id, 'amount', p_amount, 'type', p_type, 'note', p_note,
-    'stripe_payment_id', p_stripe_payment_id))).result;
+    'stripe_payment_id', nullif(p_stripe_payment_id, '')))).result;
 begin
   if v_result <> 'ok' then
     perform tally.refuse(v_result);

@@ -242,11 +242,18 @@ begin
            p_job, get_credit_balance(p_user) + 1)]));
 end;
 $$;
-select plan(count(*)::integer + 5) from steps;
+select plan(count(*)::integer + 1 + 5) from steps;
 
 select is(got, want, n || ' ' || left(statement, 90))
   from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-d][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got
           from (select * from steps order by n offset 0) s) x;
+
+-- An empty payment is none: the second call and the second row count as well.
+insert into auth.users (id) values ('00000000-0000-4000-8000-0000000000e7');
+select add_credits('00000000-0000-4000-8000-0000000000e7', 1, 'purchase', 'n', '') from generate_series(1, 2) \g /dev/null
+insert into credit_ledger (user_id, type, amount, stripe_payment_id)
+select '00000000-0000-4000-8000-0000000000e7', 'grant', 1, '' from generate_series(1, 2);
+select is(get_credit_balance('00000000-0000-4000-8000-0000000000e7'), 14, 'an empty stripe_payment_id is no payment');
 
 \ir include/invariants.sql
 select * from finish();

@@ -145,7 +145,7 @@ TEST_CASE("bounds: a call tells of 200 users, and the next one follows") {
     canonical.apply(lines.line("create_user user_id=u" + std::to_string(n)));
   Talker device;
   device.exchange->resume(canonical.add_device({"device", {Capability::author}, {}, {}}).token);
-  for (const std::size_t told : {200, 1}) {
+  for (const std::size_t told : {std::size_t{200}, std::size_t{1}}) {
     const sync::Answer answer = canonical.sync(device.next());
     CHECK(answer.reply.users.size() == told);
     device.take(answer);
