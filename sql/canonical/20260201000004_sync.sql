@@ -1291,10 +1291,10 @@ begin
   if p_claim_ttl is not null and v_new = 0 and 'worker' = any (d.capabilities) then
     v_claimed := tally_sync.claim_next(w, case when d.scope_user is null then p_only else array[d.scope_user] end, p_claim_ttl);
   end if;
-  -- Behind what it pushed, which may draw on them: not while any of that is yet to be judged.
+  -- In a call that pushes nothing: what is pushed, now or in the queue's next call, may draw on them.
   for l in select x.user_id, x.lease_id from tally_sync.leases x
             where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
-              and d.watermark >= p_acked + coalesce(cardinality(p_operations), 0)
+              and coalesce(cardinality(p_operations), 0) = 0
             order by x.user_id loop
     perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
     v_reclaimed := true;
