@@ -43,7 +43,7 @@ create table if not exists tally_sync.devices (
   calls           bigint not null default 0,
   era             uuid not null default gen_random_uuid(),
   -- Its leases end by themselves so long after their expiry; null: never.
-  reclaim_after   interval,
+  reclaim_after   interval check (reclaim_after between interval '0' and interval '100 years'),
   created_at      timestamptz not null,
   seen_at         timestamptz,
   revoked_at      timestamptz,
@@ -456,7 +456,8 @@ declare
   v_token text := 'tally_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 begin
   if coalesce(octet_length(p_name), 0) not between 1 and 255 or coalesce(cardinality(p_capabilities), 0) = 0
-     or not p_capabilities <@ array['author', 'worker', 'service'] then
+     or not p_capabilities <@ array['author', 'worker', 'service']
+     or p_reclaim_after not between interval '0' and interval '100 years' then
     perform tally.refuse('invalid_argument');
   elsif p_user is not null and not tally.is_user(p_user) then
     perform tally.refuse('user_not_found');
