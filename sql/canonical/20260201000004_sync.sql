@@ -465,6 +465,10 @@ begin
   insert into tally_sync.devices (device_id, scope_user, name, token_sha256, capabilities, enrolled_from, reclaim_after, created_at)
   values (v_id, p_user, p_name, sha256(convert_to(v_token, 'UTF8')), array(select distinct unnest(p_capabilities) order by 1),
           p_from, p_reclaim_after, clock_timestamp());
+  -- Whose row was replicated has no revision yet, and so no cursor.
+  if p_user is not null and not exists (select from tally_sync.revisions r where r.user_id = p_user) then
+    perform tally_sync.bump(array[p_user]);
+  end if;
   return query select v_id, v_token;
 end;
 $$;
@@ -1103,7 +1107,7 @@ begin
   told (place, part, user_id, kind, sub, fields) as (
     select 0, 'state', null::uuid, 0, 0::bigint,
            array[d.watermark::text, tally.time_text(p_now), f.more::text, p_claimed::text,
-                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
+                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h), '{"r": 0, "e": 0}')
                   || jsonb_build_object('n', d.calls + 1, 'era', d.era))::text,
                  d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
                  f.complete_after::text, f.complete_to::text]
