@@ -381,16 +381,6 @@ begin
 end;
 $$;
 
--- The advisory lock that calls share and prune() has alone.
-create or replace function tally_sync.prune_lock()
-returns bigint
-language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select 8386109705539281516;  -- 'tally_pl', as bytes.
-$$;
-
 -- Removes marks and tombstones older than that; a device that has not asked for longer is told everything
 -- anew. Answers how many rows went.
 create or replace function tally_sync.prune(p_keep interval)
@@ -398,12 +388,17 @@ returns bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '5s'
 as $$
 declare
   v_marks bigint;
   v_tombstones bigint;
 begin
-  perform pg_advisory_xact_lock(tally_sync.prune_lock());
+  begin
+    lock table tally_sync.floor in exclusive mode;
+  exception when lock_not_available then
+    raise exception using errcode = 'lock_not_available', message = 'A device''s call is still going on: prune again later';
+  end;
   with
   old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
   floor as (update tally_sync.floor f set xid = greatest(f.xid, (select o.xid from old o order by o.xid desc limit 1)) where exists (select from old))
@@ -1212,7 +1207,7 @@ declare
   v_reclaimed boolean := false;
 begin
   -- What this call is about to tell of is not pruned meanwhile.
-  perform pg_advisory_xact_lock_shared(tally_sync.prune_lock());
+  lock table tally_sync.floor in row share mode;
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
     -- No such token, or another device's: nothing is judged under its name.
