@@ -73,10 +73,12 @@ create table if not exists tally_sync.marks (
 );
 create index if not exists marks_xid on tally_sync.marks (xid);
 
--- Marks up to here were removed: who asks from before is told everything.
+-- Marks up to here were removed: who asks from before is told everything. server: whose transaction ids
+-- these tables have; a dump that was restored onto another has ids which say nothing there.
 create table if not exists tally_sync.floor (
   only_one boolean primary key default true check (only_one),
-  xid      xid8 not null
+  xid      xid8 not null,
+  server   bigint not null default ((pg_control_system()).system_identifier)
 );
 insert into tally_sync.floor (xid) values ('0') on conflict do nothing;
 
@@ -381,6 +383,30 @@ begin
 end;
 $$;
 
+-- Where the ids are another server's, forgets them, and every cursor with them: all devices are told everything.
+create or replace function tally_sync.settle()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_server bigint := (select c.system_identifier from pg_control_system() c);
+begin
+  if (select f.server from tally_sync.floor f) = v_server then
+    return;
+  end if;
+  -- By one; who waited finds it done.
+  perform from tally_sync.floor f for update;
+  if (select f.server from tally_sync.floor f) = v_server then
+    return;
+  end if;
+  delete from tally_sync.marks;
+  update tally_sync.revisions set xid = '0';
+  update tally_sync.devices set era = gen_random_uuid();
+  update tally_sync.floor set xid = '0', server = v_server;
+end;
+$$;
+
 -- Removes marks and tombstones older than that; a device that has not asked for longer is told everything
 -- anew. Answers how many rows went.
 create or replace function tally_sync.prune(p_keep interval)
@@ -399,6 +425,7 @@ begin
   exception when lock_not_available then
     raise exception using errcode = 'lock_not_available', message = 'A device''s call is still going on: prune again later';
   end;
+  perform tally_sync.settle();
   with
   old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
   floor as (update tally_sync.floor f set xid = greatest(f.xid, (select o.xid from old o order by o.xid desc limit 1)) where exists (select from old))
@@ -1208,6 +1235,8 @@ declare
 begin
   -- What this call is about to tell of is not pruned meanwhile.
   lock table tally_sync.floor in row share mode;
+  -- Before the device's row is locked: it writes those of all.
+  perform tally_sync.settle();
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
     -- No such token, or another device's: nothing is judged under its name.
