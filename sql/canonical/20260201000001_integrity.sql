@@ -566,6 +566,20 @@ select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0), co
  where not tally.is_cell()
 on conflict (user_id) do nothing;
 
+-- With what is held a balance must be an INTEGER, too, or its holds could never be released.
+do $$
+declare
+  a tally.accounts;
+begin
+  select t.* into a from tally.accounts t where t.balance + t.held > 2147483647 order by t.user_id limit 1;
+  if found then
+    raise exception using errcode = '22003',
+      message = format('user %s: the balance is %s, and with the %s that jobs hold it is no INTEGER', a.user_id, a.balance, a.held),
+      hint = 'Settle or fail the jobs that hold credits, or lower an entry that is not meant, and run this migration again.';
+  end if;
+end;
+$$;
+
 -- Functions that the triggers need --------------------------------------------------------------
 
 -- Refuses with a code of the contract: the SQLSTATE is TA and its number, the message its name.
@@ -1040,6 +1054,7 @@ begin
   end if;
   new.cost_credits_reserved := 0;
   new.cost_credits_final := null;
+  new.progress := coalesce(new.progress, 0);
   return new;
 end;
 $$;
@@ -1064,6 +1079,8 @@ begin
   end if;
   new.cost_credits_reserved := old.cost_credits_reserved;
   new.cost_credits_final := old.cost_credits_final;
+  new.created_at := old.created_at;  -- By it a mirror knows the job from one that was made under its id later.
+  new.progress := coalesce(new.progress, 0);
   if v_from = v_to then
     return new;
   end if;
@@ -1194,6 +1211,31 @@ begin
 end;
 $$;
 
+-- A step has a state and a percentage, which the PRD's columns do not say.
+create or replace function tally.step_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.state := coalesce(new.state, 'pending');
+  new.progress_pct := coalesce(new.progress_pct, 0);
+  return new;
+end;
+$$;
+
+-- What is fed is told row by row, and an emptied table has none left to tell.
+create or replace function tally.no_truncate()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tally.refuse('not_permitted');
+  return null;
+end;
+$$;
+
 -- A project names a voice profile of its own user, or none.
 create or replace function tally.project_voice_profile()
 returns trigger
@@ -1229,6 +1271,27 @@ begin
   end loop;
 end;
 $$;
+
+do $$
+declare
+  v_table text;
+begin
+  foreach v_table in array array['profiles', 'draft_prompts', 'projects', 'voice_profiles', 'jobs', 'job_steps', 'assets'] loop
+    execute format('drop trigger if exists tally_no_truncate on public.%I', v_table);
+    execute format('create trigger tally_no_truncate before truncate on public.%I for each statement '
+                   'execute function tally.no_truncate()', v_table);
+  end loop;
+end;
+$$;
+
+update public.jobs set progress = 0 where progress is null;
+update public.job_steps set state = coalesce(state, 'pending'), progress_pct = coalesce(progress_pct, 0)
+ where state is null or progress_pct is null;
+drop trigger if exists zz_tally_step_write on public.job_steps;
+create trigger zz_tally_step_write
+  before insert or update of state, progress_pct on public.job_steps
+  for each row when (new.state is null or new.progress_pct is null)
+  execute function tally.step_write();
 
 drop trigger if exists zz_tally_project_voice_profile on public.projects;
 create trigger zz_tally_project_voice_profile

@@ -1118,8 +1118,8 @@ begin
     return r;
   end if;
   if v_to <> 'QUEUED' then
-    if j.status = 'QUEUED' and not exists (
-      select from public.job_steps t where t.job_id = j.id and t.step_name = v_to) then
+    if j.status = 'QUEUED' and 8 > (
+      select count(*) from public.job_steps t where t.job_id = j.id and t.step_name = any (tally.stage_names())) then
       perform tally.make_steps(p_user, j.id);
     end if;
     j.progress := tally.move_steps(p_user, j.id, j.status, v_to, o.at);
@@ -1631,6 +1631,7 @@ $$;
 create or replace function tally.moved_on(accounts tally.accounts[], users uuid[], p_moved uuid[])
 returns tally.accounts[]
 language plpgsql
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare

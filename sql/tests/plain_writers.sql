@@ -200,7 +200,20 @@ insert into steps values
   (177, 'select pg_temp.applied(''claim_job'', $c1, ''{"ttl":60}'') || '' '' || pg_temp.applied(''finalize_job_credits'', $c1, ''{"final_cost":1}'')', 'ok ok'),
   (178, 'select claim_until > now() from tally.job_state where job_id = $c1', 'true'),
   (179, 'select pg_temp.applied(''advance_job'', $c1, ''{"to":"READY"}'')', 'ok'),
-  (180, 'select claim_until from tally.job_state where job_id = $c1', 'null');
+  (180, 'select claim_until from tally.job_state where job_id = $c1', 'null'),
+  -- what the PRD's columns let be NULL and a mirror has; when a job was made; tables that are fed
+  (181, 'update job_steps set state = null, progress_pct = null where job_id = $c1 and step_order = 1 returning state || '' '' || progress_pct', 'pending 0'),
+  (182, 'update jobs set progress = null where id = $c1 returning progress', '0'),
+  (183, 'update jobs set created_at = created_at - interval ''1 hour'' where id = $c1 returning created_at = now()', 'true'),
+  (184, 'truncate assets', 'not_permitted'),
+  (185, 'truncate projects cascade', 'not_permitted'),
+  -- a job that was made with a step gets those it lacks
+  (186, 'insert into jobs (id, project_id, user_id, progress) values ($c9, $b4, $a3, null) on conflict do nothing returning progress', 'null'),
+  (187, 'insert into jobs (id, project_id, user_id, progress) values ($d1, $b4, $a3, null) returning progress', '0'),
+  (188, 'insert into job_steps (job_id, step_name, step_order, state) values ($d1, ''SCRIPTING'', 1, null) returning state', 'pending'),
+  (189, 'select reserve_credits($a3, $d1, 1)', 'true'),
+  (190, 'select pg_temp.applied(''advance_job'', $d1, ''{"to":"QUEUED"}'') || pg_temp.applied(''advance_job'', $d1, ''{"to":"SCRIPTING"}'')', 'okok'),
+  (191, 'select count(*) from job_steps where job_id = $d1', '8');
 
 -- What old data left: a balance below zero, a price as the first entry, a reservation of nothing, a job yet to be READY.
 create function pg_temp.old_data(p_user uuid, p_project uuid, p_job uuid) returns void language plpgsql as $$
