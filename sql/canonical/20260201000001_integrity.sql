@@ -566,6 +566,20 @@ select u.id, coalesce(e.balance, 0), coalesce(h.held, 0), coalesce(e.seq, 0), co
  where not tally.is_cell()
 on conflict (user_id) do nothing;
 
+-- With what is held a balance must be an INTEGER, too, or its holds could never be released.
+do $$
+declare
+  a tally.accounts;
+begin
+  select t.* into a from tally.accounts t where t.balance + t.held > 2147483647 order by t.user_id limit 1;
+  if found then
+    raise exception using errcode = '22003',
+      message = format('user %s: the balance is %s, and with the %s that jobs hold it is no INTEGER', a.user_id, a.balance, a.held),
+      hint = 'Settle or fail the jobs that hold credits, or lower an entry that is not meant, and run this migration again.';
+  end if;
+end;
+$$;
+
 -- Functions that the triggers need --------------------------------------------------------------
 
 -- Refuses with a code of the contract: the SQLSTATE is TA and its number, the message its name.
@@ -701,10 +715,11 @@ begin
     v_entries[n] := row(a.user_id, a.seq, op_id, n - 1, types[n], amounts[n], a.balance, notes[n], at, job_id,
                         stripe_payment_id)::tally.entry;
   end loop;
-  perform tally.write_entries(v_entries);
+  -- The account comes first, as in tally.write().
   update tally.accounts t
      set balance = a.balance, seq = a.seq, held = t.held + append_entries.held
    where t.user_id = p_user;
+  perform tally.write_entries(v_entries);
 end;
 $$;
 
@@ -723,6 +738,8 @@ declare
   v_balance bigint;
   v_held bigint;
 begin
+  -- Callers write '' where there is no payment; taken as one, it would be the same for the whole database.
+  new.stripe_payment_id := nullif(new.stripe_payment_id, '');
   if new.user_id is null or new.amount is null then
     perform tally.refuse('invalid_argument');
   end if;
@@ -761,6 +778,14 @@ begin
   end if;
   new.seq := coalesce(v_seq, 0) + 1;
   new.balance_after := v_balance::integer;
+  if tg_nargs > 0 then
+    -- A trigger of the app's that runs with our rights, and so without the trigger behind the statement.
+    update tally.accounts a set balance = v_balance, seq = new.seq where a.user_id = new.user_id;
+    insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
+    select new.stripe_payment_id, case when new.amount > 0 then 'add_credits' else 'expire_credits' end,
+           new.user_id, abs(new.amount), new.type
+     where new.stripe_payment_id is not null;
+  end if;
   return new;
 end;
 $$;
@@ -830,6 +855,12 @@ create trigger tally_entry_insert
   for each row when (current_user <> 'tally_owner')
   execute function tally.entry_insert();
 
+drop trigger if exists tally_entry_insert_within on public.credit_ledger;
+create trigger tally_entry_insert_within
+  before insert on public.credit_ledger
+  for each row when (current_user = 'tally_owner' and new.seq is null)
+  execute function tally.entry_insert('within');
+
 drop trigger if exists tally_entries_inserted on public.credit_ledger;
 create trigger tally_entries_inserted
   after insert on public.credit_ledger
@@ -860,9 +891,14 @@ as $$
 begin
   insert into tally.accounts (user_id) values (new.id)
   on conflict (user_id) do nothing;
+  if not found and exists (select from tally.accounts a where a.user_id = new.id and a.old_seq = -1) then
+    return new;  -- create_user is at work.
+  end if;
+  -- Another trigger on sign-ups may have come first, and given the user credits.
+  insert into public.profiles (id, display_name)
+  values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'))
+  on conflict (id) do nothing;
   if found then
-    insert into public.profiles (id, display_name)
-    values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
     perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
                                  array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
   end if;
@@ -1018,6 +1054,7 @@ begin
   end if;
   new.cost_credits_reserved := 0;
   new.cost_credits_final := null;
+  new.progress := coalesce(new.progress, 0);
   return new;
 end;
 $$;
@@ -1042,6 +1079,8 @@ begin
   end if;
   new.cost_credits_reserved := old.cost_credits_reserved;
   new.cost_credits_final := old.cost_credits_final;
+  new.created_at := old.created_at;  -- By it a mirror knows the job from one that was made under its id later.
+  new.progress := coalesce(new.progress, 0);
   if v_from = v_to then
     return new;
   end if;
@@ -1172,6 +1211,31 @@ begin
 end;
 $$;
 
+-- A step has a state and a percentage, which the PRD's columns do not say.
+create or replace function tally.step_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.state := coalesce(new.state, 'pending');
+  new.progress_pct := coalesce(new.progress_pct, 0);
+  return new;
+end;
+$$;
+
+-- What is fed is told row by row, and an emptied table has none left to tell.
+create or replace function tally.no_truncate()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tally.refuse('not_permitted');
+  return null;
+end;
+$$;
+
 -- A project names a voice profile of its own user, or none.
 create or replace function tally.project_voice_profile()
 returns trigger
@@ -1207,6 +1271,27 @@ begin
   end loop;
 end;
 $$;
+
+do $$
+declare
+  v_table text;
+begin
+  foreach v_table in array array['profiles', 'draft_prompts', 'projects', 'voice_profiles', 'jobs', 'job_steps', 'assets'] loop
+    execute format('drop trigger if exists tally_no_truncate on public.%I', v_table);
+    execute format('create trigger tally_no_truncate before truncate on public.%I for each statement '
+                   'execute function tally.no_truncate()', v_table);
+  end loop;
+end;
+$$;
+
+update public.jobs set progress = 0 where progress is null;
+update public.job_steps set state = coalesce(state, 'pending'), progress_pct = coalesce(progress_pct, 0)
+ where state is null or progress_pct is null;
+drop trigger if exists zz_tally_step_write on public.job_steps;
+create trigger zz_tally_step_write
+  before insert or update of state, progress_pct on public.job_steps
+  for each row when (new.state is null or new.progress_pct is null)
+  execute function tally.step_write();
 
 drop trigger if exists zz_tally_project_voice_profile on public.projects;
 create trigger zz_tally_project_voice_profile

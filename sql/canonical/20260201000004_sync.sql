@@ -43,7 +43,7 @@ create table if not exists tally_sync.devices (
   calls           bigint not null default 0,
   era             uuid not null default gen_random_uuid(),
   -- Its leases end by themselves so long after their expiry; null: never.
-  reclaim_after   interval,
+  reclaim_after   interval check (reclaim_after between interval '0' and interval '100 years'),
   created_at      timestamptz not null,
   seen_at         timestamptz,
   revoked_at      timestamptz,
@@ -73,10 +73,12 @@ create table if not exists tally_sync.marks (
 );
 create index if not exists marks_xid on tally_sync.marks (xid);
 
--- Marks up to here were removed: who asks from before is told everything.
+-- Marks up to here were removed: who asks from before is told everything. server: whose transaction ids
+-- these tables have; a dump that was restored onto another has ids which say nothing there.
 create table if not exists tally_sync.floor (
   only_one boolean primary key default true check (only_one),
-  xid      xid8 not null
+  xid      xid8 not null,
+  server   bigint not null default ((pg_control_system()).system_identifier)
 );
 insert into tally_sync.floor (xid) values ('0') on conflict do nothing;
 
@@ -381,14 +383,28 @@ begin
 end;
 $$;
 
--- The advisory lock that calls share and prune() has alone.
-create or replace function tally_sync.prune_lock()
-returns bigint
-language sql
-immutable
+-- Where the ids are another server's, forgets them, and every cursor with them: all devices are told everything.
+create or replace function tally_sync.settle()
+returns void
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-  select 8386109705539281516;  -- 'tally_pl', as bytes.
+declare
+  v_server bigint := (select c.system_identifier from pg_control_system() c);
+begin
+  if (select f.server from tally_sync.floor f) = v_server then
+    return;
+  end if;
+  -- By one; who waited finds it done.
+  perform from tally_sync.floor f for update;
+  if (select f.server from tally_sync.floor f) = v_server then
+    return;
+  end if;
+  delete from tally_sync.marks;
+  update tally_sync.revisions set xid = '0';
+  update tally_sync.devices set era = gen_random_uuid();
+  update tally_sync.floor set xid = '0', server = v_server;
+end;
 $$;
 
 -- Removes marks and tombstones older than that; a device that has not asked for longer is told everything
@@ -398,12 +414,18 @@ returns bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '5s'
 as $$
 declare
   v_marks bigint;
   v_tombstones bigint;
 begin
-  perform pg_advisory_xact_lock(tally_sync.prune_lock());
+  begin
+    lock table tally_sync.floor in exclusive mode;
+  exception when lock_not_available then
+    raise exception using errcode = 'lock_not_available', message = 'A device''s call is still going on: prune again later';
+  end;
+  perform tally_sync.settle();
   with
   old as (delete from tally_sync.marks m where m.at < now() - p_keep returning m.xid),
   floor as (update tally_sync.floor f set xid = greatest(f.xid, (select o.xid from old o order by o.xid desc limit 1)) where exists (select from old))
@@ -456,7 +478,8 @@ declare
   v_token text := 'tally_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 begin
   if coalesce(octet_length(p_name), 0) not between 1 and 255 or coalesce(cardinality(p_capabilities), 0) = 0
-     or not p_capabilities <@ array['author', 'worker', 'service'] then
+     or not p_capabilities <@ array['author', 'worker', 'service']
+     or p_reclaim_after not between interval '0' and interval '100 years' then
     perform tally.refuse('invalid_argument');
   elsif p_user is not null and not tally.is_user(p_user) then
     perform tally.refuse('user_not_found');
@@ -464,6 +487,10 @@ begin
   insert into tally_sync.devices (device_id, scope_user, name, token_sha256, capabilities, enrolled_from, reclaim_after, created_at)
   values (v_id, p_user, p_name, sha256(convert_to(v_token, 'UTF8')), array(select distinct unnest(p_capabilities) order by 1),
           p_from, p_reclaim_after, clock_timestamp());
+  -- Whose row was replicated has no revision yet, and so no cursor.
+  if p_user is not null and not exists (select from tally_sync.revisions r where r.user_id = p_user) then
+    perform tally_sync.bump(array[p_user]);
+  end if;
   return query select v_id, v_token;
 end;
 $$;
@@ -1102,7 +1129,7 @@ begin
   told (place, part, user_id, kind, sub, fields) as (
     select 0, 'state', null::uuid, 0, 0::bigint,
            array[d.watermark::text, tally.time_text(p_now), f.more::text, p_claimed::text,
-                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h))
+                 (coalesce(f.cursor, (select jsonb_build_object('r', h.revision, 'e', h.seq) from here h), '{"r": 0, "e": 0}')
                   || jsonb_build_object('n', d.calls + 1, 'era', d.era))::text,
                  d.device_id::text, d.scope_user::text, array_to_string(d.capabilities, ','),
                  f.complete_after::text, f.complete_to::text]
@@ -1204,10 +1231,11 @@ declare
   l record;
   f tally_sync.feed;
   v_now timestamptz;
-  v_reclaimed boolean := false;
 begin
   -- What this call is about to tell of is not pruned meanwhile.
-  perform pg_advisory_xact_lock_shared(tally_sync.prune_lock());
+  lock table tally_sync.floor in row share mode;
+  -- Before the device's row is locked: it writes those of all.
+  perform tally_sync.settle();
   select x.* into d from tally_sync.devices x where x.token_sha256 = sha256(convert_to(p_token, 'UTF8')) for update;
   if not found or d.revoked_at is not null or p_device <> d.device_id then
     -- No such token, or another device's: nothing is judged under its name.
@@ -1291,13 +1319,12 @@ begin
   if p_claim_ttl is not null and v_new = 0 and 'worker' = any (d.capabilities) then
     v_claimed := tally_sync.claim_next(w, case when d.scope_user is null then p_only else array[d.scope_user] end, p_claim_ttl);
   end if;
-  -- Behind what it pushed, which may draw on them: not while any of that is yet to be judged.
+  -- In a call that pushes nothing: what is pushed, now or in the queue's next call, may draw on them.
   for l in select x.user_id, x.lease_id from tally_sync.leases x
             where x.device_id = d.device_id and x.closed_at is null and x.expires_at + d.reclaim_after < v_now
-              and d.watermark >= p_acked + coalesce(cardinality(p_operations), 0)
+              and coalesce(cardinality(p_operations), 0) = 0
             order by x.user_id loop
     perform tally_sync.close_lease(l.user_id, l.lease_id, 'reclaim');
-    v_reclaimed := true;
   end loop;
 
   if p_acked > d.confirmed then
@@ -1315,7 +1342,7 @@ begin
   v_judged := v_judged || array(select b.user_id from public.jobs b
                                  where b.id = v_claimed and not tally_sync.is_behind(d, p_cursor, array[b.user_id], p_rows_max));
   f := tally_sync.plan(d, p_cursor, v_judged, p_digest, p_users_max, p_rows_max, p_only);
-  if v_new > 0 and not v_reclaimed then
+  if v_new > 0 then
     -- It told of all whom it changed; a device over one user goes by the revision.
     f.cursor := f.cursor || jsonb_build_object('own', pg_current_xact_id()::text);
   end if;

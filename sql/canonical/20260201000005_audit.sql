@@ -258,6 +258,7 @@ begin
     if f.kind = 'hold_left' then
       v.type := 'refund';
       v.note := 'Job failed - credits released';
+      continue when a.balance + v_amount > 2147483647;
       perform tally.append_entries(p_user, gen_random_uuid(), now(), f.job_id, array[v.type], array[v_amount], array[v.note],
                                    (-v_amount)::bigint);
       update tally.job_state s set hold = 0 where s.user_id = p_user and s.job_id = f.job_id;

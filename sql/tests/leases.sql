@@ -1,15 +1,11 @@
 begin;
 \ir include/begin.sql
-select plan(63 + 5);
+\ir include/lines.sql
+\ir include/devices.sql
+select plan(73 + 5);
 
 -- What devices do with leases, each line with the lease that its envelope says it drew on, and the verdict
--- and balance that it must get. d1 is author, worker and service, d2 too, d3 a worker alone,
--- d4 an author.
-
-insert into tally_sync.devices (device_id, created_at, name, token_sha256, capabilities)
-select ('dddddddd-0000-4000-8000-00000000000' || n)::uuid, now(), 'd' || n, sha256(convert_to('token' || n, 'UTF8')),
-       case n when 3 then '{worker}' when 4 then '{author}' else '{author,worker,service}' end::text[]
-  from generate_series(1, 4) n;
+-- and balance that it must get.
 
 create temp table trace (n integer primary key, device integer, lease text, line text, want text, balance integer);
 insert into trace values
@@ -67,26 +63,8 @@ insert into trace values
   (46, 1, '@78',  '{"op":"finalize_job_credits","job_id":"@33","final_cost":5}', 'ok', 40),
   (47, 1, '',     '{"op":"return_lease","lease_id":"@78"}', 'ok', 40);
 
-\ir include/lines.sql
-create function pg_temp.push(t trace) returns tally.verdict language plpgsql as $$
-declare
-  v_line text := pg_temp.numbered(t.n, t.line);
-  d tally_sync.devices;
-  v_ops tally.op[];
-  v_inner tally.op[];
-  v_verdict tally.verdict;
-begin
-  select * into d from tally_sync.devices x where x.name = 'd' || t.device;
-  select x.operations, x.inner_operations into v_ops, v_inner
-    from tally_sync.decode(array[v_line], array[pg_temp.expanded(coalesce(substring(t.line from '"user_id":"(@..)"'), '@11'))::uuid],
-                           array[pg_temp.expanded(t.lease)]) x;
-  -- As sync() does, whose owner entries are appended by.
-  perform set_config('role', 'tally_owner', true);
-  v_verdict := (tally_sync.judge(row(d.device_id, d.capabilities, clock_timestamp(), false, null)::tally.pusher, v_ops, v_inner))[1];
-  perform set_config('role', 'none', true);
-  return v_verdict;
-end;
-$$;
+create function pg_temp.push(t trace) returns tally.verdict language sql as $$
+  select pg_temp.pushed_by(t.device, t.lease, pg_temp.numbered(t.n, t.line), clock_timestamp()) $$;
 
 create temp table answers as
 select t.n, p.result, p.balance
@@ -169,6 +147,34 @@ select is(pg_temp.failed('@35'), 'refund 4 Job failed - credits released, reserv
 select is(pg_temp.failed('@33'), 'refund 2 Job failed - credits released', 'and one whose lease has ended');
 select is(string_agg(format('%s %s', right(lease_id::text, 2), unspent), ', ' order by lease_id),
           '71 0, 73 0, 74 0, 75 0, 76 3, 77 0, 78 0, 79 7', 'and no other lease has more') from tally_sync.leases;
+
+-- Overdue by more than its device may: then another's push ends it first. The pushing device's own stays.
+create function pg_temp.overdue(p_lease text, p_by interval) returns text language sql as $$
+  update tally_sync.leases set expires_at = now() - p_by where lease_id = pg_temp.expanded(p_lease)::uuid returning p_lease $$;
+update tally_sync.devices set reclaim_after = case name when 'd3' then interval '0' else interval '1 hour' end;
+create temp table own as select pg_temp.overdue('@79', '2 hours');
+insert into trace
+select n, 1, '', '{"op":"expire_credits","user_id":"@11","amount":1}', 'ok', balance
+  from (values (55, 32), (56, 31), (57, 33)) x(n, balance);
+create temp table early as select pg_temp.overdue('@76', '-30 minutes');
+select pg_temp.pushed(55);
+create temp table late as select pg_temp.overdue('@76', '30 minutes');
+select pg_temp.pushed(56);
+create temp table overdue as select pg_temp.overdue('@76', '61 minutes');
+select pg_temp.pushed(57);
+select is(string_agg(format('%s %s %s', right(lease_id::text, 2), unspent, closed_by), ', ' order by lease_id),
+          '76 0 reclaim, 79 7 ', 'one is reclaimed') from tally_sync.leases where right(lease_id::text, 2) in ('76', '79');
+
+-- Its device is told of its end, also where nothing comes back.
+insert into trace values
+  (58, 1, '@79', '{"op":"reserve_credits","user_id":"@11","job_id":"@36","amount":7}', 'ok', 33),
+  (59, 1, '',    '{"op":"create_job","job_id":"@36","project_id":"@21","user_id":"@11"}', 'ok', 33);
+select pg_temp.pushed(n) from unnest(array[59, 58]) n;
+delete from tally_sync.revisions where user_id = pg_temp.expanded('@11')::uuid;
+select is(tally_sync.write_off(pg_temp.expanded('@79')::uuid), 0, 'a lease that is drawn to the end is written off');
+select is(count(*)::integer, 1, 'and told') from tally_sync.revisions where user_id = pg_temp.expanded('@11')::uuid;
+select throws_ok(format('select tally_sync.write_off(%L)', pg_temp.expanded(lease)), null, 'lease_not_found', lease || ' is no open lease')
+  from unnest(array['@79', '@70']) lease;
 
 \ir include/invariants.sql
 select * from finish();

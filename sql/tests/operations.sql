@@ -1,6 +1,6 @@
 begin;
 \ir include/begin.sql
-select plan(94 + 5);
+select plan(101 + 5);
 
 -- A trace with the answer that each line must get. "@12" stands for an id, "#7" for an op_id; a line
 -- that gives neither op_id nor at has those of its place (a second each).
@@ -107,7 +107,14 @@ insert into trace values
   (90, '{"op":"batch","op_id":"#91","ops":[{"op":"add_credits","op_id":"#911","user_id":"@12","amount":1,"type":"grant"},{"op":"create_project","op_id":"#912","user_id":"@12"}]}', 'invalid_argument', 10, 1),
   (91, '{"op":"batch","ops":[{"op":"add_credits","op_id":"#911","user_id":"@12","amount":1,"type":"grant"}]}', 'ok', 11, null),
   (92, '{"op":"batch","op_id":"#91","more":1,"ops":[{"op":"add_credits","op_id":"#911","user_id":"@12","amount":1,"type":"grant"}]}', 'operation_conflict', 11, null),
-  (93, '{"op":"batch","ops":[{"op":"add_credits","op_id":"#93","user_id":"@12","amount":1,"type":"grant"}]}', 'operation_conflict', 11, 0);
+  (93, '{"op":"batch","ops":[{"op":"add_credits","op_id":"#93","user_id":"@12","amount":1,"type":"grant"}]}', 'operation_conflict', 11, 0),
+  -- of a job that is gone, by all that it says; where an op_id is nobody's too, by what is the same
+  (94, '{"op":"finalize_job_credits","op_id":"#83","job_id":"@31","final_cost":6}', 'job_not_found', null, null),
+  (95, '{"op":"create_draft","op_id":"#78","draft_id":"@42","session_token":"s","prompt_text":"x"}', 'ok', null, null),
+  (96, '{"op":"batch","op_id":"#78","ops":[{"op":"advance_job","op_id":"#751","job_id":"@31","to":"SCRIPTING"},{"op":"advance_job","op_id":"#752","job_id":"@31","to":"VOICE_GEN"}]}', 'ok', null, null),
+  (97, '{"op":"create_draft","op_id":"#78","draft_id":"@42","session_token":"s","prompt_text":"x"}', 'ok', null, null),
+  (98, '{"op":"claim_draft","op_id":"#35","session_token":"s","user_id":"@11"}', 'ok', 94, null),
+  (99, '{"op":"claim_draft","op_id":"#35","session_token":"t","user_id":"@11"}', 'operation_conflict', 94, null);
 
 create temp table sent as
 select n, regexp_replace(regexp_replace(
@@ -133,6 +140,9 @@ select is(format('%s, balance %s, index %s', case when a.op_id is null then 'non
           format('%s, balance %s, index %s', t.want, t.balance, t.op_index),
           t.n || ' ' || coalesce(left(t.line, 60), '(null)') || ' → ' || t.want)
   from trace t join answers a on a.line = t.n order by t.n;
+
+select is(string_agg(line || ' ' || coalesce(right(id::text, 2), 'none'), ', ' order by line), '35 41, 98 41, 99 none',
+          'what was applied before is answered with the id that it made') from answers where line in (35, 98, 99);
 
 select is(string_agg(format('%s %s %s', type, amount, balance_after), ', ' order by seq),
   'grant 10 10, purchase 90 100, expire -1 99, reserve -8 91, refund 8 99, reserve -8 91, reserve 5 96, usage -5 91, refund 3 94',

@@ -172,7 +172,62 @@ insert into steps values
   (152, 'select result from tally.apply_operations(array[''{"op":"create_job","op_id":"00000000-0000-7000-8000-000000000152","at":"2026-01-18T00:00:00.000000Z","user_id":"'' || $a3 || ''","project_id":"'' || $b4 || ''","job_id":"'' || $c8 || ''"}''])', 'ok'),
   (153, 'update jobs set status = ''FAILED'' where id = $c8 returning status', 'FAILED'),
   (154, 'select count(*) from credit_ledger where job_id = $c8', '0'),
-  (155, 'select active_at = now() from tally.job_state where job_id = $c8', 'true');
+  (155, 'select active_at = now() from tally.job_state where job_id = $c8', 'true'),
+  -- old data: an account below zero does whatever does not lower it, and a hold that was left over keeps a job from READY
+  (156, 'select pg_temp.old_data($a5, $b5, $c9)', ''),
+  (157, 'insert into credit_ledger (user_id, type, amount) values ($a5, ''usage'', 0) returning balance_after', '-3'),
+  (158, 'insert into credit_ledger (user_id, type, amount) values ($a5, ''usage'', -1)', 'insufficient_credits'),
+  (159, 'insert into tally.job_state (user_id, job_id, hold) values ($a5, $c9, 1) returning hold', '1'),
+  (160, 'select pg_temp.applied(''advance_job'', $c9, ''{"to":"READY"}'')', 'illegal_transition'),
+  (161, 'update jobs set status = ''READY'' where id = $c9', 'illegal_transition'),
+  (162, 'update tally.job_state set hold = 0 where job_id = $c9 returning hold', '0'),
+  (163, 'update jobs set status = ''READY'' where id = $c9 returning status', 'READY'),
+  (164, 'insert into credit_ledger (user_id, type, amount) values ($a5, ''grant'', 3) returning balance_after', '0'),
+  (165, 'update tally.accounts set held = 2147483647 where user_id = $a4 returning held', '2147483647'),
+  (166, 'insert into credit_ledger (user_id, type, amount) values ($a4, ''usage'', 0) returning balance_after', '5'),
+  (167, 'update tally.accounts set held = 0 where user_id = $a4 returning held', '0'),
+  -- an operation on a job that was made plainly, or whose hold was released: as a plain status
+  (168, 'select pg_temp.applied(''advance_job'', $c5, ''{"to":"READY"}'')', 'illegal_transition'),
+  (169, 'insert into jobs (id, project_id, user_id) values ($c1, $b4, $a3) returning status', 'PENDING'),
+  (170, 'select reserve_credits($a3, $c1, 1)', 'true'),
+  (171, 'select pg_temp.applied(''advance_job'', $c1, ''{"to":"QUEUED"}'')', 'ok'),
+  (172, 'select pg_temp.applied(''advance_job'', $c1, ''{"to":"SCRIPTING"}'')', 'ok'),
+  (173, 'select count(*) || '' '' || count(*) filter (where state = ''started'') from job_steps where job_id = $c1', '8 1'),
+  (174, 'delete from job_steps where job_id = $c1 and step_name = ''VOICE_GEN'' returning step_order', '2'),
+  (175, 'select string_agg(pg_temp.applied(''advance_job'', $c1, json_build_object(''to'', s)), '' '') from unnest((tally.stage_names())[2:]) s', 'ok ok ok ok ok ok ok'),
+  (176, 'select count(*) from job_steps where job_id = $c1', '7'),
+  -- READY ends a claim
+  (177, 'select pg_temp.applied(''claim_job'', $c1, ''{"ttl":60}'') || '' '' || pg_temp.applied(''finalize_job_credits'', $c1, ''{"final_cost":1}'')', 'ok ok'),
+  (178, 'select claim_until > now() from tally.job_state where job_id = $c1', 'true'),
+  (179, 'select pg_temp.applied(''advance_job'', $c1, ''{"to":"READY"}'')', 'ok'),
+  (180, 'select claim_until from tally.job_state where job_id = $c1', 'null'),
+  -- what the PRD's columns let be NULL and a mirror has; when a job was made; tables that are fed
+  (181, 'update job_steps set state = null, progress_pct = null where job_id = $c1 and step_order = 1 returning state || '' '' || progress_pct', 'pending 0'),
+  (182, 'update jobs set progress = null where id = $c1 returning progress', '0'),
+  (183, 'update jobs set created_at = created_at - interval ''1 hour'' where id = $c1 returning created_at = now()', 'true'),
+  (184, 'truncate assets', 'not_permitted'),
+  (185, 'truncate projects cascade', 'not_permitted'),
+  -- a job that was made with a step gets those it lacks
+  (186, 'insert into jobs (id, project_id, user_id, progress) values ($c9, $b4, $a3, null) on conflict do nothing returning progress', 'null'),
+  (187, 'insert into jobs (id, project_id, user_id, progress) values ($d1, $b4, $a3, null) returning progress', '0'),
+  (188, 'insert into job_steps (job_id, step_name, step_order, state) values ($d1, ''SCRIPTING'', 1, null) returning state', 'pending'),
+  (189, 'select reserve_credits($a3, $d1, 1)', 'true'),
+  (190, 'select pg_temp.applied(''advance_job'', $d1, ''{"to":"QUEUED"}'') || pg_temp.applied(''advance_job'', $d1, ''{"to":"SCRIPTING"}'')', 'okok'),
+  (191, 'select count(*) from job_steps where job_id = $d1', '8');
+
+-- What old data left: a balance below zero, a price as the first entry, a reservation of nothing, a job yet to be READY.
+create function pg_temp.old_data(p_user uuid, p_project uuid, p_job uuid) returns void language plpgsql as $$
+begin
+  set local session_replication_role = replica;
+  insert into auth.users (id, email) values (p_user, 't@x');
+  insert into projects (id, user_id, title, prompt_text, niche_preset) values (p_project, p_user, 't', 'p', 'facts');
+  insert into jobs (id, project_id, user_id, status, cost_credits_final) values (p_job, p_project, p_user, 'PACKAGING', 3);
+  insert into credit_ledger (user_id, type, amount, job_id, balance_after, seq) values
+    (p_user, 'usage', -3, p_job, -3, 1), (p_user, 'reserve', 0, p_job, -3, 2);
+  insert into tally.accounts (user_id, balance, seq, old_seq) values (p_user, -3, 2, 2);
+  set local session_replication_role = origin;
+end;
+$$;
 
 -- Takes a job with a hold from stage to stage, to the last one.
 create function pg_temp.worked(p_job uuid) returns text language plpgsql as $$
@@ -186,6 +241,11 @@ begin
 end;
 $$;
 
+-- What an operation on a job is answered, now.
+create function pg_temp.applied(p_op text, p_job uuid, p_fields json) returns text language sql as $$
+  select result from tally.apply_operations(array[(
+    jsonb_build_object('op', p_op, 'op_id', gen_random_uuid(), 'at', tally.time_text(now()), 'job_id', p_job) || p_fields::jsonb)::text]) $$;
+
 -- Gives one credit more, and then reserves all that there is and one.
 create function pg_temp.again(p_user uuid, p_job uuid) returns text language plpgsql as $$
 begin
@@ -195,11 +255,18 @@ begin
            p_job, get_credit_balance(p_user) + 1)]));
 end;
 $$;
-select plan(count(*)::integer + 5) from steps;
+select plan(count(*)::integer + 1 + 5) from steps;
 
 select is(got, want, n || ' ' || left(statement, 90))
   from (select s.*, pg_temp.try(regexp_replace(statement, '\$([a-d][0-9])', '''00000000-0000-4000-8000-0000000000\1''', 'g')) as got
           from (select * from steps order by n offset 0) s) x;
+
+-- An empty payment is none: the second call and the second row count as well.
+insert into auth.users (id) values ('00000000-0000-4000-8000-0000000000e7');
+select add_credits('00000000-0000-4000-8000-0000000000e7', 1, 'purchase', 'n', '') from generate_series(1, 2) \g /dev/null
+insert into credit_ledger (user_id, type, amount, stripe_payment_id)
+select '00000000-0000-4000-8000-0000000000e7', 'grant', 1, '' from generate_series(1, 2);
+select is(get_credit_balance('00000000-0000-4000-8000-0000000000e7'), 14, 'an empty stripe_payment_id is no payment');
 
 \ir include/invariants.sql
 select * from finish();

@@ -1,7 +1,7 @@
 begin;
 \ir include/begin.sql
 create extension dblink schema tap;
-select plan(8 + 5);
+select plan(10 + 5);
 
 -- A call that waits for another one sees what that did. Both are connections of their own, so that what they write
 -- stays in this database: users that no other file knows.
@@ -10,8 +10,9 @@ create function pg_temp.connected(name text) returns text language sql as $$
   select dblink_connect(name, format('dbname=%s host=%s port=%s', current_database(),
     split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'))) $$;
 
--- The first is in the midst of its transaction; the second's answer when the first has committed.
-create function pg_temp.answer_after(first text, second text) returns text language plpgsql as $$
+-- The first is in the midst of its transaction, in which it may do more while the second waits; the second's answer
+-- when the first has committed.
+create function pg_temp.answer_after(first text, second text, more text default null) returns text language plpgsql as $$
 declare
   v_pid integer;
   v_answer text;
@@ -24,6 +25,9 @@ begin
     exit when cardinality(pg_blocking_pids(v_pid)) > 0 or dblink_is_busy('second') = 0;
     perform pg_sleep(0.01);
   end loop;
+  if more is not null then
+    perform * from dblink('first', more) as t(answer text);
+  end if;
   perform dblink_exec('first', 'commit');
   select answer into v_answer from dblink_get_result('second', false) as t(answer text);
   if v_answer is null then
@@ -68,25 +72,39 @@ select pg_temp.answer_after(format(x.call, gen_random_uuid()), format(x.call, ge
 select is(answer || ', ' || a.balance, 'user_exists 10, 10', 'a user whom two calls make at once')
   from made_twice left join tally.accounts a using (user_id);
 
--- A lease of seven credits, made as sync() does, whose owner entries are appended by.
+-- A lease, made as sync() does, whose owner entries are appended by.
 create temp table device as
 select dblink_exec('first', format($$
   insert into tally_sync.devices (device_id, created_at, name, token_sha256, capabilities)
-  values (%1$L, now(), 'd', sha256(%1$L), '{author,worker}');
-  set role tally_owner$$, device)) from w;
-select is(answer, 'ok 103', 'a lease is opened') from w, dblink('first', format($$
-  select concat_ws(' ', v.result, v.balance)
-    from tally_sync.decode(array[%1$L], array[%2$L::uuid], array['']) x
-   cross join lateral unnest(tally_sync.judge(row(%3$L, '{author,worker}', clock_timestamp(), false, null)::tally.pusher,
-                                              x.operations, x.inner_operations)) v$$,
-  json_build_object('op', 'lease_credits', 'op_id', gen_random_uuid(), 'at', '2026-01-18T00:00:00.000000Z', 'lease_id', lease,
-                    'user_id', ann, 'amount', 7, 'ttl', 60), ann, device)) as t(answer text);
-create temp table done as select dblink_exec('first', 'reset role');
+  values (%1$L, now(), 'd', sha256(%1$L), '{author,worker}')$$, device)) from w;
+create function pg_temp.leased(p_device uuid, p_user uuid, p_lease uuid, p_amount integer) returns text language plpgsql as $f$
+declare
+  v_answer text;
+begin
+  perform dblink_exec('first', 'set role tally_owner');
+  select answer into v_answer from dblink('first', format($$
+    select concat_ws(' ', v.result, v.balance)
+      from tally_sync.decode(array[%1$L], array[%2$L::uuid], array['']) x
+     cross join lateral unnest(tally_sync.judge(row(%3$L, '{author,worker}', clock_timestamp(), false, null)::tally.pusher,
+                                                x.operations, x.inner_operations)) v$$,
+    json_build_object('op', 'lease_credits', 'op_id', gen_random_uuid(), 'at', '2026-01-18T00:00:00.000000Z', 'lease_id', p_lease,
+                      'user_id', p_user, 'amount', p_amount, 'ttl', 60), p_user, p_device)) as t(answer text);
+  perform dblink_exec('first', 'reset role');
+  return v_answer;
+end;
+$f$;
+select is(pg_temp.leased(device, ann, lease, 7), 'ok 103', 'a lease is opened') from w;
 select is(pg_temp.answer_after(pg_temp.adding(ann, 5, null), format('select tally_sync.write_off(%L)::text', lease)),
           '7', 'a lease is written off while credits come in') from w;
 select is(string_agg(format('%s %s', type, amount), ', ' order by seq),
           'grant 10, purchase 50, purchase 50, reserve -7, purchase 5, refund 7', 'and each is there once')
   from public.credit_ledger, w where user_id = ann;
+
+-- Every call locks the account before it writes anything: nobody waits for one that waits for him.
+select is(pg_temp.leased(device, ann, ann, 4), 'ok 111', 'another lease is opened') from w;
+select is(pg_temp.answer_after(format($$select 'locked' from tally.accounts where user_id = %L for update$$, ann),
+                               format('select tally_sync.write_off(%L)::text', ann), pg_temp.adding(ann, 5, null)),
+          '4', 'a lease is written off while a call has its user''s account') from w;
 
 -- A plain writer fails a job, and what it held comes back behind what came in meanwhile.
 create temp table made_job as

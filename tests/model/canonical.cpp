@@ -500,10 +500,8 @@ sync::Answer Canonical::State::sync(const Call& call) {
   MaybeText claimed_job;
   if (call.claim_ttl_s && !has_judged && device.may.worker)
     claimed_job = claim_next(pusher_of(device_id), reader, *call.claim_ttl_s);
-  // What is pushed may draw on them, and is judged first.
-  const bool all_are_judged =
-      device.watermark >= call.push.acked + static_cast<std::int64_t>(call.push.operations.size());
-  const bool has_reclaimed = all_are_judged && reclaim_own(device_id);
+  // What is pushed, now or in the queue's next call, may draw on them.
+  const bool has_reclaimed = call.push.operations.empty() && reclaim_own(device_id);
   device.verdicts.erase(device.verdicts.begin(), device.verdicts.upper_bound(call.push.acked));
   device.confirmed = call.push.acked;
   device.confirmed_chain = call.push.chain;
