@@ -124,6 +124,7 @@ Exchange::Next Exchange::begin_call() {
   asks_claim_ = claim_ttl_ && enrolled_ && call.push.operations.empty();
   if (asks_claim_) call.claim_ttl_s = claim_ttl_;
   if (call.push.operations.empty()) call.digest_of = digest_of_;
+  ++begun_;
   return {std::move(call), {}};
 }
 
@@ -247,7 +248,7 @@ Result<bool> Exchange::enrol_as_another(const Enrolment& device) {
 }
 
 void Exchange::took(const Answer& answer, const Taken& taken) {
-  ++calls_;
+  taken_ = begun_;
   trouble_ = {};
   failures_ = 0;
   more_ = answer.more;

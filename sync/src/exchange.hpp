@@ -47,8 +47,9 @@ class Exchange {
   const SyncOptions& options() const { return options_; }
   /// The last error, until a call succeeds.
   const Trouble& trouble() const { return trouble_; }
-  /// Answers that were taken.
-  std::uint64_t calls() const { return calls_; }
+  /// The number of the latest call that began, and of the latest whose answer was taken.
+  std::uint64_t begun() const { return begun_; }
+  std::uint64_t taken() const { return taken_; }
   /// The next call does not wait for its time, unless an error makes it wait.
   void wake() { wake_ = true; }
   /// After an error that halted it: another token, and on.
@@ -92,7 +93,8 @@ class Exchange {
   Surroundings::SteadyTime next_attempt_{};
   Trouble trouble_{};
   std::uint64_t failures_ = 0;
-  std::uint64_t calls_ = 0;
+  std::uint64_t begun_ = 0;
+  std::uint64_t taken_ = 0;
   bool halted_ = false;
   bool wake_ = false;
   int since_digest_ = 0;

@@ -108,11 +108,11 @@ class Syncer::Impl {
 
   /// At rest, with a call behind it that began after now.
   Result<SyncState> run_until_synced(milliseconds timeout) {
-    const std::uint64_t calls = exchange_.calls();
+    const std::uint64_t begun = exchange_.begun();
     exchange_.wake();
     return run_until(
         [&](SyncState state) {
-          return exchange_.calls() > calls &&
+          return exchange_.taken() > begun &&
                  (state == SyncState::synced || state == SyncState::idle);
         },
         timeout);

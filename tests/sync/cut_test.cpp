@@ -318,6 +318,26 @@ TEST_CASE("a stall within the last bytes of an answer is given up like any other
   }
 }
 
+/// Until the device's call gives up, canonical having executed it; then the answer may come.
+template <class Call>
+void answered_late(Scene& scene, Call&& call) {
+  scene.proxy.stall_after(Direction::to_client, 1);
+  CHECK(!call(milliseconds{300}).has_value());
+  REQUIRE(scene.proxy.wait_until_stalled(patience));
+}
+
+TEST_CASE("synced is what canonical had when it was asked for, not what a call before it found") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  answered_late(scene, [&](milliseconds time) { return device.syncer->run_until_synced(time); });
+  story.behind_its_back({"add_credits user_id=U amount=5 type=grant"});
+  scene.proxy.resume();
+  device.sync();
+  CHECK(device.mirror->balance(story.user())->value == 15);
+}
+
 TEST_CASE("a slow network is not a stalled one: what takes longer than a call's timeout arrives") {
   Scene scene;
   Story story(scene, 1);
