@@ -78,6 +78,12 @@ class Syncer::Impl {
   }
   ~Impl() { stop(); }
 
+  /// What it was at when memory ran out is found by the next step.
+  Wait guarded_step() noexcept {
+    const auto wait = guarded([&]() -> Result<Wait> { return step(); });
+    return wait ? *wait : Wait{SyncState::waiting, -1, false, false, milliseconds{1'000}};
+  }
+
   Wait step() {
     const Wait wait = advance();
     const Trouble& trouble = exchange_.trouble();
@@ -152,7 +158,7 @@ class Syncer::Impl {
       own_thread_ = std::this_thread::get_id();
       while (!stopping_) {
         const std::uint64_t queued = replica_.queued();
-        const Wait wait = step();
+        const Wait wait = guarded_step();
         const milliseconds timeout = std::min(wait.timeout, stop_latency);
         if (wait.state == SyncState::synced || wait.state == SyncState::idle) {
           replica_.wait_for_queued(queued, timeout);
@@ -406,11 +412,7 @@ Syncer::Syncer(Engine& engine, SyncOptions options)
 Syncer::Syncer(Syncer&&) noexcept = default;
 Syncer::~Syncer() = default;
 
-Wait Syncer::step() noexcept {
-  auto wait = guarded([&]() -> Result<Wait> { return impl_->step(); });
-  if (wait) return *wait;
-  return Wait{SyncState::waiting, -1, false, false, milliseconds{1'000}};
-}
+Wait Syncer::step() noexcept { return impl_->guarded_step(); }
 
 Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
   return guarded([&] { return impl_->run_until_synced(timeout); });
