@@ -60,6 +60,16 @@ SyncState Exchange::rest_state() {
 
 void Exchange::resume(std::string token) {
   options_.token = std::move(token);
+  go_on();
+}
+
+void Exchange::become_another(bool another) {
+  anew_ = another;
+  if (another && halted_) go_on();
+  if (another) wake_ = true;
+}
+
+void Exchange::go_on() {
   trouble_ = {};
   failures_ = 0;
   halted_ = false;

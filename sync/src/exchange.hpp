@@ -23,8 +23,8 @@ struct Surroundings {
   std::function<std::int64_t(std::int64_t most)> random;
 };
 
-/// Thread-compatible. One call is under way at a time: what next() gave is answered() or failed()
-/// before next() is asked again.
+/// Thread-compatible. One call is under way at a time: what next() gave is answered() or failed(),
+/// or will never be, before next() is asked again.
 class Exchange {
  public:
   Exchange(Engine& engine, SyncOptions options, Surroundings surroundings);
@@ -54,8 +54,9 @@ class Exchange {
   void wake() { wake_ = true; }
   /// After an error that halted it: another token, and on.
   void resume(std::string token);
-  /// Whether the next contact makes the mirror another device.
-  void become_another(bool another) { anew_ = another; }
+  /// Whether the next contact makes the mirror another device; that is also the way on after an
+  /// error that halted it. Ended, it needs the call under way to be dropped.
+  void become_another(bool another);
   bool becomes_another() const { return anew_; }
   /// A job is asked for by the next call that pushes nothing; without a ttl none is.
   void ask_for_job(std::optional<std::int64_t> ttl_s);
@@ -81,6 +82,7 @@ class Exchange {
   bool has_more_to_push();
   SyncState rest_state();
   Rest halted() const;
+  void go_on();
   void note(std::optional<std::chrono::milliseconds> delay);
 
   Engine& engine_;

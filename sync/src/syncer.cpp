@@ -128,7 +128,10 @@ class Syncer::Impl {
     exchange_.become_another(true);
     auto done = run_until([&](SyncState) { return !exchange_.becomes_another(); }, timeout);
     exchange_.become_another(false);
-    if (!done) return done.error();
+    if (!done) {
+      drop_call();
+      return done.error();
+    }
     return true;
   }
 
@@ -382,6 +385,13 @@ class Syncer::Impl {
     connection_.reset();  // It is in doubt.
     phase_ = Phase::away;
     return at_rest(exchange_.failed(std::move(trouble)));
+  }
+
+  /// Its answer is nobody's any more.
+  void drop_call() {
+    call_started_.reset();
+    connection_.reset();
+    phase_ = Phase::away;
   }
 
   struct Finish {

@@ -338,6 +338,42 @@ TEST_CASE("synced is what canonical had when it was asked for, not what a call b
   CHECK(device.mirror->balance(story.user())->value == 15);
 }
 
+TEST_CASE("an enrol_anew that is not answered in time has no effect later, and can be made again") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  const std::string old = device.options.token;
+  const auto made = scene.canonical->add_device(
+      {.name = "anew", .capabilities = device.kind.capabilities, .scope = device.kind.scope});
+  REQUIRE(made.has_value());
+  device.options.token = made->token;
+  device.connect();
+  const auto is_device = [&] {
+    return (*Replica(device.mirror.engine()).state())->enrolment.device_id;
+  };
+  const Uuid before = is_device();
+  const auto enrol_anew = [&](milliseconds time) { return device.syncer->enrol_anew(time); };
+
+  answered_late(scene, enrol_anew);
+  scene.proxy.resume();
+  device.syncer->resume(old);
+  device.sync();
+  CHECK(is_device() == before);
+
+  // With the other's token and not anew it is refused, and halted.
+  device.syncer->resume(made->token);
+  answered_late(scene, enrol_anew);
+  scene.proxy.resume();
+  CHECK(!device.syncer->run_until_synced(patience).has_value());
+  CHECK(device.syncer->step().state == sync::SyncState::paused);
+  const auto done = device.syncer->enrol_anew(patience);
+  CHECK_MESSAGE(done.has_value(), (done ? "" : done.error().detail));
+  CHECK(is_device() == made->device_id);
+  device.sync();
+  CHECK(difference(device, *scene.canonical) == "");
+}
+
 TEST_CASE("a slow network is not a stalled one: what takes longer than a call's timeout arrives") {
   Scene scene;
   Story story(scene, 1);
