@@ -11,6 +11,8 @@ namespace {
 
 /// So many users' digests wait to be compared; of more, time will tell.
 constexpr std::size_t bootstrapped_max = 1'000;
+/// Canonical refuses to claim a job for longer.
+constexpr std::int64_t claim_ttl_max_s = 2'592'000;
 
 }  // namespace
 
@@ -132,7 +134,11 @@ Exchange::Next Exchange::begin_call() {
   // A digest is compared where nothing is on its way, and a job is claimed by a device that the
   // mirror is already.
   asks_claim_ = claim_ttl_ && enrolled_ && call.push.operations.empty();
-  if (asks_claim_) call.claim_ttl_s = claim_ttl_;
+  if (asks_claim_) {
+    call.claim_ttl_s = claim_ttl_;
+    claim_ends_ = surroundings_.steady_now() +
+                  std::chrono::seconds(std::clamp<std::int64_t>(*claim_ttl_, 0, claim_ttl_max_s));
+  }
   if (call.push.operations.empty()) call.digest_of = digest_of_;
   ++begun_;
   return {std::move(call), {}};
@@ -174,7 +180,15 @@ void Exchange::choose_digest() {
 
 void Exchange::ask_for_job(std::optional<std::int64_t> ttl_s) {
   claim_ttl_ = ttl_s;
-  if (ttl_s) claimed_.reset();
+  // The call under way asks for whoever asked before. What it claims is good for this one, too;
+  // that there was none is not.
+  asks_claim_ = false;
+}
+
+std::optional<Uuid> Exchange::take_job() {
+  const bool is_over = surroundings_.steady_now() >= claim_ends_;
+  const auto job = std::exchange(claimed_, std::nullopt);
+  return is_over ? std::nullopt : job;
 }
 
 void Exchange::compare(const Uuid& user_id) {
@@ -241,7 +255,9 @@ std::optional<Exchange::Rest> Exchange::enrol(const Enrolment& device) {
     const bool refused = !is_failure(enrolled.error().code);
     return failed({refused ? ErrorClass::protocol : ErrorClass::local, enrolled.error()});
   }
-  if (!std::exchange(anew_, false)) {
+  if (std::exchange(anew_, false)) {
+    claimed_.reset();  // It is the other one's.
+  } else {
     device_id_ = device.device_id;
     enrolled_ = true;
   }
@@ -263,7 +279,7 @@ void Exchange::took(const Answer& answer, const Taken& taken) {
   failures_ = 0;
   more_ = answer.more;
   was_unfit_ = was_unfit_ && more_;
-  if (asks_claim_) claim_ttl_.reset();
+  if (asks_claim_ || answer.claimed) claim_ttl_.reset();
   if (answer.claimed) claimed_ = answer.claimed;
   for (const Uuid& user : taken.bootstrapped) {
     if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);

@@ -60,7 +60,8 @@ class Exchange {
   bool becomes_another() const { return anew_; }
   /// A job is asked for by the next call that pushes nothing; without a ttl none is.
   void ask_for_job(std::optional<std::int64_t> ttl_s);
-  std::optional<Uuid> take_job() { return std::exchange(claimed_, std::nullopt); }
+  /// What was claimed and not taken, be it by a call whose answer nobody waited for, while it is.
+  std::optional<Uuid> take_job();
   /// The user's digest is compared by the next call that pushes nothing.
   void compare(const Uuid& user_id);
   /// Without a value: something was applied here meanwhile.
@@ -110,9 +111,10 @@ class Exchange {
   Uuid compared_{};                ///< Whose was compared last.
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
-  bool asks_claim_ = false;  ///< The call under way does.
+  bool asks_claim_ = false;  ///< The call under way does, as it was asked last.
   std::optional<Uuid> claimed_;
-  std::set<Uuid> refills_;  ///< Of leases, by op_id.
+  Surroundings::SteadyTime claim_ends_{};  ///< Of the latest that was asked for, at the earliest.
+  std::set<Uuid> refills_;                 ///< Of leases, by op_id.
   Surroundings::SteadyTime next_refill_{};
   Surroundings::SteadyTime next_renewal_{};
 };

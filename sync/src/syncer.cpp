@@ -136,6 +136,7 @@ class Syncer::Impl {
   }
 
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s, milliseconds timeout) {
+    if (const auto untaken = exchange_.take_job()) return untaken;
     exchange_.ask_for_job(ttl_s);
     auto done = run_until_synced(timeout);
     exchange_.ask_for_job(std::nullopt);

@@ -374,6 +374,46 @@ TEST_CASE("an enrol_anew that is not answered in time has no effect later, and c
   CHECK(difference(device, *scene.canonical) == "");
 }
 
+TEST_CASE("a job whose claim is answered too late is the next claim's, and no other is claimed") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  const auto claim_next = [&](milliseconds time) { return device.syncer->claim_next(3'600, time); };
+  const auto queue = [&](const std::string& job) {
+    story.behind_its_back({"create_job job_id=" + job + " project_id=P1 user_id=U",
+                           "reserve_credits user_id=U job_id=" + job + " amount=1",
+                           "advance_job job_id=" + job + " to=QUEUED"});
+  };
+  const auto claimed = [&] {
+    return scene.operators->ask_one(
+        "select count(*) from tally.job_state where claim_until > now()");
+  };
+  // There was none when it was asked for; now there is.
+  answered_late(scene, claim_next);
+  queue("J1");
+  scene.proxy.resume();
+  CHECK(claim_next(patience).value() == job_id(101));
+  CHECK(claimed() == "1");
+
+  // The answer is taken by a call that asks for none, then by the next that asks.
+  queue("J2");
+  queue("J3");
+  answered_late(scene, claim_next);
+  scene.proxy.resume();
+  device.sync();
+  const std::optional<Uuid> second = claim_next(patience).value();
+  CHECK(claimed() == "2");
+  answered_late(scene, claim_next);
+  scene.proxy.resume();
+  const std::optional<Uuid> third = claim_next(patience).value();
+  CHECK(claimed() == "3");
+  REQUIRE(second.has_value());
+  REQUIRE(third.has_value());
+  CHECK(std::set{*second, *third} == std::set{job_id(102), job_id(103)});
+  CHECK(!claim_next(patience)->has_value());
+}
+
 TEST_CASE("a slow network is not a stalled one: what takes longer than a call's timeout arrives") {
   Scene scene;
   Story story(scene, 1);
