@@ -84,6 +84,7 @@ Exchange::Rest Exchange::failed(Trouble trouble) {
       trouble_.error_class == ErrorClass::protocol) {
     halted_ = true;
     note(std::nullopt);
+    replica_.step_down();  // Another process may have what this one lacks, a token say.
     return halted();
   }
   const double most =
