@@ -54,6 +54,7 @@ inline constexpr bool companions_have_the_rights_of_the_file = true;
 #endif
 
 /// An exclusive lock on a file, which the system gives back when the process ends, however it ends.
+/// A child that is forked from it does not have it.
 class FileLock {
  public:
   FileLock() = default;
@@ -70,6 +71,8 @@ class FileLock {
  private:
   static constexpr std::intptr_t none = -1;
   std::intptr_t handle_ = none;  ///< A descriptor, or a HANDLE.
+  friend class HeldLocks;
+  FileLock* next_ = nullptr;  ///< Of those that are held, where a process can be forked.
 };
 
 }  // namespace tally::platform

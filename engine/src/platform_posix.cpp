@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <system_error>
 
 #include "platform.hpp"
@@ -98,12 +99,58 @@ void rename_synced(const std::filesystem::path& from, const std::filesystem::pat
   sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
 }
 
+/// A forked child has every open file of its parent's, and a lock is the open file's: until the
+/// last of the two has closed it, it is held. So the child closes what its parent holds at once.
+class HeldLocks {
+ public:
+  /// Excludes a fork, and everybody else.
+  static std::unique_lock<std::mutex> guard() {
+    static const int registered = pthread_atfork([] { mutex().lock(); }, [] { mutex().unlock(); },
+                                                 [] {
+                                                   close_all();
+                                                   mutex().unlock();
+                                                 });
+    if (registered != 0)
+      throw std::system_error(registered, std::generic_category(), "no handler for forks");
+    return std::unique_lock(mutex());
+  }
+  static void add(FileLock& lock) noexcept {
+    lock.next_ = first_;
+    first_ = &lock;
+  }
+  static void remove(FileLock& lock) noexcept {
+    FileLock** at = &first_;
+    while (*at != &lock) at = &(*at)->next_;
+    *at = lock.next_;
+  }
+
+ private:
+  /// Never destroyed: a host may fork as late as it likes.
+  static std::mutex& mutex() {
+    static std::mutex& one = *new std::mutex;
+    return one;
+  }
+  /// Allocates nothing: another thread may have been at it when the process was forked.
+  static void close_all() noexcept {
+    for (FileLock* lock = first_; lock != nullptr; lock = lock->next_) {
+      close(static_cast<int>(lock->handle_));
+      lock->handle_ = FileLock::none;
+    }
+    first_ = nullptr;
+  }
+
+  static FileLock* first_;
+};
+FileLock* HeldLocks::first_ = nullptr;
+
 bool FileLock::try_take(const std::filesystem::path& path) {
+  const auto guard = HeldLocks::guard();
   if (held()) return true;
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), path.string());
   if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
     handle_ = fd;
+    HeldLocks::add(*this);
     return true;
   }
   const int error = errno;
@@ -113,7 +160,12 @@ bool FileLock::try_take(const std::filesystem::path& path) {
 }
 
 void FileLock::release() noexcept {
-  if (held()) close(static_cast<int>(handle_));
+  if (!held()) return;
+  const auto guard = HeldLocks::guard();
+  HeldLocks::remove(*this);
+  // A child that was made without the C library's fork() may have it open still.
+  (void)flock(static_cast<int>(handle_), LOCK_UN);
+  close(static_cast<int>(handle_));
   handle_ = none;
 }
 

@@ -11,6 +11,8 @@ namespace {
 
 /// So many users' digests wait to be compared; of more, time will tell.
 constexpr std::size_t bootstrapped_max = 1'000;
+/// Canonical refuses to claim a job for longer.
+constexpr std::int64_t claim_ttl_max_s = 2'592'000;
 
 }  // namespace
 
@@ -60,6 +62,16 @@ SyncState Exchange::rest_state() {
 
 void Exchange::resume(std::string token) {
   options_.token = std::move(token);
+  go_on();
+}
+
+void Exchange::become_another(bool another) {
+  anew_ = another;
+  if (another && halted_) go_on();
+  if (another) wake_ = true;
+}
+
+void Exchange::go_on() {
   trouble_ = {};
   failures_ = 0;
   halted_ = false;
@@ -72,6 +84,7 @@ Exchange::Rest Exchange::failed(Trouble trouble) {
       trouble_.error_class == ErrorClass::protocol) {
     halted_ = true;
     note(std::nullopt);
+    replica_.step_down();  // Another process may have what this one lacks, a token say.
     return halted();
   }
   const double most =
@@ -122,8 +135,13 @@ Exchange::Next Exchange::begin_call() {
   // A digest is compared where nothing is on its way, and a job is claimed by a device that the
   // mirror is already.
   asks_claim_ = claim_ttl_ && enrolled_ && call.push.operations.empty();
-  if (asks_claim_) call.claim_ttl_s = claim_ttl_;
+  if (asks_claim_) {
+    call.claim_ttl_s = claim_ttl_;
+    claim_ends_ = surroundings_.steady_now() +
+                  std::chrono::seconds(std::clamp<std::int64_t>(*claim_ttl_, 0, claim_ttl_max_s));
+  }
   if (call.push.operations.empty()) call.digest_of = digest_of_;
+  ++begun_;
   return {std::move(call), {}};
 }
 
@@ -163,7 +181,15 @@ void Exchange::choose_digest() {
 
 void Exchange::ask_for_job(std::optional<std::int64_t> ttl_s) {
   claim_ttl_ = ttl_s;
-  if (ttl_s) claimed_.reset();
+  // The call under way asks for whoever asked before. What it claims is good for this one, too;
+  // that there was none is not.
+  asks_claim_ = false;
+}
+
+std::optional<Uuid> Exchange::take_job() {
+  const bool is_over = surroundings_.steady_now() >= claim_ends_;
+  const auto job = std::exchange(claimed_, std::nullopt);
+  return is_over ? std::nullopt : job;
 }
 
 void Exchange::compare(const Uuid& user_id) {
@@ -230,7 +256,9 @@ std::optional<Exchange::Rest> Exchange::enrol(const Enrolment& device) {
     const bool refused = !is_failure(enrolled.error().code);
     return failed({refused ? ErrorClass::protocol : ErrorClass::local, enrolled.error()});
   }
-  if (!std::exchange(anew_, false)) {
+  if (std::exchange(anew_, false)) {
+    claimed_.reset();  // It is the other one's.
+  } else {
     device_id_ = device.device_id;
     enrolled_ = true;
   }
@@ -247,12 +275,12 @@ Result<bool> Exchange::enrol_as_another(const Enrolment& device) {
 }
 
 void Exchange::took(const Answer& answer, const Taken& taken) {
-  ++calls_;
+  taken_ = begun_;
   trouble_ = {};
   failures_ = 0;
   more_ = answer.more;
   was_unfit_ = was_unfit_ && more_;
-  if (asks_claim_) claim_ttl_.reset();
+  if (asks_claim_ || answer.claimed) claim_ttl_.reset();
   if (answer.claimed) claimed_ = answer.claimed;
   for (const Uuid& user : taken.bootstrapped) {
     if (bootstrapped_.size() < bootstrapped_max) bootstrapped_.push_back(user);

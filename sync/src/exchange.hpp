@@ -23,8 +23,8 @@ struct Surroundings {
   std::function<std::int64_t(std::int64_t most)> random;
 };
 
-/// Thread-compatible. One call is under way at a time: what next() gave is answered() or failed()
-/// before next() is asked again.
+/// Thread-compatible. One call is under way at a time: what next() gave is answered() or failed(),
+/// or will never be, before next() is asked again.
 class Exchange {
  public:
   Exchange(Engine& engine, SyncOptions options, Surroundings surroundings);
@@ -47,18 +47,21 @@ class Exchange {
   const SyncOptions& options() const { return options_; }
   /// The last error, until a call succeeds.
   const Trouble& trouble() const { return trouble_; }
-  /// Answers that were taken.
-  std::uint64_t calls() const { return calls_; }
+  /// The number of the latest call that began, and of the latest whose answer was taken.
+  std::uint64_t begun() const { return begun_; }
+  std::uint64_t taken() const { return taken_; }
   /// The next call does not wait for its time, unless an error makes it wait.
   void wake() { wake_ = true; }
   /// After an error that halted it: another token, and on.
   void resume(std::string token);
-  /// Whether the next contact makes the mirror another device.
-  void become_another(bool another) { anew_ = another; }
+  /// Whether the next contact makes the mirror another device; that is also the way on after an
+  /// error that halted it. Ended, it needs the call under way to be dropped.
+  void become_another(bool another);
   bool becomes_another() const { return anew_; }
   /// A job is asked for by the next call that pushes nothing; without a ttl none is.
   void ask_for_job(std::optional<std::int64_t> ttl_s);
-  std::optional<Uuid> take_job() { return std::exchange(claimed_, std::nullopt); }
+  /// What was claimed and not taken, be it by a call whose answer nobody waited for, while it is.
+  std::optional<Uuid> take_job();
   /// The user's digest is compared by the next call that pushes nothing.
   void compare(const Uuid& user_id);
   /// Without a value: something was applied here meanwhile.
@@ -80,6 +83,7 @@ class Exchange {
   bool has_more_to_push();
   SyncState rest_state();
   Rest halted() const;
+  void go_on();
   void note(std::optional<std::chrono::milliseconds> delay);
 
   Engine& engine_;
@@ -92,7 +96,8 @@ class Exchange {
   Surroundings::SteadyTime next_attempt_{};
   Trouble trouble_{};
   std::uint64_t failures_ = 0;
-  std::uint64_t calls_ = 0;
+  std::uint64_t begun_ = 0;
+  std::uint64_t taken_ = 0;
   bool halted_ = false;
   bool wake_ = false;
   int since_digest_ = 0;
@@ -106,9 +111,10 @@ class Exchange {
   Uuid compared_{};                ///< Whose was compared last.
   std::optional<bool> digest_equal_;
   std::optional<std::int64_t> claim_ttl_;
-  bool asks_claim_ = false;  ///< The call under way does.
+  bool asks_claim_ = false;  ///< The call under way does, as it was asked last.
   std::optional<Uuid> claimed_;
-  std::set<Uuid> refills_;  ///< Of leases, by op_id.
+  Surroundings::SteadyTime claim_ends_{};  ///< Of the latest that was asked for, at the earliest.
+  std::set<Uuid> refills_;                 ///< Of leases, by op_id.
   Surroundings::SteadyTime next_refill_{};
   Surroundings::SteadyTime next_renewal_{};
 };

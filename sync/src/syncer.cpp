@@ -78,6 +78,12 @@ class Syncer::Impl {
   }
   ~Impl() { stop(); }
 
+  /// What it was at when memory ran out is found by the next step.
+  Wait guarded_step() noexcept {
+    const auto wait = guarded([&]() -> Result<Wait> { return step(); });
+    return wait ? *wait : Wait{SyncState::waiting, -1, false, false, milliseconds{1'000}};
+  }
+
   Wait step() {
     const Wait wait = advance();
     const Trouble& trouble = exchange_.trouble();
@@ -108,11 +114,11 @@ class Syncer::Impl {
 
   /// At rest, with a call behind it that began after now.
   Result<SyncState> run_until_synced(milliseconds timeout) {
-    const std::uint64_t calls = exchange_.calls();
+    const std::uint64_t begun = exchange_.begun();
     exchange_.wake();
     return run_until(
         [&](SyncState state) {
-          return exchange_.calls() > calls &&
+          return exchange_.taken() > begun &&
                  (state == SyncState::synced || state == SyncState::idle);
         },
         timeout);
@@ -122,11 +128,15 @@ class Syncer::Impl {
     exchange_.become_another(true);
     auto done = run_until([&](SyncState) { return !exchange_.becomes_another(); }, timeout);
     exchange_.become_another(false);
-    if (!done) return done.error();
+    if (!done) {
+      drop_call();
+      return done.error();
+    }
     return true;
   }
 
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s, milliseconds timeout) {
+    if (const auto untaken = exchange_.take_job()) return untaken;
     exchange_.ask_for_job(ttl_s);
     auto done = run_until_synced(timeout);
     exchange_.ask_for_job(std::nullopt);
@@ -152,7 +162,7 @@ class Syncer::Impl {
       own_thread_ = std::this_thread::get_id();
       while (!stopping_) {
         const std::uint64_t queued = replica_.queued();
-        const Wait wait = step();
+        const Wait wait = guarded_step();
         const milliseconds timeout = std::min(wait.timeout, stop_latency);
         if (wait.state == SyncState::synced || wait.state == SyncState::idle) {
           replica_.wait_for_queued(queued, timeout);
@@ -378,6 +388,13 @@ class Syncer::Impl {
     return at_rest(exchange_.failed(std::move(trouble)));
   }
 
+  /// Its answer is nobody's any more.
+  void drop_call() {
+    call_started_.reset();
+    connection_.reset();
+    phase_ = Phase::away;
+  }
+
   struct Finish {
     void operator()(PGconn* connection) const noexcept { PQfinish(connection); }
   };
@@ -406,11 +423,7 @@ Syncer::Syncer(Engine& engine, SyncOptions options)
 Syncer::Syncer(Syncer&&) noexcept = default;
 Syncer::~Syncer() = default;
 
-Wait Syncer::step() noexcept {
-  auto wait = guarded([&]() -> Result<Wait> { return impl_->step(); });
-  if (wait) return *wait;
-  return Wait{SyncState::waiting, -1, false, false, milliseconds{1'000}};
-}
+Wait Syncer::step() noexcept { return impl_->guarded_step(); }
 
 Result<SyncState> Syncer::run_until_synced(milliseconds timeout) noexcept {
   return guarded([&] { return impl_->run_until_synced(timeout); });

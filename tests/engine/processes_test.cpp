@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "platform.hpp"
 #include "support/operation_tables.hpp"
 
 namespace tally::test {
@@ -371,6 +372,40 @@ TEST_CASE("processes: four that write to one account without a pause lose nothin
   CHECK(mirror.balance() == 610);
   CHECK(mirror->pending_operations().value() == 603);
   CHECK(mirror.findings().empty());
+}
+
+/// A child that is forked has a copy of it; one that is started anew, one that is not held.
+platform::FileLock& lock_of_the_owner() {
+  static platform::FileLock lock;
+  return lock;
+}
+int outlive_the_owner(const Pipes& pipes, const Given&) {
+  const bool has_it = lock_of_the_owner().held();
+  lock_of_the_owner().release();
+  pipes.write(has_it ? 1 : 0);
+  (void)pipes.wait();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  return 0;
+}
+int own_the_lock(const Pipes& pipes, const Given& given) {
+  if (!lock_of_the_owner().try_take(given.path)) return 1;
+  const ChildProcess child(outlive_the_owner, {});
+  pipes.write(child.read().value_or(2));
+  (void)pipes.wait();
+  return 0;
+}
+
+TEST_CASE("processes: a lock is its owner's, and no child's that is forked from it") {
+  const TemporaryMirror mirror;
+  std::filesystem::path path = mirror.path();
+  path += "-lock";
+  ChildProcess owner(own_the_lock, {path});
+  CHECK(owner.read() == 0);
+  platform::FileLock lock;
+  CHECK(!lock.try_take(path));
+  owner.kill_now();
+  CHECK(owner.wait() == ChildProcess::killed);
+  CHECK(lock.try_take(path));
 }
 
 TEST_CASE(

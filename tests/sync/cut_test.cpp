@@ -318,6 +318,102 @@ TEST_CASE("a stall within the last bytes of an answer is given up like any other
   }
 }
 
+/// Until the device's call gives up, canonical having executed it; then the answer may come.
+template <class Call>
+void answered_late(Scene& scene, Call&& call) {
+  scene.proxy.stall_after(Direction::to_client, 1);
+  CHECK(!call(milliseconds{300}).has_value());
+  REQUIRE(scene.proxy.wait_until_stalled(patience));
+}
+
+TEST_CASE("synced is what canonical had when it was asked for, not what a call before it found") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  answered_late(scene, [&](milliseconds time) { return device.syncer->run_until_synced(time); });
+  story.behind_its_back({"add_credits user_id=U amount=5 type=grant"});
+  scene.proxy.resume();
+  device.sync();
+  CHECK(device.mirror->balance(story.user())->value == 15);
+}
+
+TEST_CASE("an enrol_anew that is not answered in time has no effect later, and can be made again") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  const std::string old = device.options.token;
+  const auto made = scene.canonical->add_device(
+      {.name = "anew", .capabilities = device.kind.capabilities, .scope = device.kind.scope});
+  REQUIRE(made.has_value());
+  device.options.token = made->token;
+  device.connect();
+  const auto is_device = [&] {
+    return (*Replica(device.mirror.engine()).state())->enrolment.device_id;
+  };
+  const Uuid before = is_device();
+  const auto enrol_anew = [&](milliseconds time) { return device.syncer->enrol_anew(time); };
+
+  answered_late(scene, enrol_anew);
+  scene.proxy.resume();
+  device.syncer->resume(old);
+  device.sync();
+  CHECK(is_device() == before);
+
+  // With the other's token and not anew it is refused, and halted.
+  device.syncer->resume(made->token);
+  answered_late(scene, enrol_anew);
+  scene.proxy.resume();
+  CHECK(!device.syncer->run_until_synced(patience).has_value());
+  CHECK(device.syncer->step().state == sync::SyncState::paused);
+  const auto done = device.syncer->enrol_anew(patience);
+  CHECK_MESSAGE(done.has_value(), (done ? "" : done.error().detail));
+  CHECK(is_device() == made->device_id);
+  device.sync();
+  CHECK(difference(device, *scene.canonical) == "");
+}
+
+TEST_CASE("a job whose claim is answered too late is the next claim's, and no other is claimed") {
+  Scene scene;
+  Story story(scene, 1);
+  WatchedDevice& device = story.device();
+  device.sync();
+  const auto claim_next = [&](milliseconds time) { return device.syncer->claim_next(3'600, time); };
+  const auto queue = [&](const std::string& job) {
+    story.behind_its_back({"create_job job_id=" + job + " project_id=P1 user_id=U",
+                           "reserve_credits user_id=U job_id=" + job + " amount=1",
+                           "advance_job job_id=" + job + " to=QUEUED"});
+  };
+  const auto claimed = [&] {
+    return scene.operators->ask_one(
+        "select count(*) from tally.job_state where claim_until > now()");
+  };
+  // There was none when it was asked for; now there is.
+  answered_late(scene, claim_next);
+  queue("J1");
+  scene.proxy.resume();
+  CHECK(claim_next(patience).value() == job_id(101));
+  CHECK(claimed() == "1");
+
+  // The answer is taken by a call that asks for none, then by the next that asks.
+  queue("J2");
+  queue("J3");
+  answered_late(scene, claim_next);
+  scene.proxy.resume();
+  device.sync();
+  const std::optional<Uuid> second = claim_next(patience).value();
+  CHECK(claimed() == "2");
+  answered_late(scene, claim_next);
+  scene.proxy.resume();
+  const std::optional<Uuid> third = claim_next(patience).value();
+  CHECK(claimed() == "3");
+  REQUIRE(second.has_value());
+  REQUIRE(third.has_value());
+  CHECK(std::set{*second, *third} == std::set{job_id(102), job_id(103)});
+  CHECK(!claim_next(patience)->has_value());
+}
+
 TEST_CASE("a slow network is not a stalled one: what takes longer than a call's timeout arrives") {
   Scene scene;
   Story story(scene, 1);

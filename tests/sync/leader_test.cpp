@@ -164,5 +164,30 @@ TEST_CASE("two syncers in one process: one is on standby, and says so, until the
   CHECK(scene.canonical_balance() == 11);
 }
 
+TEST_CASE("a syncer that is paused or stopped leaves the mirror to another") {
+  Scene scene;
+  WatchedDevice& device = *scene.device;
+  device.mirror.open();
+  auto engine = Engine::open(device.mirror.path(), TemporaryMirror::fast());
+  REQUIRE(engine.has_value());
+  sync::SyncOptions wrong = device.options;
+  const auto is_left_by = [&](sync::SyncState state) {
+    sync::Syncer halted(*engine, wrong);
+    CHECK(!halted.run_until_synced(patience).has_value());
+    CHECK(halted.step().state == state);
+    device.connect();
+    device.sync();
+    // It stands behind the other then, as anybody does.
+    halted.resume(device.options.token);
+    CHECK(halted.step().state == sync::SyncState::standby);
+    device.syncer.reset();
+  };
+  wrong.token = "tally_nonsense";
+  is_left_by(sync::SyncState::paused);
+  wrong = device.options;
+  wrong.schema = "elsewhere";
+  is_left_by(sync::SyncState::stopped);
+}
+
 }  // namespace
 }  // namespace tally::test

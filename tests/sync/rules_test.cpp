@@ -2,7 +2,9 @@
 
 #include <SQLiteCpp/Database.h>
 
+#include <atomic>
 #include <filesystem>
+#include <new>
 
 #include "sync/world.hpp"
 
@@ -447,6 +449,22 @@ TEST_CASE("a token that is unknown or ended pauses, and the queue is kept") {
   Replica replica(device->mirror.engine());
   CHECK(world.canonical->revoke_device((*replica.state())->enrolment.device_id).has_value());
   CHECK(sync_failure(*device) == Code::unauthorized);
+}
+
+TEST_CASE("memory that runs out on the thread of start() ends a step, not the process") {
+  World world;
+  auto device = world.device();
+  std::atomic<int> steps{0};
+  // In the midst of a step, as an allocation might.
+  device->options.callbacks.state = [&](sync::SyncState, sync::ErrorClass, std::string_view) {
+    if (steps++ == 0) throw std::bad_alloc();
+  };
+  device->connect();
+  CHECK(apply(*device, 'd', 1, "reserve_credits user_id=u1 job_id=j1 amount=2").starts_with("ok"));
+  device->syncer->start();
+  CHECK(eventually([&] { return world.balance() == 8; }));
+  device->syncer->stop();
+  CHECK(steps > 1);
 }
 
 TEST_CASE("a worker is fed no address, profile or draft, and may do a worker's work alone") {

@@ -141,7 +141,8 @@ class TALLY_API Syncer {
   /// run_until_synced.
   Result<bool> enrol_anew(std::chrono::milliseconds timeout) noexcept;
   /// The next job for a worker, claimed for so many seconds, in one call; none where there is none.
-  /// Failures as run_until_synced.
+  /// First one that an earlier claim_next claimed whose time was over before it was answered, for
+  /// as long as it is claimed. Failures as run_until_synced.
   Result<std::optional<Uuid>> claim_next(std::int64_t ttl_s,
                                          std::chrono::milliseconds timeout) noexcept;
   /// Compares the user's digest with canonical's, once everything is pushed and pulled. Failures as
