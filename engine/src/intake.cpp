@@ -305,12 +305,24 @@ class Intake {
   std::int64_t key_of(const PulledUser& pulled) {
     if (const auto u = store_.users.find_id(pulled.user_id)) return *u;
     if (!pulled.state) return 0;
-    const std::int64_t u = store_.new_user_key();
+    const auto former = former_key(pulled.user_id);
+    const std::int64_t u = former ? *former : store_.new_user_key();
     store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     store_.accounts.insert(u, AccountRow{});
     users_[u].is_new = true;
     return u;
   }
+
+  /// That of a user who was here before: the op_ids that this mirror applied are remembered under
+  /// it.
+  std::optional<std::int64_t> former_key(const Uuid& user_id) {
+    if (!former_key_) former_key_.emplace(db_, "select value from tally_meta where name = ?");
+    const Rewind rewind(*former_key_);
+    const std::string name = former_name(user_id);
+    return former_key_->bind(name).step() ? std::optional(former_key_->column<std::int64_t>(0))
+                                          : std::nullopt;
+  }
+  static std::string former_name(const Uuid& user_id) { return "user " + user_id.text(); }
 
   void read_records() {
     for (const PulledUser& pulled : reply_.users) {
@@ -1316,6 +1328,11 @@ class Intake {
     store_.accounts.erase(u);
     store_.users.erase(u);
     store_.retire_user_key(u);
+    Query former(db_,
+                 "insert or replace into tally_meta select ?2, ?1 where exists"
+                 " (select 1 from tally_operation where u = ?1)");
+    const std::string name = former_name(id);
+    former.bind(u, name).run();
     taken_.changed.push_back(id);
   }
 
@@ -1386,6 +1403,7 @@ class Intake {
   Query has_job_;
   Query lost_job_;
   Query orphans_;
+  std::optional<Query> former_key_;  ///< Made when somebody is not here.
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;

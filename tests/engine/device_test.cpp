@@ -852,5 +852,93 @@ TEST_CASE("a return of a lease that is gone is known, whosever the lease was") {
   CHECK(device.mirror.apply("return_lease lease_id=l2 op_id=o2") == "lease_not_found -");
 }
 
+/// u2 with its sign-up entry and, where there are two, 5 credits of operation o7.
+PulledUser granted(std::size_t entries) {
+  PulledUser user;
+  user.user_id = user_id(2);
+  user.rows.push_back(
+      row("credit_ledger", {id('f', 1).text(), user_id(2).text(), "grant", "10", std::nullopt,
+                            fed_at, std::nullopt, std::nullopt, "10", "1"}));
+  user.rows.push_back(row(
+      "credit_ledger", {op_id(7).derived(0).text(), user_id(2).text(), "grant", "5", std::nullopt,
+                        time_at(1).text(), std::nullopt, std::nullopt, "15", "2"}));
+  user.rows.resize(entries);
+  PulledState& state = user.state.emplace();
+  state.entries = static_cast<std::int64_t>(entries);
+  state.balance = entries == 2 ? 15 : 10;
+  return user;
+}
+
+/// A device whose operation o7 on u2 canonical has confirmed.
+struct Granted {
+  FedDevice device{all, {}, SpendPolicy::optimistic};
+  CallId call{op_id(7), time_at(1)};
+
+  Granted() {
+    Reply first = device.reply();
+    first.users.push_back(granted(1));
+    device.take(first);
+    CHECK(add(5) == "ok 15");
+    Reply confirmed = device.reply();
+    confirmed.watermark = 1;
+    confirmed.verdicts.push_back({1});
+    PulledUser& user = confirmed.users.emplace_back(granted(2));
+    user.rows.erase(user.rows.begin());
+    user.state->since = user.state->since_entries = 1;
+    device.take(confirmed);
+    CHECK(add(5) == "ok 15");
+  }
+  std::string add(std::int64_t amount) {
+    const auto receipt =
+        device.mirror->apply(AddCredits{user_id(2), Credits{amount}, "grant"}, call);
+    return receipt ? "ok " + std::to_string(receipt->balance->value)
+                   : std::string(name_of(receipt.error().code));
+  }
+  Reply reply() {
+    Reply reply = device.reply();
+    reply.acked = reply.watermark = 1;
+    return reply;
+  }
+  void come_back() {
+    Reply reply = this->reply();
+    reply.users.push_back(granted(2));
+    device.take(reply);
+  }
+};
+
+TEST_CASE("the op_ids of a user who is unsubscribed and comes back are known") {
+  Granted granted;
+  FedDevice& device = granted.device;
+  for (int times = 0; times < 2; ++times) {
+    REQUIRE(device.replica.subscribe(std::vector{user_id(3)}));
+    device.take(granted.reply());
+    CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+    device.mirror.reopen();
+    REQUIRE(device.replica.subscribe(std::nullopt));
+    granted.come_back();
+    CHECK(granted.add(5) == "ok 15");
+    CHECK(granted.add(6) == "operation_conflict");
+    CHECK(device.mirror.findings().empty());
+  }
+  // Nobody else has the number meanwhile.
+  REQUIRE(device.replica.subscribe(std::vector{user_id(3)}));
+  device.take(granted.reply());
+  REQUIRE(device.replica.subscribe(std::nullopt));
+  CHECK(device.mirror.apply("create_user user_id=u4 op_id=o7") == "ok 10");
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("the op_ids of a user whom canonical did not know for a while are known") {
+  Granted granted;
+  FedDevice& device = granted.device;
+  Reply lost = granted.reply();
+  lost.complete.emplace();
+  device.take(lost);
+  CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+  granted.come_back();
+  CHECK(granted.add(5) == "ok 15");
+  CHECK(device.mirror.findings().empty());
+}
+
 }  // namespace
 }  // namespace tally::test
