@@ -932,6 +932,7 @@ class Intake {
       if (const auto key = rows.find_id(id); key && rows.get(*key).u == u)
         store_.erase_for_good(rows, *key);
     };
+    if (table == "profiles" && store_.users.get(u).id == id) store_.profiles.erase(u);
     if (table == "projects") erase_from(store_.projects);
     if (table == "voice_profiles") erase_from(store_.voice_profiles);
     if (table == "draft_prompts") erase_from(store_.drafts);

@@ -940,5 +940,58 @@ TEST_CASE("the op_ids of a user whom canonical did not know for a while are know
   CHECK(device.mirror.findings().empty());
 }
 
+PulledUser::Row profile_of_u1(const std::string& name) {
+  return row("profiles", {user_id(1).text(), name, std::nullopt, fed_at,
+                          R"({"low_credits": true, "job_failed": true, "job_complete": true})",
+                          std::nullopt, fed_at});
+}
+
+/// u1's profile went, and then, where a row is given, came again.
+void lose_profile(FedDevice& device, std::vector<PulledUser::Row> rows = {}) {
+  Reply reply = device.reply();
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.gone = {{"profiles", user_id(1)}};
+  user.rows = std::move(rows);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = state.entries = device.entries;
+  state.balance = 4;
+  state.held = 10;
+  device.take(reply);
+}
+
+TEST_CASE("a profile that canonical deleted goes from the mirror, and its user can do without") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  const auto names = [&] {
+    return query(device.mirror.path(), "select display_name from profiles");
+  };
+  feed(device, {profile_of_u1("A")}, 4, 10);
+  CHECK(names() == Lines{"A"});
+  lose_profile(device, {profile_of_u1("B")});
+  CHECK(names() == Lines{"B"});
+  // Also what is still pending on it does not bring it back as it was.
+  CHECK(device.mirror.apply("update_profile user_id=u1 display_name=C") == "ok 4");
+  lose_profile(device);
+  CHECK(names() == Lines{"C"});
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = state.entries = device.entries;
+  state.balance = 4;
+  state.held = 10;
+  device.take(reply);
+  CHECK(names().empty());
+  CHECK(device.mirror->account(user_id(1)).has_value());
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 4");
+  CHECK(device.mirror.findings().empty());
+}
+
 }  // namespace
 }  // namespace tally::test
