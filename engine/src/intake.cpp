@@ -200,8 +200,9 @@ class Intake {
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
-        keys{};                            ///< Of the rows fed that are here.
-    std::map<Uuid, JobStatus> statuses{};  ///< Of the jobs fed, as they were here before.
+        keys{};  ///< Of the rows fed that are here.
+    /// Of the jobs fed, as they were here before: a status is of the run that a reservation opened.
+    std::map<Uuid, std::pair<JobStatus, std::optional<Uuid>>> runs{};
     /// Rows that went, by the last part that says so.
     std::map<std::pair<std::string, Uuid>, std::size_t> gone{};
   };
@@ -662,7 +663,10 @@ class Intake {
       if (table == "assets") key = store_.assets.find_id(id);
       if (table == "jobs") key = store_.jobs.find_id(folded(id));
       if (key) user.keys[{table, id}] = *key;
-      if (key && table == "jobs") user.statuses[id] = store_.jobs.get(*key).status;
+      if (key && table == "jobs") {
+        const JobRow& job = store_.jobs.get(*key);
+        user.runs[id] = {job.status, job.reservation};
+      }
     };
     std::size_t number = 0;
     for_each_part(*user.pulled, [&](const PulledUser& part) {
@@ -754,9 +758,10 @@ class Intake {
     for (const auto& [id, j] : user.keys) {
       const JobRow* job = id.first == "jobs" ? store_.jobs.find(j) : nullptr;
       if (job == nullptr) continue;
-      const auto before = user.statuses.find(id.second);
-      const bool was_here = before != user.statuses.end();
-      if (was_here ? before->second == job->status : is_first) continue;
+      const auto before = user.runs.find(id.second);
+      const bool was_here = before != user.runs.end();
+      if (was_here ? before->second == std::pair(job->status, job->reservation) : is_first)
+        continue;
       if (job->status == JobStatus::READY) work_.happened(Happening::Kind::job_complete, u, j);
       if (job->status == JobStatus::FAILED) work_.happened(Happening::Kind::job_failed, u, j);
     }

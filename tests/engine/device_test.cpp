@@ -2,6 +2,8 @@
 // capabilities, jobs with fewer steps. No server: the answers are made here.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "engine/fed_device.hpp"
 #include "tally/trace.hpp"
 
@@ -991,6 +993,85 @@ TEST_CASE("a profile that canonical deleted goes from the mirror, and its user c
   CHECK(device.mirror->account(user_id(1)).has_value());
   CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 4");
   CHECK(device.mirror.findings().empty());
+}
+
+/// What the engine of a device tells of jobs and balances.
+struct Ears {
+  Lines heard;
+
+  Options options(SpendPolicy policy = SpendPolicy::optimistic) {
+    Options options = TemporaryMirror::fast();
+    options.spend_policy = policy;
+    options.verdict_timeout = std::chrono::milliseconds{0};
+    options.callbacks.job_failed = [this](const Uuid&, const Uuid& job) {
+      heard.push_back("failed " + std::to_string(job.bytes[15]));
+    };
+    options.callbacks.job_complete = [this](const Uuid&, const Uuid& job) {
+      heard.push_back("complete " + std::to_string(job.bytes[15]));
+    };
+    options.callbacks.low_credits = [this](const Uuid& user, Credits balance) {
+      heard.push_back("low " + std::to_string(user.bytes[15]) + " " +
+                      std::to_string(balance.value));
+    };
+    return options;
+  }
+  void listen_to(FedDevice& device, SpendPolicy policy = SpendPolicy::optimistic) {
+    device.mirror.close();
+    device.mirror.open(options(policy));
+  }
+};
+
+TEST_CASE("each run of a job that failed elsewhere is told, and told once") {
+  FedDevice device(all, {{1, "RENDERING", 3, id('r', 1).text()}}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A")}, 1, 13);
+  Ears ears;
+  ears.listen_to(device);
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "FAILED", 0, id('r', 1).text()});
+  rows.push_back(entry(4, "refund", 3, 4, job_id(1).text()));
+  feed(device, rows, 4, 10);
+  CHECK(ears.heard == Lines{"failed 1"});
+  // Retried, and failed again before the next pull.
+  rows.clear();
+  add(rows, {1, "FAILED", 0, id('r', 2).text()});
+  rows.push_back(entry(5, "reserve", -2, 2, job_id(1).text()));
+  rows.push_back(entry(6, "refund", 2, 4, job_id(1).text()));
+  feed(device, rows, 4, 10);
+  CHECK(ears.heard == Lines{"failed 1", "failed 1"});
+  feed(device, {rows.front()}, 4, 10);
+  CHECK(ears.heard.size() == 2);
+}
+
+TEST_CASE("a run that ended here is not told again when canonical feeds its end") {
+  FedDevice device(all, {{1, "PACKAGING", 3, id('r', 1).text()}}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A")}, 1, 13);
+  Ears ears;
+  ears.listen_to(device);
+  CHECK(device.mirror.apply("complete_job job_id=j1 final_cost=3") == "ok 1");
+  // Another device's claim keeps it from its effect here, until canonical judges it.
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "PACKAGING", 3, id('r', 1).text(), time_at(100).text(), id('y', 1).text()});
+  feed(device, rows, 1, 13);
+  CHECK(pending(device) == Lines{"1 not_claim_holder"});
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"PACKAGING"});
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  add(user.rows, {1, "READY", 0, id('r', 1).text()});
+  user.rows.push_back(entry(4, "reserve", 3, 4, job_id(1).text()));
+  user.rows.push_back(entry(5, "usage", -3, 1, job_id(1).text()));
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = 3;
+  state.entries = 5;
+  state.balance = 1;
+  state.held = 10;
+  device.take(reply);
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"READY"});
+  CHECK(std::count(ears.heard.begin(), ears.heard.end(), "complete 1") == 1);
 }
 
 }  // namespace
