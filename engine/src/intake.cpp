@@ -173,6 +173,7 @@ class Intake {
     forget_unknown();
     settle_left_alone();
     forget_unsubscribed();
+    tell_balances();
     settle_link();
     return std::move(taken_);
   }
@@ -197,6 +198,7 @@ class Intake {
     const PulledUser* pulled = nullptr;
     bool is_new = false;  ///< Nothing of it was here before.
     bool is_wiped = false;
+    std::optional<std::int64_t> balance{};  ///< As it was shown here before.
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
@@ -627,6 +629,8 @@ class Intake {
 
   void undo() {
     for (auto& [u, user] : users_) {
+      const AccountRow* account = u > 0 && !user.is_new ? store_.accounts.find(u) : nullptr;
+      if (account != nullptr) user.balance = account->balance;
       const bool is_fed = user.pulled != nullptr && user.pulled->state.has_value();
       if (is_fed) find_keys(user);
       // Where the rows are not fed, as nobody's never are, what canonical took of them stays, up to
@@ -764,6 +768,13 @@ class Intake {
         continue;
       if (job->status == JobStatus::READY) work_.happened(Happening::Kind::job_complete, u, j);
       if (job->status == JobStatus::FAILED) work_.happened(Happening::Kind::job_failed, u, j);
+    }
+  }
+
+  /// Once all is taken, and what is still pending is applied again.
+  void tell_balances() {
+    for (const auto& [u, user] : users_) {
+      if (user.balance && store_.accounts.find(u) != nullptr) work_.balance_was(*user.balance, u);
     }
   }
 

@@ -548,6 +548,11 @@ void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int
   happenings_.push_back(happening);
 }
 
+void Work::balance_was(std::int64_t before, std::int64_t u) {
+  if (before >= low_credits_.value && store.accounts.get(u).balance < low_credits_.value)
+    happened(Happening::Kind::low_credits, u, std::nullopt);
+}
+
 std::vector<Happening> Work::take_happenings() noexcept {
   constexpr std::size_t told_max = 10'000;
   try {

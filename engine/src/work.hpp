@@ -133,6 +133,8 @@ class Work {
   /// The operation changed nothing: it is not remembered.
   void forget() noexcept { call_->remembered = false; }
   void happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j);
+  /// The user's balance was that: the host hears of it where it fell below the setting.
+  void balance_was(std::int64_t before, std::int64_t u);
   /// Applies another operation of the engine's own making, as sweep does.
   Code apply_own(Command command);
   Uuid random_id() const { return random_id_(); }

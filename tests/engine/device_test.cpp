@@ -1074,5 +1074,46 @@ TEST_CASE("a run that ended here is not told again when canonical feeds its end"
   CHECK(std::count(ears.heard.begin(), ears.heard.end(), "complete 1") == 1);
 }
 
+TEST_CASE("low_credits is told of what is pulled, where the balance falls below the setting") {
+  FedDevice device(all, {}, SpendPolicy::online);
+  std::vector<PulledUser::Row> rows{profile_of_u1("A"), entry(3, "grant", 5, 9)};
+  feed(device, rows, 9, 10);
+  Ears ears;
+  ears.listen_to(device, SpendPolicy::online);
+  feed(device, {entry(4, "expire", -4, 5)}, 5, 10);
+  CHECK(ears.heard.empty());
+  feed(device, {entry(5, "expire", -1, 4)}, 4, 10);
+  CHECK(ears.heard == Lines{"low 1 4"});
+  feed(device, {entry(6, "expire", -1, 3)}, 3, 10);
+  CHECK(ears.heard.size() == 1);
+  feed(device, {entry(7, "grant", 5, 8)}, 8, 10);
+  feed(device, {entry(8, "expire", -8, 0)}, 0, 10);
+  CHECK(ears.heard == Lines{"low 1 4", "low 1 0"});
+}
+
+TEST_CASE("low_credits is not told of a user who is fed for the first time, nor of a fall twice") {
+  Ears ears;
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A"), entry(3, "grant", 5, 9)}, 9, 10);
+  ears.listen_to(device);
+  // It is what the host was shown that falls: with what was spent here, and is spent again.
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=6") == "ok 3");
+  CHECK(ears.heard == Lines{"low 1 3"});
+  feed(device, {entry(4, "expire", -1, 8)}, 8, 10);
+  CHECK(device.mirror.balance() == 2);
+  CHECK(ears.heard.size() == 1);
+  Reply reply = device.reply();
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(2);
+  user.rows = {profile_of_u1("B"), entry(1, "grant", 1, 1)};
+  user.rows[0].texts[0] = user.rows[1].texts[1] = user_id(2).text();
+  user.rows[1].texts[0] = id('f', 1).text();
+  user.state.emplace();
+  user.state->entries = user.state->balance = 1;
+  device.take(reply);
+  CHECK(device.mirror->balance(user_id(2)).value() == Credits{1});
+  CHECK(ears.heard.size() == 1);
+}
+
 }  // namespace
 }  // namespace tally::test
