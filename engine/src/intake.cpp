@@ -1265,11 +1265,22 @@ class Intake {
   /// from here on.
   void remember_settled() {
     for (const Record& record : queued_) {
-      if (is_settled(record)) remember_operation(record);
+      if (is_settled(record) && had_effect(record)) remember_operation(record);
     }
     for (const Record* record : undone_) {
       if (is_settled(*record) && record->fed && record->count == 0) remember_operation(*record);
     }
+  }
+
+  /// A report that changed nothing is not remembered, here as there. One that did has its job fed
+  /// with its verdict.
+  bool had_effect(const Record& record) const {
+    const Command command = record.command();
+    const auto* report = std::get_if<ReportProgress>(&command.operation);
+    if (report == nullptr) return true;
+    return std::any_of(users_.begin(), users_.end(), [&](const auto& user) {
+      return user.second.keys.count({"jobs", report->job_id}) != 0;
+    });
   }
 
   void remember_operation(const Record& record) {
