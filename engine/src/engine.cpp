@@ -290,7 +290,7 @@ std::optional<Error> Engine::Impl::commit_for(const Group& group) noexcept {
     own_counter_.store(no_counter, std::memory_order_release);
     if (transaction_.has_begun() && error.code == Code::internal)
       broken_.store(true, std::memory_order_relaxed);
-    work_.take_happenings();
+    work_.drop_happenings();
     fail_group(group, error);
     abandon();
     return std::optional(std::move(error));  // A copy might not fit into memory.

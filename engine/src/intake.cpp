@@ -173,6 +173,7 @@ class Intake {
     forget_unknown();
     settle_left_alone();
     forget_unsubscribed();
+    tell_balances();
     settle_link();
     return std::move(taken_);
   }
@@ -197,11 +198,13 @@ class Intake {
     const PulledUser* pulled = nullptr;
     bool is_new = false;  ///< Nothing of it was here before.
     bool is_wiped = false;
+    std::optional<std::int64_t> balance{};  ///< As it was shown here before.
     std::vector<Record> records{};
     std::vector<LocalEntry> entries{};  ///< Of its records that canonical judged ok, in order.
     std::map<std::pair<std::string, Uuid>, std::int64_t>
-        keys{};                            ///< Of the rows fed that are here.
-    std::map<Uuid, JobStatus> statuses{};  ///< Of the jobs fed, as they were here before.
+        keys{};  ///< Of the rows fed that are here.
+    /// Of the jobs fed, as they were here before: a status is of the run that a reservation opened.
+    std::map<Uuid, std::pair<JobStatus, std::optional<Uuid>>> runs{};
     /// Rows that went, by the last part that says so.
     std::map<std::pair<std::string, Uuid>, std::size_t> gone{};
   };
@@ -305,12 +308,24 @@ class Intake {
   std::int64_t key_of(const PulledUser& pulled) {
     if (const auto u = store_.users.find_id(pulled.user_id)) return *u;
     if (!pulled.state) return 0;
-    const std::int64_t u = store_.new_user_key();
+    const auto former = former_key(pulled.user_id);
+    const std::int64_t u = former ? *former : store_.new_user_key();
     store_.users.insert(u, UserRow{pulled.user_id, std::nullopt, std::nullopt});
     store_.accounts.insert(u, AccountRow{});
     users_[u].is_new = true;
     return u;
   }
+
+  /// That of a user who was here before: the op_ids that this mirror applied are remembered under
+  /// it.
+  std::optional<std::int64_t> former_key(const Uuid& user_id) {
+    if (!former_key_) former_key_.emplace(db_, "select value from tally_meta where name = ?");
+    const Rewind rewind(*former_key_);
+    const std::string name = former_name(user_id);
+    return former_key_->bind(name).step() ? std::optional(former_key_->column<std::int64_t>(0))
+                                          : std::nullopt;
+  }
+  static std::string former_name(const Uuid& user_id) { return "user " + user_id.text(); }
 
   void read_records() {
     for (const PulledUser& pulled : reply_.users) {
@@ -614,6 +629,8 @@ class Intake {
 
   void undo() {
     for (auto& [u, user] : users_) {
+      const AccountRow* account = u > 0 && !user.is_new ? store_.accounts.find(u) : nullptr;
+      if (account != nullptr) user.balance = account->balance;
       const bool is_fed = user.pulled != nullptr && user.pulled->state.has_value();
       if (is_fed) find_keys(user);
       // Where the rows are not fed, as nobody's never are, what canonical took of them stays, up to
@@ -650,7 +667,10 @@ class Intake {
       if (table == "assets") key = store_.assets.find_id(id);
       if (table == "jobs") key = store_.jobs.find_id(folded(id));
       if (key) user.keys[{table, id}] = *key;
-      if (key && table == "jobs") user.statuses[id] = store_.jobs.get(*key).status;
+      if (key && table == "jobs") {
+        const JobRow& job = store_.jobs.get(*key);
+        user.runs[id] = {job.status, job.reservation};
+      }
     };
     std::size_t number = 0;
     for_each_part(*user.pulled, [&](const PulledUser& part) {
@@ -742,11 +762,19 @@ class Intake {
     for (const auto& [id, j] : user.keys) {
       const JobRow* job = id.first == "jobs" ? store_.jobs.find(j) : nullptr;
       if (job == nullptr) continue;
-      const auto before = user.statuses.find(id.second);
-      const bool was_here = before != user.statuses.end();
-      if (was_here ? before->second == job->status : is_first) continue;
+      const auto before = user.runs.find(id.second);
+      const bool was_here = before != user.runs.end();
+      if (was_here ? before->second == std::pair(job->status, job->reservation) : is_first)
+        continue;
       if (job->status == JobStatus::READY) work_.happened(Happening::Kind::job_complete, u, j);
       if (job->status == JobStatus::FAILED) work_.happened(Happening::Kind::job_failed, u, j);
+    }
+  }
+
+  /// Once all is taken, and what is still pending is applied again.
+  void tell_balances() {
+    for (const auto& [u, user] : users_) {
+      if (user.balance && store_.accounts.find(u) != nullptr) work_.balance_was(*user.balance, u);
     }
   }
 
@@ -920,6 +948,7 @@ class Intake {
       if (const auto key = rows.find_id(id); key && rows.get(*key).u == u)
         store_.erase_for_good(rows, *key);
     };
+    if (table == "profiles" && store_.users.get(u).id == id) store_.profiles.erase(u);
     if (table == "projects") erase_from(store_.projects);
     if (table == "voice_profiles") erase_from(store_.voice_profiles);
     if (table == "draft_prompts") erase_from(store_.drafts);
@@ -1236,11 +1265,22 @@ class Intake {
   /// from here on.
   void remember_settled() {
     for (const Record& record : queued_) {
-      if (is_settled(record)) remember_operation(record);
+      if (is_settled(record) && had_effect(record)) remember_operation(record);
     }
     for (const Record* record : undone_) {
       if (is_settled(*record) && record->fed && record->count == 0) remember_operation(*record);
     }
+  }
+
+  /// A report that changed nothing is not remembered, here as there. One that did has its job fed
+  /// with its verdict.
+  bool had_effect(const Record& record) const {
+    const Command command = record.command();
+    const auto* report = std::get_if<ReportProgress>(&command.operation);
+    if (report == nullptr) return true;
+    return std::any_of(users_.begin(), users_.end(), [&](const auto& user) {
+      return user.second.keys.count({"jobs", report->job_id}) != 0;
+    });
   }
 
   void remember_operation(const Record& record) {
@@ -1316,6 +1356,11 @@ class Intake {
     store_.accounts.erase(u);
     store_.users.erase(u);
     store_.retire_user_key(u);
+    Query former(db_,
+                 "insert or replace into tally_meta select ?2, ?1 where exists"
+                 " (select 1 from tally_operation where u = ?1)");
+    const std::string name = former_name(id);
+    former.bind(u, name).run();
     taken_.changed.push_back(id);
   }
 
@@ -1386,6 +1431,7 @@ class Intake {
   Query has_job_;
   Query lost_job_;
   Query orphans_;
+  std::optional<Query> former_key_;  ///< Made when somebody is not here.
   std::int64_t last_ = 0;
   std::int64_t watermark_ = 0;
   std::map<std::int64_t, User> users_;

@@ -560,9 +560,35 @@ void Work::happened(Happening::Kind kind, std::int64_t u, std::optional<std::int
   Happening happening{};
   happening.kind = kind;
   happening.user_id = store.users.get(u).id;
-  if (j) happening.job_id = unfolded(store.jobs.get(*j).id);
+  if (j) {
+    const JobRow& job = store.jobs.get(*j);
+    const auto told = told_.find(*j);
+    if (told != told_.end() && told->second == std::pair(kind, job.reservation)) return;
+    happening.job_id = unfolded(job.id);
+    happening.j = *j;
+    happening.reservation = job.reservation;
+  }
   happening.balance = Credits{store.accounts.get(u).balance};
   happenings_.push_back(happening);
+}
+
+void Work::balance_was(std::int64_t before, std::int64_t u) {
+  if (before >= low_credits_.value && store.accounts.get(u).balance < low_credits_.value)
+    happened(Happening::Kind::low_credits, u, std::nullopt);
+}
+
+std::vector<Happening> Work::take_happenings() noexcept {
+  constexpr std::size_t told_max = 10'000;
+  try {
+    for (const Happening& happening : happenings_) {
+      if (device() == nullptr || happening.j == 0) continue;  // Alone it takes back nothing.
+      told_[happening.j] = {happening.kind, happening.reservation};
+      if (told_.size() > told_max) told_.erase(told_.begin());  // The job that was made first.
+    }
+  } catch (const std::bad_alloc&) {  // Told once more is better than not told.
+    told_.clear();
+  }
+  return std::exchange(happenings_, {});
 }
 
 bool Work::wants(std::int64_t u, std::string_view preference) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct Happening {
   Uuid user_id;
   Uuid job_id;      ///< Zero for low_credits.
   Credits balance;  ///< After the operation.
+  std::int64_t j;   ///< Likewise zero, and the run of the job that ended.
+  std::optional<Uuid> reservation;
 };
 
 /// Who this mirror is at canonical; a mirror without a device has every capability.
@@ -86,8 +89,10 @@ class Work {
   /// What the host wants to hear of; nothing else is noted.
   void set_listens(std::array<bool, Happening::kinds> listens) noexcept { listens_ = listens; }
 
-  /// What happened since it was last asked.
-  std::vector<Happening> take_happenings() noexcept { return std::exchange(happenings_, {}); }
+  /// What happened since it was last asked, for the host to be told: it is committed.
+  std::vector<Happening> take_happenings() noexcept;
+  /// The same where nothing was committed.
+  void drop_happenings() noexcept { happenings_.clear(); }
 
   // ---- for the operations' functions ----
 
@@ -128,6 +133,8 @@ class Work {
   /// The operation changed nothing: it is not remembered.
   void forget() noexcept { call_->remembered = false; }
   void happened(Happening::Kind kind, std::int64_t u, std::optional<std::int64_t> j);
+  /// The user's balance was that: the host hears of it where it fell below the setting.
+  void balance_was(std::int64_t before, std::int64_t u);
   /// Applies another operation of the engine's own making, as sweep does.
   Code apply_own(Command command);
   Uuid random_id() const { return random_id_(); }
@@ -189,6 +196,9 @@ class Work {
   std::array<bool, Happening::kinds> listens_{};
   Call* call_ = nullptr;
   std::vector<Happening> happenings_;
+  /// How a job's latest run ended, as the host was told: what it was told of an operation here
+  /// comes once more from canonical, where the operation had to be taken back meanwhile.
+  std::map<std::int64_t, std::pair<Happening::Kind, std::optional<Uuid>>> told_;
   std::int64_t user_before_ = 0;  ///< Whose operation is applied once more; 0 for none.
   std::vector<std::optional<Uuid>*> filled_in_;  ///< Names in this transaction's commands.
   std::vector<Call> spare_calls_;

@@ -2,6 +2,8 @@
 // capabilities, jobs with fewer steps. No server: the answers are made here.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "engine/fed_device.hpp"
 #include "tally/trace.hpp"
 
@@ -882,6 +884,265 @@ TEST_CASE("what is held anew where old data left a hold is paid by the balance, 
     CHECK(device.unspent() == 10);
     CHECK(device.mirror.findings().empty());
   }
+/// u2 with its sign-up entry and, where there are two, 5 credits of operation o7.
+PulledUser granted(std::size_t entries) {
+  PulledUser user;
+  user.user_id = user_id(2);
+  user.rows.push_back(
+      row("credit_ledger", {id('f', 1).text(), user_id(2).text(), "grant", "10", std::nullopt,
+                            fed_at, std::nullopt, std::nullopt, "10", "1"}));
+  user.rows.push_back(row(
+      "credit_ledger", {op_id(7).derived(0).text(), user_id(2).text(), "grant", "5", std::nullopt,
+                        time_at(1).text(), std::nullopt, std::nullopt, "15", "2"}));
+  user.rows.resize(entries);
+  PulledState& state = user.state.emplace();
+  state.entries = static_cast<std::int64_t>(entries);
+  state.balance = entries == 2 ? 15 : 10;
+  return user;
+}
+
+/// A device whose operation o7 on u2 canonical has confirmed.
+struct Granted {
+  FedDevice device{all, {}, SpendPolicy::optimistic};
+  CallId call{op_id(7), time_at(1)};
+
+  Granted() {
+    Reply first = device.reply();
+    first.users.push_back(granted(1));
+    device.take(first);
+    CHECK(add(5) == "ok 15");
+    Reply confirmed = device.reply();
+    confirmed.watermark = 1;
+    confirmed.verdicts.push_back({1});
+    PulledUser& user = confirmed.users.emplace_back(granted(2));
+    user.rows.erase(user.rows.begin());
+    user.state->since = user.state->since_entries = 1;
+    device.take(confirmed);
+    CHECK(add(5) == "ok 15");
+  }
+  std::string add(std::int64_t amount) {
+    const auto receipt =
+        device.mirror->apply(AddCredits{user_id(2), Credits{amount}, "grant"}, call);
+    return receipt ? "ok " + std::to_string(receipt->balance->value)
+                   : std::string(name_of(receipt.error().code));
+  }
+  Reply reply() {
+    Reply reply = device.reply();
+    reply.acked = reply.watermark = 1;
+    return reply;
+  }
+  void come_back() {
+    Reply reply = this->reply();
+    reply.users.push_back(granted(2));
+    device.take(reply);
+  }
+};
+
+TEST_CASE("the op_ids of a user who is unsubscribed and comes back are known") {
+  Granted granted;
+  FedDevice& device = granted.device;
+  for (int times = 0; times < 2; ++times) {
+    REQUIRE(device.replica.subscribe(std::vector{user_id(3)}));
+    device.take(granted.reply());
+    CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+    device.mirror.reopen();
+    REQUIRE(device.replica.subscribe(std::nullopt));
+    granted.come_back();
+    CHECK(granted.add(5) == "ok 15");
+    CHECK(granted.add(6) == "operation_conflict");
+    CHECK(device.mirror.findings().empty());
+  }
+  // Nobody else has the number meanwhile.
+  REQUIRE(device.replica.subscribe(std::vector{user_id(3)}));
+  device.take(granted.reply());
+  REQUIRE(device.replica.subscribe(std::nullopt));
+  CHECK(device.mirror.apply("create_user user_id=u4 op_id=o7") == "ok 10");
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("the op_ids of a user whom canonical did not know for a while are known") {
+  Granted granted;
+  FedDevice& device = granted.device;
+  Reply lost = granted.reply();
+  lost.complete.emplace();
+  device.take(lost);
+  CHECK_FALSE(device.mirror->balance(user_id(2)).has_value());
+  granted.come_back();
+  CHECK(granted.add(5) == "ok 15");
+  CHECK(device.mirror.findings().empty());
+}
+
+PulledUser::Row profile_of_u1(const std::string& name) {
+  return row("profiles", {user_id(1).text(), name, std::nullopt, fed_at,
+                          R"({"low_credits": true, "job_failed": true, "job_complete": true})",
+                          std::nullopt, fed_at});
+}
+
+/// u1's profile went, and then, where a row is given, came again.
+void lose_profile(FedDevice& device, std::vector<PulledUser::Row> rows = {}) {
+  Reply reply = device.reply();
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  user.gone = {{"profiles", user_id(1)}};
+  user.rows = std::move(rows);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = state.entries = device.entries;
+  state.balance = 4;
+  state.held = 10;
+  device.take(reply);
+}
+
+TEST_CASE("a profile that canonical deleted goes from the mirror, and its user can do without") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  const auto names = [&] {
+    return query(device.mirror.path(), "select display_name from profiles");
+  };
+  feed(device, {profile_of_u1("A")}, 4, 10);
+  CHECK(names() == Lines{"A"});
+  lose_profile(device, {profile_of_u1("B")});
+  CHECK(names() == Lines{"B"});
+  // Also what is still pending on it does not bring it back as it was.
+  CHECK(device.mirror.apply("update_profile user_id=u1 display_name=C") == "ok 4");
+  lose_profile(device);
+  CHECK(names() == Lines{"C"});
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = state.entries = device.entries;
+  state.balance = 4;
+  state.held = 10;
+  device.take(reply);
+  CHECK(names().empty());
+  CHECK(device.mirror->account(user_id(1)).has_value());
+  CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == "ok 4");
+  CHECK(device.mirror.findings().empty());
+}
+
+/// What the engine of a device tells of jobs and balances.
+struct Ears {
+  Lines heard;
+
+  Options options(SpendPolicy policy = SpendPolicy::optimistic) {
+    Options options = TemporaryMirror::fast();
+    options.spend_policy = policy;
+    options.verdict_timeout = std::chrono::milliseconds{0};
+    options.callbacks.job_failed = [this](const Uuid&, const Uuid& job) {
+      heard.push_back("failed " + std::to_string(job.bytes[15]));
+    };
+    options.callbacks.job_complete = [this](const Uuid&, const Uuid& job) {
+      heard.push_back("complete " + std::to_string(job.bytes[15]));
+    };
+    options.callbacks.low_credits = [this](const Uuid& user, Credits balance) {
+      heard.push_back("low " + std::to_string(user.bytes[15]) + " " +
+                      std::to_string(balance.value));
+    };
+    return options;
+  }
+  void listen_to(FedDevice& device, SpendPolicy policy = SpendPolicy::optimistic) {
+    device.mirror.close();
+    device.mirror.open(options(policy));
+  }
+};
+
+TEST_CASE("each run of a job that failed elsewhere is told, and told once") {
+  FedDevice device(all, {{1, "RENDERING", 3, id('r', 1).text()}}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A")}, 1, 13);
+  Ears ears;
+  ears.listen_to(device);
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "FAILED", 0, id('r', 1).text()});
+  rows.push_back(entry(4, "refund", 3, 4, job_id(1).text()));
+  feed(device, rows, 4, 10);
+  CHECK(ears.heard == Lines{"failed 1"});
+  // Retried, and failed again before the next pull.
+  rows.clear();
+  add(rows, {1, "FAILED", 0, id('r', 2).text()});
+  rows.push_back(entry(5, "reserve", -2, 2, job_id(1).text()));
+  rows.push_back(entry(6, "refund", 2, 4, job_id(1).text()));
+  feed(device, rows, 4, 10);
+  CHECK(ears.heard == Lines{"failed 1", "failed 1"});
+  feed(device, {rows.front()}, 4, 10);
+  CHECK(ears.heard.size() == 2);
+}
+
+TEST_CASE("a run that ended here is not told again when canonical feeds its end") {
+  FedDevice device(all, {{1, "PACKAGING", 3, id('r', 1).text()}}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A")}, 1, 13);
+  Ears ears;
+  ears.listen_to(device);
+  CHECK(device.mirror.apply("complete_job job_id=j1 final_cost=3") == "ok 1");
+  // Another device's claim keeps it from its effect here, until canonical judges it.
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "PACKAGING", 3, id('r', 1).text(), time_at(100).text(), id('y', 1).text()});
+  feed(device, rows, 1, 13);
+  CHECK(pending(device) == Lines{"1 not_claim_holder"});
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"PACKAGING"});
+  Reply reply = device.reply();
+  reply.watermark = 1;
+  reply.verdicts.push_back({1});
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  add(user.rows, {1, "READY", 0, id('r', 1).text()});
+  user.rows.push_back(entry(4, "reserve", 3, 4, job_id(1).text()));
+  user.rows.push_back(entry(5, "usage", -3, 1, job_id(1).text()));
+  PulledState& state = user.state.emplace();
+  state.since = 1;
+  state.since_entries = 3;
+  state.entries = 5;
+  state.balance = 1;
+  state.held = 10;
+  device.take(reply);
+  CHECK(query(device.mirror.path(), "select status from jobs") == Lines{"READY"});
+  CHECK(std::count(ears.heard.begin(), ears.heard.end(), "complete 1") == 1);
+}
+
+TEST_CASE("low_credits is told of what is pulled, where the balance falls below the setting") {
+  FedDevice device(all, {}, SpendPolicy::online);
+  std::vector<PulledUser::Row> rows{profile_of_u1("A"), entry(3, "grant", 5, 9)};
+  feed(device, rows, 9, 10);
+  Ears ears;
+  ears.listen_to(device, SpendPolicy::online);
+  feed(device, {entry(4, "expire", -4, 5)}, 5, 10);
+  CHECK(ears.heard.empty());
+  feed(device, {entry(5, "expire", -1, 4)}, 4, 10);
+  CHECK(ears.heard == Lines{"low 1 4"});
+  feed(device, {entry(6, "expire", -1, 3)}, 3, 10);
+  CHECK(ears.heard.size() == 1);
+  feed(device, {entry(7, "grant", 5, 8)}, 8, 10);
+  feed(device, {entry(8, "expire", -8, 0)}, 0, 10);
+  CHECK(ears.heard == Lines{"low 1 4", "low 1 0"});
+}
+
+TEST_CASE("low_credits is not told of a user who is fed for the first time, nor of a fall twice") {
+  Ears ears;
+  FedDevice device(all, {}, SpendPolicy::optimistic);
+  feed(device, {profile_of_u1("A"), entry(3, "grant", 5, 9)}, 9, 10);
+  ears.listen_to(device);
+  // It is what the host was shown that falls: with what was spent here, and is spent again.
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=6") == "ok 3");
+  CHECK(ears.heard == Lines{"low 1 3"});
+  feed(device, {entry(4, "expire", -1, 8)}, 8, 10);
+  CHECK(device.mirror.balance() == 2);
+  CHECK(ears.heard.size() == 1);
+  Reply reply = device.reply();
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(2);
+  user.rows = {profile_of_u1("B"), entry(1, "grant", 1, 1)};
+  user.rows[0].texts[0] = user.rows[1].texts[1] = user_id(2).text();
+  user.rows[1].texts[0] = id('f', 1).text();
+  user.state.emplace();
+  user.state->entries = user.state->balance = 1;
+  device.take(reply);
+  CHECK(device.mirror->balance(user_id(2)).value() == Credits{1});
+  CHECK(ears.heard.size() == 1);
 }
 
 }  // namespace

@@ -211,5 +211,33 @@ TEST_CASE("online: a verdict tells what became of it, and its effect comes with 
   CHECK(device.mirror.findings().empty());
 }
 
+TEST_CASE("online: a report that changed nothing is not remembered, and one that did is") {
+  for (const bool changed : {false, true}) {
+    CAPTURE(changed);
+    FedDevice device(all, {{1, "RENDERING", 3, id('r', 1).text()}}, SpendPolicy::online);
+    const std::string report =
+        "report_progress job_id=j1 step_name=RENDERING op_id=o5 progress_pct=";
+    CHECK(device.mirror.apply(report + "1") == "pending 1");
+    Reply reply = device.reply();
+    reply.watermark = 1;
+    reply.verdicts.push_back({1});
+    reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+    PulledUser& user = reply.users.emplace_back();
+    user.user_id = user_id(1);
+    if (changed) {
+      add(user.rows, {1, "RENDERING", 3, id('r', 1).text()});
+      user.rows[0].texts[5] = "it goes on";
+    }
+    PulledState& state = user.state.emplace();
+    state.since = 1;
+    state.since_entries = state.entries = device.entries;
+    state.balance = 1;
+    state.held = 13;
+    device.take(reply);
+    CHECK(device.mirror.apply(report + "2") == (changed ? "operation_conflict 1" : "pending 1"));
+    CHECK(device.mirror.findings().empty());
+  }
+}
+
 }  // namespace
 }  // namespace tally::test

@@ -147,7 +147,7 @@ class PostgresHalf : public Half {
   };
   void open() {
     const std::string conninfo = server_ + " dbname=" + world;
-    opened_.emplace(connect(conninfo), got(sync::Canonical::connect(conninfo)));
+    opened_.emplace(Opened{connect(conninfo), got(sync::Canonical::connect(conninfo))});
   }
 
   std::string server_;
