@@ -875,6 +875,16 @@ TEST_CASE("a device for one user knows no other, nor what is his") {
   CHECK(mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1") == "ok 9");
 }
 
+TEST_CASE(
+    "an author cancels what waits in the queue, whoever claimed it, and not what is worked on") {
+  for (const auto& [status, answer] :
+       {std::pair{"QUEUED", "ok 4"}, std::pair{"SCRIPTING", "not_claim_holder 1"}}) {
+    FedDevice device(all,
+                     {{1, status, 3, id('r', 1).text(), time_at(9'000).text(), id('y', 1).text()}});
+    CHECK(device.mirror.apply("fail_job job_id=j1 error_code=E") == answer);
+  }
+}
+
 TEST_CASE("what is held anew where old data left a hold is paid by the balance, not by the lease") {
   for (const SpendPolicy policy : {SpendPolicy::leased, SpendPolicy::optimistic}) {
     FedDevice device(all, {{1, "FAILED", 3, id('r', 1).text()}}, policy);
@@ -884,6 +894,8 @@ TEST_CASE("what is held anew where old data left a hold is paid by the balance, 
     CHECK(device.unspent() == 10);
     CHECK(device.mirror.findings().empty());
   }
+}
+
 /// u2 with its sign-up entry and, where there are two, 5 credits of operation o7.
 PulledUser granted(std::size_t entries) {
   PulledUser user;
