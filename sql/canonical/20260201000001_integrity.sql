@@ -715,11 +715,10 @@ begin
     v_entries[n] := row(a.user_id, a.seq, op_id, n - 1, types[n], amounts[n], a.balance, notes[n], at, job_id,
                         stripe_payment_id)::tally.entry;
   end loop;
-  -- The account comes first, as in tally.write().
+  perform tally.write_entries(v_entries);
   update tally.accounts t
      set balance = a.balance, seq = a.seq, held = t.held + append_entries.held
    where t.user_id = p_user;
-  perform tally.write_entries(v_entries);
 end;
 $$;
 
@@ -778,14 +777,6 @@ begin
   end if;
   new.seq := coalesce(v_seq, 0) + 1;
   new.balance_after := v_balance::integer;
-  if tg_nargs > 0 then
-    -- A trigger of the app's that runs with our rights, and so without the trigger behind the statement.
-    update tally.accounts a set balance = v_balance, seq = new.seq where a.user_id = new.user_id;
-    insert into tally.payments (stripe_payment_id, operation, user_id, amount, type)
-    select new.stripe_payment_id, case when new.amount > 0 then 'add_credits' else 'expire_credits' end,
-           new.user_id, abs(new.amount), new.type
-     where new.stripe_payment_id is not null;
-  end if;
   return new;
 end;
 $$;
@@ -855,12 +846,6 @@ create trigger tally_entry_insert
   for each row when (current_user <> 'tally_owner')
   execute function tally.entry_insert();
 
-drop trigger if exists tally_entry_insert_within on public.credit_ledger;
-create trigger tally_entry_insert_within
-  before insert on public.credit_ledger
-  for each row when (current_user = 'tally_owner' and new.seq is null)
-  execute function tally.entry_insert('within');
-
 drop trigger if exists tally_entries_inserted on public.credit_ledger;
 create trigger tally_entries_inserted
   after insert on public.credit_ledger
@@ -891,14 +876,9 @@ as $$
 begin
   insert into tally.accounts (user_id) values (new.id)
   on conflict (user_id) do nothing;
-  if not found and exists (select from tally.accounts a where a.user_id = new.id and a.old_seq = -1) then
-    return new;  -- create_user is at work.
-  end if;
-  -- Another trigger on sign-ups may have come first, and given the user credits.
-  insert into public.profiles (id, display_name)
-  values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'))
-  on conflict (id) do nothing;
   if found then
+    insert into public.profiles (id, display_name)
+    values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
     perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
                                  array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
   end if;

@@ -565,9 +565,8 @@ begin
   if a.user_id is not null then
     return r;
   end if;
-  -- The account comes before the user, and as it never is otherwise: that tells the sign-up trigger to leave
-  -- the rest to us.
-  insert into tally.accounts (user_id, old_seq) values (p_user, -1) on conflict (user_id) do nothing;
+  -- The account comes before the user: that tells the sign-up trigger to leave the rest to us.
+  insert into tally.accounts (user_id) values (p_user) on conflict (user_id) do nothing;
   if not found then
     return r;
   end if;
@@ -576,7 +575,6 @@ begin
     delete from tally.accounts t where t.user_id = p_user;
     return r;
   end if;
-  update tally.accounts t set old_seq = 0 where t.user_id = p_user;
   insert into public.profiles (id, display_name, created_at, updated_at)
   values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at);
   r.result := 'ok';
@@ -1588,34 +1586,16 @@ begin
 end;
 $$;
 
-create or replace function tally.write_accounts(p_accounts tally.accounts[])
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into tally.accounts as t (user_id, balance, held, seq)
-  select x.user_id, x.balance, x.held, x.seq from unnest(p_accounts) x
-  on conflict (user_id) do update
-    set balance = excluded.balance, held = excluded.held, seq = excluded.seq;
-end;
-$$;
-
--- Writes what run() kept. An app's own triggers may write to the ledger, too: the accounts come before the
--- entries and those before the jobs, so that they find it whole and go on from there.
+-- Writes what run() kept.
 -- The triggers that note what changed leave jobs, steps and assets that our functions write to this.
 create or replace function tally.write(
-  p_jobs tally.job[], p_asset_users uuid[], p_assets uuid[], p_accounts tally.accounts[], p_entries tally.entry[],
-  p_applied tally.applied_operations[], p_careful boolean)
+  p_jobs tally.job[], p_asset_users uuid[], p_assets uuid[], p_entries tally.entry[], p_applied tally.applied_operations[],
+  p_careful boolean)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if cardinality(p_entries) > 0 then
-    perform tally.write_accounts(p_accounts);
-    perform tally.write_entries(p_entries, p_careful);
-  end if;
   if cardinality(p_jobs) > 0 then
     perform tally_sync.note('jobs', array(select x.user_id from unnest(p_jobs) x), array(select x.id from unnest(p_jobs) x), false);
     perform tally_sync.note('job_steps', array(select x.user_id from unnest(p_jobs) x where x.steps),
@@ -1623,29 +1603,15 @@ begin
     perform tally.write_jobs(p_jobs);
   end if;
   perform tally_sync.note('assets', p_asset_users, p_assets, false);
+  if cardinality(p_entries) > 0 then
+    perform tally.write_entries(p_entries, p_careful);
+  end if;
   insert into tally.applied_operations select * from unnest(p_applied);
 end;
 $$;
 
--- The accounts with those of p_moved as they were left by what was written, and by triggers on it.
-create or replace function tally.moved_on(accounts tally.accounts[], users uuid[], p_moved uuid[])
-returns tally.accounts[]
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  a tally.accounts;
-begin
-  for a in select t.* from tally.accounts t where t.user_id = any (p_moved) loop
-    accounts[width_bucket(a.user_id, users)] := a;
-  end loop;
-  return accounts;
-end;
-$$;
-
 -- Applies operations in turn to jobs and accounts, which the caller has locked and read, and writes
--- everything. jobs[k] is that of job_ids[k], accounts[k] that of users[k], null where
+-- everything but the accounts. jobs[k] is that of job_ids[k], accounts[k] that of users[k], null where
 -- there is none. whole: a batch, which ends at the first refusal; the caller then rolls it back.
 create or replace function tally.run(
   w tally.pusher, operations tally.op[], inner_operations tally.op[], users uuid[], job_ids uuid[], whole boolean,
@@ -1672,8 +1638,6 @@ declare
   -- What is still to be written: of jobs, whether, by their place, and the places of those to be inserted.
   v_unchanged constant boolean[] := array_fill(false, array[coalesce(cardinality(jobs), 0)]);
   v_changed boolean[] := v_unchanged;
-  v_unposted boolean[] := array_fill(false, array[cardinality(users)]);
-  v_posted boolean[] := v_unposted;
   v_new integer[] := array[]::integer[];
   v_asset_users uuid[] := array[]::uuid[];
   v_assets uuid[] := array[]::uuid[];
@@ -1725,7 +1689,7 @@ begin
     elsif o.error = 'no batch' then
       r.result := 'invalid_argument';
     elsif o.seen and not v_is_foreign and (o.op <> 'batch' or o.envelope is null or coalesce(v_user = o.envelope, true)) then
-      perform tally.write('{}', '{}', '{}', '{}', '{}', v_applied, w.careful);
+      perform tally.write('{}', '{}', '{}', '{}', v_applied, w.careful);
       v_applied := array[]::tally.applied_operations[];
       v_applied_count := 0;
       r := tally.seen_before(v_user, o, w);
@@ -1760,16 +1724,13 @@ begin
         end if;
         if o.op in ('delete_project', 'batch') then
           -- It looks at all rows, or undoes what it wrote: nothing may be left to write.
-          v_accounts := array(select accounts[c.n] from unnest(v_posted) with ordinality c(posted, n) where c.posted);
           perform tally.write(array(select jobs[c.n] from unnest(v_changed) with ordinality c(changed, n) where c.changed),
-                              v_asset_users, v_assets, v_accounts, v_entries, v_applied, w.careful);
+                              v_asset_users, v_assets, v_entries, v_applied, w.careful);
           v_changed := v_unchanged;
           v_asset_users := array[]::uuid[];
           v_assets := array[]::uuid[];
-          v_posted := v_unposted;
           v_entries := array[]::tally.entry[];
           v_entry_count := 0;
-          accounts := tally.moved_on(accounts, users, array(select x.user_id from unnest(v_accounts) x));
           v_applied := array[]::tally.applied_operations[];
           v_applied_count := 0;
         end if;
@@ -1811,7 +1772,6 @@ begin
           when 'sweep' then
             select x.jobs, x.accounts into jobs, accounts
               from tally.run(w, tally.swept(o, jobs), null, users, job_ids, false, jobs, accounts) x;
-            accounts := tally.moved_on(accounts, users, users);
             r.result := 'ok';
           when 'batch' then
             begin
@@ -1822,7 +1782,7 @@ begin
                 raise exception using errcode = 'TAB00', message = 'batch refused';
               end if;
               jobs := v_jobs;
-              accounts := tally.moved_on(v_accounts, users, array[v_user]);
+              accounts := v_accounts;
               r.result := 'ok';
             exception when sqlstate 'TAB00' then
               r.result := v.result;
@@ -1855,7 +1815,6 @@ begin
             end loop;
             a.held := a.held + coalesce(r.held, 0);
             accounts[v_user_n] := a;
-            v_posted[v_user_n] := true;
           end if;
           if (r.job).id is not null then
             j := r.job;
@@ -1914,8 +1873,7 @@ begin
   if cardinality(v_new) > 0 then
     jobs := tally.insert_jobs(jobs, v_new, w.careful);
   end if;
-  v_accounts := array(select accounts[c.n] from unnest(v_posted) with ordinality c(posted, n) where c.posted);
-  perform tally.write(v_jobs, v_asset_users, v_assets, v_accounts, v_entries, v_applied, w.careful);
+  perform tally.write(v_jobs, v_asset_users, v_assets, v_entries, v_applied, w.careful);
 end;
 $$;
 
@@ -1938,6 +1896,20 @@ begin
              op, op_id, at, fields, error, fingerprint, reservation, has_user, user_id, user_n, has_job, job_id,
              job_n, in_batch, inner_first, inner_count, seen, capability, envelope, lease, late, n)
      order by o.n);
+end;
+$$;
+
+create or replace function tally.write_accounts(p_accounts tally.accounts[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into tally.accounts as t (user_id, balance, held, seq)
+  select x.user_id, x.balance, x.held, x.seq from unnest(p_accounts) x where x.user_id is not null
+  on conflict (user_id) do update
+    set balance = excluded.balance, held = excluded.held, seq = excluded.seq
+    where (t.balance, t.held, t.seq) is distinct from (excluded.balance, excluded.held, excluded.seq);
 end;
 $$;
 
@@ -2019,11 +1991,12 @@ begin
     select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1
     order by 1);
   v_jobs := tally.load_jobs(v_job_ids, v_locked, v_users);
-  select r.verdicts into v_verdicts
+  select r.accounts, r.verdicts into v_accounts, v_verdicts
     from tally.run(w, tally.placed(operations, v_users, v_job_ids, v_seen),
                    tally.placed(inner_operations, v_users, v_job_ids, v_seen),
                    v_users, v_job_ids, false, v_jobs, v_accounts) r;
 
+  perform tally.write_accounts(v_accounts);
   return v_verdicts;
 exception when unique_violation then
   get stacked diagnostics v_table = table_name;
