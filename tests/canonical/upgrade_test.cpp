@@ -258,6 +258,25 @@ TEST_CASE(
   check_invariants(session);
 }
 
+TEST_CASE("a balance that leaves INTEGER with what is held stops the upgrade with its user") {
+  Database database;
+  database.migrate_to("20260118000010");
+  Session session = database.session();
+  write_old_rows(session, "20260118000010");
+  session.ask(std::string("select add_credits(") + ann +
+              ", (2147483647 - (select sum(amount) from credit_ledger where user_id = " + ann +
+              "))::integer, 'grant', 'unlimited')");
+  auto canonical = sync::Canonical::connect(database.conninfo());
+  REQUIRE(canonical.has_value());
+  const auto refused = canonical->migrate({});
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().detail.find(std::string(ann).substr(1, 36)) != std::string::npos);
+  CHECK(refused.error().detail.find("the balance is 2147483647") != std::string::npos);
+  session.ask("delete from credit_ledger where note = 'unlimited'");
+  CHECK(canonical->migrate({}).has_value());
+  check_invariants(session);
+}
+
 /// Everything in our tables and the PRD's, and the catalogue's definitions, as one text.
 std::string dump(Session& session) {
   std::string all;
