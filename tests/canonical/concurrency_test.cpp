@@ -410,6 +410,21 @@ TEST_CASE("plain updates of jobs and our functions do not wait for each other in
   CHECK(broken(world.database) == "");
 }
 
+TEST_CASE("prune() gives way to a call that stays open, and nobody waits behind it for long") {
+  World world;
+  Session open = world.database.session();
+  Session other = world.database.session();
+  const std::string call =
+      "select count(*) from tally_sync.sync(1, 'nobody', 0, '', '{}', '{}', '{}')";
+  open.ask("begin");
+  open.ask(call);
+  const Answer pruned = other.run("select tally_sync.prune('90 days')");
+  CHECK(pruned.text().find("prune again later") != std::string::npos);
+  CHECK(other.ask_one(call) == "1");
+  open.ask("rollback");
+  CHECK(other.ask_one("select tally_sync.prune('90 days')") == "0");
+}
+
 TEST_CASE("all writers at once leave every invariant whole") {
   World world;
   Session session = world.database.session();
