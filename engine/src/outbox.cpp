@@ -196,7 +196,8 @@ namespace {
 std::optional<Uuid> user_beside_token(const Command& command) {
   if (std::holds_alternative<UpdateDraft>(command.operation)) return named_user(command);
   const auto* batch = std::get_if<Batch>(&command.operation);
-  for (const Command& inner : batch != nullptr ? batch->operations : std::vector<Command>{}) {
+  if (batch == nullptr) return std::nullopt;
+  for (const Command& inner : batch->operations) {
     if (const auto user = user_beside_token(inner)) return user;
   }
   return std::nullopt;

@@ -197,14 +197,11 @@ void Work::adopt_account(std::int64_t u) {
   if (const auto row = memory_.account(u)) store.accounts.adopt(u, *row);
 }
 
-bool Work::is_outside(const Uuid& user_id) const {
-  return device() != nullptr && device()->scope && *device()->scope != user_id;
-}
-
 /// One who is outside of the device's scope does not exist, so nor does what is his.
 Code Work::refuse_outsider(const Command& command) const {
+  if (device() == nullptr || !device()->scope) return Code::ok;
   const auto user_id = has_field(command.operation, "user_id") ? named_user(command) : std::nullopt;
-  if (!user_id || !is_outside(*user_id)) return Code::ok;
+  if (!user_id || *user_id == *device()->scope) return Code::ok;
   return std::visit(
       [](const auto& operation) {
         using T = std::remove_cvref_t<decltype(operation)>;

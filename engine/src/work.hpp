@@ -172,7 +172,6 @@ class Work {
   Code apply_batch(Call& call, Batch& batch, std::optional<std::uint32_t>& index);
   /// The user of a batch: nothing where its operations are not all of one.
   std::optional<std::int64_t> user_of_batch(const Batch& batch);
-  bool is_outside(const Uuid& user_id) const;
   Code refuse_outsider(const Command& command) const;
   void find_named(const Command& command, Call& call);
   std::optional<Credits> balance_for(const Command& command);
