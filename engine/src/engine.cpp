@@ -29,7 +29,7 @@ std::filesystem::path prepared(const std::filesystem::path& path, const Options&
 
 /// Reads once, so that the WAL-index is there.
 SQLite::Database& opened(SQLite::Database& db) {
-  Query query(db, "select count(*) from tally_meta");
+  Query query(db, "select value from tally_meta where name = 'epoch'");
   query.run();
   return db;
 }

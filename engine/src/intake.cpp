@@ -1356,11 +1356,9 @@ class Intake {
     store_.accounts.erase(u);
     store_.users.erase(u);
     store_.retire_user_key(u);
-    Query former(db_,
-                 "insert or replace into tally_meta select ?2, ?1 where exists"
-                 " (select 1 from tally_operation where u = ?1)");
+    Query former(db_, "insert or replace into tally_meta values (?, ?)");
     const std::string name = former_name(id);
-    former.bind(u, name).run();
+    former.bind(name, u).run();
     taken_.changed.push_back(id);
   }
 

@@ -111,7 +111,7 @@ class Work {
   /// another device has a live claim on it, `stale_reservation` where it names another one than the
   /// latest.
   Code check_claim_and_reservation();
-  /// Whether there is as much to take: on the lease that is drawn on, or in the balance and `more`.
+  /// Whether there is as much to take: on the lease that is drawn on, or in the balance.
   Code check_credits(std::int64_t u, Credits amount);
   /// Takes it from the lease where check_credits found it there; false where the balance is to pay.
   bool draw(std::int64_t u, Credits amount);

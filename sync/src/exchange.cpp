@@ -11,8 +11,6 @@ namespace {
 
 /// So many users' digests wait to be compared; of more, time will tell.
 constexpr std::size_t bootstrapped_max = 1'000;
-/// Canonical refuses to claim a job for longer.
-constexpr std::int64_t claim_ttl_max_s = 2'592'000;
 
 }  // namespace
 
@@ -138,7 +136,7 @@ Exchange::Next Exchange::begin_call() {
   if (asks_claim_) {
     call.claim_ttl_s = claim_ttl_;
     claim_ends_ = surroundings_.steady_now() +
-                  std::chrono::seconds(std::clamp<std::int64_t>(*claim_ttl_, 0, claim_ttl_max_s));
+                  std::chrono::seconds(std::clamp<std::int64_t>(*claim_ttl_, 0, ttl_max_s));
   }
   if (call.push.operations.empty()) call.digest_of = digest_of_;
   ++begun_;

@@ -502,15 +502,6 @@ def _line_bytes(line: str | bytes) -> bytes:
     return raw[:-1] if raw.endswith(b"\n") else raw
 
 
-def _hold_of(hold: Any) -> Hold:
-    reservation = bytes(hold.reservation)
-    return Hold(
-        uuid.UUID(bytes=bytes(hold.job_id)),
-        uuid.UUID(bytes=reservation) if any(reservation) else None,
-        hold.amount,
-    )
-
-
 def _user_and_job(user_id: Any, job_id: Any) -> Sequence[Any]:
     return uuid_at(user_id), uuid_at(job_id)
 
