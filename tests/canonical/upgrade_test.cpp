@@ -277,6 +277,22 @@ TEST_CASE("a balance that leaves INTEGER with what is held stops the upgrade wit
   check_invariants(session);
 }
 
+TEST_CASE("what old rows left NULL and a mirror has is what the columns begin with") {
+  Database database;
+  database.migrate_to("20260118000010");
+  Session session = database.session();
+  write_old_rows(session, "20260118000010");
+  session.ask(
+      "update jobs set progress = null;"
+      "insert into job_steps (job_id, step_name, step_order, state, progress_pct)"
+      " select id, 'SCRIPTING', 1, null, null from jobs where id::text like '%c1'");
+  database.migrate();
+  CHECK(session.ask_one("select count(*) from jobs where progress is null") == "0");
+  CHECK(session.ask_one("select state || ' ' || progress_pct from job_steps"
+                        " where job_id::text like '%c1' and step_order = 1") == "pending 0");
+  check_invariants(session);
+}
+
 /// Everything in our tables and the PRD's, and the catalogue's definitions, as one text.
 std::string dump(Session& session) {
   std::string all;
