@@ -870,7 +870,9 @@ TEST_CASE("a device for one user knows no other, nor what is his") {
            {"fail_job job_id=j2 error_code=E error_message=m", "job_not_found"},
            {"update_draft draft_id=d1 session_token=t user_id=u2", "draft_not_found"}}) {
     const std::string answer = mirror.apply(line);
-    CHECK_MESSAGE(answer.starts_with(code + " "), line, ": ", answer);
+    const std::string told = line + ": " + answer;
+    CAPTURE(told);
+    CHECK(answer.starts_with(code + " "));
   }
   CHECK(mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=1") == "ok 9");
 }
