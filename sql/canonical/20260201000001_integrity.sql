@@ -659,6 +659,24 @@ begin
 end;
 $$;
 
+-- What an operation knows of an account, it has read once. A trigger of an app's own that wrote to the ledger
+-- while the operation ran has made it untrue: nothing of the call is applied.
+create or replace function tally.refuse_interference(p_user uuid)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception using
+    errcode = 'triggered_data_change_violation',
+    message = format('the ledger of %s was written to by a trigger while an operation ran, or its account is wrong',
+                     coalesce('user ' || p_user, 'a user')),
+    detail = 'Nothing of the call was applied.',
+    hint = 'A trigger that writes to the ledger is to be a constraint trigger, deferrable initially deferred, with a '
+           'function that is security definer. tally audit --pg tells whether the account is wrong.';
+end;
+$$;
+
 -- Writes entries that are numbered already. An entry's id is derived from its operation's (version
 -- digit 8, then the entry's number in the operation, from 0); where it is taken, it is a random one. Who is not
 -- careful gets a unique_violation then, and has them written faster.
@@ -718,7 +736,10 @@ begin
   perform tally.write_entries(v_entries);
   update tally.accounts t
      set balance = a.balance, seq = a.seq, held = t.held + append_entries.held
-   where t.user_id = p_user;
+   where t.user_id = p_user and t.seq = a.seq - cardinality(types);
+  if not found then
+    perform tally.refuse_interference(p_user);
+  end if;
 end;
 $$;
 
@@ -846,6 +867,24 @@ create trigger tally_entry_insert
   for each row when (current_user <> 'tally_owner')
   execute function tally.entry_insert();
 
+-- Ours are numbered: this one is a trigger's, which runs within an operation and with our rights.
+create or replace function tally.entry_interferes()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tally.refuse_interference(new.user_id);
+  return null;
+end;
+$$;
+
+drop trigger if exists tally_entry_interferes on public.credit_ledger;
+create trigger tally_entry_interferes
+  before insert on public.credit_ledger
+  for each row when (current_user = 'tally_owner' and new.seq is null)
+  execute function tally.entry_interferes();
+
 drop trigger if exists tally_entries_inserted on public.credit_ledger;
 create trigger tally_entries_inserted
   after insert on public.credit_ledger
@@ -865,20 +904,28 @@ create trigger tally_entry_truncate
 
 -- Sign-up ---------------------------------------------------------------------------------------
 
--- The PRD's trigger function. create_user makes the account row before it inserts the user, and
--- then writes profile and entry itself, at its own time.
+-- The PRD's trigger function. create_user makes the account row before it inserts the user, marked by an
+-- old_seq of -1, and then writes profile and entry itself, at its own time.
 create or replace function public.handle_new_user()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_is_new boolean;
 begin
   insert into tally.accounts (user_id) values (new.id)
   on conflict (user_id) do nothing;
-  if found then
-    insert into public.profiles (id, display_name)
-    values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'));
+  v_is_new := found;
+  if not v_is_new and exists (select from tally.accounts a where a.user_id = new.id and a.old_seq = -1) then
+    return new;
+  end if;
+  -- Another trigger on sign-ups may have come first, and have given the user a profile or credits.
+  insert into public.profiles (id, display_name)
+  values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'))
+  on conflict do nothing;
+  if v_is_new or found then
     perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
                                  array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
   end if;

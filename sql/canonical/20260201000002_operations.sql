@@ -565,8 +565,8 @@ begin
   if a.user_id is not null then
     return r;
   end if;
-  -- The account comes before the user: that tells the sign-up trigger to leave the rest to us.
-  insert into tally.accounts (user_id) values (p_user) on conflict (user_id) do nothing;
+  -- The account comes before the user, with a mark: that tells the sign-up trigger to leave the rest to us.
+  insert into tally.accounts (user_id, old_seq) values (p_user, -1) on conflict (user_id) do nothing;
   if not found then
     return r;
   end if;
@@ -575,6 +575,7 @@ begin
     delete from tally.accounts t where t.user_id = p_user;
     return r;
   end if;
+  update tally.accounts t set old_seq = 0 where t.user_id = p_user;
   insert into public.profiles (id, display_name, created_at, updated_at)
   values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at);
   r.result := 'ok';
@@ -1899,12 +1900,23 @@ begin
 end;
 $$;
 
-create or replace function tally.write_accounts(p_accounts tally.accounts[])
+-- p_before: the accounts as they were read. One that has changed since was written to by a trigger.
+create or replace function tally.write_accounts(p_accounts tally.accounts[], p_before tally.accounts[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_user uuid;
 begin
+  select b.user_id into v_user
+    from unnest(p_before) b
+   cross join lateral (select t.* from tally.accounts t where t.user_id = b.user_id offset 0) t
+   where (t.balance, t.held, t.seq) is distinct from (b.balance, b.held, b.seq)
+   limit 1;
+  if found then
+    perform tally.refuse_interference(v_user);
+  end if;
   insert into tally.accounts as t (user_id, balance, held, seq)
   select x.user_id, x.balance, x.held, x.seq from unnest(p_accounts) x where x.user_id is not null
   on conflict (user_id) do update
@@ -1934,8 +1946,10 @@ declare
   v_users uuid[];
   v_jobs tally.job[];
   v_accounts tally.accounts[];
+  v_before tally.accounts[];
   v_verdicts tally.verdict[];
   v_table text;
+  v_constraint text;
   a tally.accounts;
 begin
   -- The jobs named, those of projects that are deleted, and those that a sweep may fail.
@@ -1991,16 +2005,20 @@ begin
     select o.op_id from unnest(v_all) o where o.op_id is not null group by o.op_id having count(*) > 1
     order by 1);
   v_jobs := tally.load_jobs(v_job_ids, v_locked, v_users);
+  v_before := v_accounts;
   select r.accounts, r.verdicts into v_accounts, v_verdicts
     from tally.run(w, tally.placed(operations, v_users, v_job_ids, v_seen),
                    tally.placed(inner_operations, v_users, v_job_ids, v_seen),
                    v_users, v_job_ids, false, v_jobs, v_accounts) r;
 
-  perform tally.write_accounts(v_accounts);
+  perform tally.write_accounts(v_accounts, v_before);
   return v_verdicts;
 exception when unique_violation then
-  get stacked diagnostics v_table = table_name;
-  if v_table = 'applied_operations' or (w.careful and v_table = 'jobs') then
+  get stacked diagnostics v_table = table_name, v_constraint = constraint_name;
+  if v_constraint = 'credit_ledger_user_seq' then
+    -- Under the lock on the account nobody else takes its next number.
+    perform tally.refuse_interference(null);
+  elsif v_table = 'applied_operations' or (w.careful and v_table = 'jobs') then
     -- Of no user, so under no lock: another call has just applied one of them. The same call again sees it.
     raise exception using errcode = '40001', message = 'another call did the same at the same time';
   elsif w.careful then

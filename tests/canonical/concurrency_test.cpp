@@ -114,6 +114,9 @@ void without_account_lock(Session& session) {
 /// have its id. With these in place a missing lock costs an error, and no credits.
 void without_second_defences(Session& session) {
   session.ask("drop index credit_ledger_user_seq");
+  session.ask(
+      "create or replace function tally.refuse_interference(p_user uuid) returns void language sql "
+      "as 'select'");
   change_function(session, "write_entries",
                   "overlay(e.op_id::text placing '8' || e.place from 15 for 2)::uuid",
                   "gen_random_uuid()");
@@ -238,7 +241,7 @@ TEST_CASE("one user who signs up many times at once gets one welcome grant") {
       },
       [](Session& session) {
         // The account's row is what tells who came first.
-        change_function(session, "handle_new_user", "if found then", "if true then");
+        change_function(session, "handle_new_user", "a.old_seq = -1", "false");
         session.ask("alter table profiles drop constraint profiles_pkey");
         without_second_defences(session);
       });
