@@ -130,7 +130,10 @@ Error error_in_flight() noexcept {
       return {failure.code, failure.detail};
     } catch (const SQLite::Exception& e) {
       const Code code = lacks_what_we_name(e) ? Code::corrupt : code_of(e.getErrorCode());
-      return {code, std::string("SQLite: ") + e.what()};
+      // What SQLite answers, too, where a row's damaged size is beyond what it would ever allocate.
+      const bool may_be_damage = e.getErrorCode() == SQLITE_NOMEM;
+      return {code, std::string("SQLite: ") + e.what() +
+                        (may_be_damage ? ", or the file is damaged; an audit tells" : "")};
     } catch (const std::system_error& e) {
       const bool missing = e.code() == std::errc::no_such_file_or_directory;
       const bool denied =

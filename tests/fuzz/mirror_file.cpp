@@ -91,13 +91,18 @@ class MirrorFile : public Target {
            error.detail.find("an earlier invariant failed") != std::string::npos;
   }
 
+  static bool blames_the_file(const Error& error) {
+    return error.code != Code::internal ||
+           error.detail.find("or the file is damaged") != std::string::npos;
+  }
+
   /// A failure says why, and blames the file.
   template <class T>
   Result<T> answered(Result<T> answer) const {
     if (answer) return answer;
     const Error& error = answer.error();
     const std::string told = std::string(name_of(error.code)) + " " + error.detail;
-    if (error.code == Code::internal && !is_broken_invariant(error))
+    if (!blames_the_file(error) && !is_broken_invariant(error))
       throw Broken("a damaged file is answered " + told, input_);
     if (is_failure(error.code) && error.detail.empty())
       throw Broken("a failure does not say why: " + told, input_);
