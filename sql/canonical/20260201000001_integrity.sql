@@ -669,11 +669,11 @@ as $$
 begin
   raise exception using
     errcode = 'triggered_data_change_violation',
-    message = format('the ledger of %s was written to by a trigger while an operation ran, or its account is wrong',
+    message = format('the ledger of %s was written to by a trigger while an operation ran',
                      coalesce('user ' || p_user, 'a user')),
     detail = 'Nothing of the call was applied.',
     hint = 'A trigger that writes to the ledger is to be a constraint trigger, deferrable initially deferred, with a '
-           'function that is security definer. tally audit --pg tells whether the account is wrong.';
+           'function that is security definer.';
 end;
 $$;
 
@@ -912,23 +912,18 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_is_new boolean;
 begin
   insert into tally.accounts (user_id) values (new.id)
   on conflict (user_id) do nothing;
-  v_is_new := found;
-  if not v_is_new and exists (select from tally.accounts a where a.user_id = new.id and a.old_seq = -1) then
+  if not found and exists (select from tally.accounts a where a.user_id = new.id and a.old_seq = -1) then
     return new;
   end if;
   -- Another trigger on sign-ups may have come first, and have given the user a profile or credits.
   insert into public.profiles (id, display_name)
   values (new.id, coalesce(new.raw_user_meta_data ->> 'name', new.raw_user_meta_data ->> 'full_name', 'User'))
-  on conflict do nothing;
-  if v_is_new or found then
-    perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
-                                 array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
-  end if;
+  on conflict (id) do nothing;
+  perform tally.append_entries(new.id, gen_random_uuid(), now(), null,
+                               array['grant'], array[10], array['Welcome bonus: 10 trial credits']);
   return new;
 end;
 $$;
@@ -1143,6 +1138,8 @@ begin
 
   if v_move = 'releases' then
     if s.hold > 0 then
+      -- First, so that no trigger on what follows releases it once more.
+      update tally.job_state t set hold = 0 where t.user_id = old.user_id and t.job_id = old.id;
       -- As tally.release_hold does: to the job, and from there back to the lease that it was drawn on.
       update tally_sync.leases l set unspent = l.unspent + s.hold
        where l.user_id = old.user_id and l.lease_id = s.lease and l.closed_at is null;
@@ -1169,8 +1166,7 @@ begin
 
   perform tally_sync.note('job_steps', array[old.user_id], array[old.id], false);
   update tally.job_state t
-     set hold = case when v_move = 'releases' then 0 else t.hold end,
-         claim_until = case when v_to in ('READY', 'FAILED') then null else t.claim_until end,
+     set claim_until = case when v_to in ('READY', 'FAILED') then null else t.claim_until end,
          active_at = greatest(t.active_at, v_at)
    where t.user_id = old.user_id and t.job_id = old.id;
   return new;

@@ -576,8 +576,10 @@ begin
     return r;
   end if;
   update tally.accounts t set old_seq = 0 where t.user_id = p_user;
-  insert into public.profiles (id, display_name, created_at, updated_at)
-  values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at);
+  insert into public.profiles as p (id, display_name, created_at, updated_at)
+  values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at)
+  on conflict (id) do update  -- Another trigger on sign-ups made it.
+    set display_name = excluded.display_name, created_at = excluded.created_at, updated_at = excluded.updated_at;
   r.result := 'ok';
   r.postings := array[row('grant', 10, 'Welcome bonus: 10 trial credits', false)::tally.posting];
   return r;
@@ -1900,7 +1902,10 @@ begin
 end;
 $$;
 
--- p_before: the accounts as they were read. One that has changed since was written to by a trigger.
+drop function if exists tally.write_accounts(tally.accounts[]);
+
+-- p_before: the accounts as they were read, null where there was none. An account goes with the end of its ledger;
+-- one that does not was written to by a trigger since, or is damaged.
 create or replace function tally.write_accounts(p_accounts tally.accounts[], p_before tally.accounts[])
 returns void
 language plpgsql
@@ -1908,13 +1913,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_user uuid;
+  v_is_damaged boolean;
 begin
-  select b.user_id into v_user
-    from unnest(p_before) b
-   cross join lateral (select t.* from tally.accounts t where t.user_id = b.user_id offset 0) t
-   where (t.balance, t.held, t.seq) is distinct from (b.balance, b.held, b.seq)
+  select x.user_id, (t.balance, t.held, t.seq) is not distinct from (x.balance_before, x.held_before, x.seq_before)
+    into v_user, v_is_damaged
+    from rows from (unnest(p_accounts), unnest(p_before)) as x(
+           user_id, balance, held, seq, old_seq, user_before, balance_before, held_before, seq_before, old_seq_before)
+   cross join lateral (select a.* from tally.accounts a where a.user_id = x.user_id offset 0) t
+    left join lateral (
+      select l.seq, l.balance_after from public.credit_ledger l
+       where l.user_id = x.user_id and l.seq is not null order by l.seq desc limit 1) e on true
+   where (coalesce(e.seq, 0), coalesce(e.balance_after, 0)) <> (x.seq, x.balance)
+      or (x.user_before is not null
+          and (t.balance, t.held, t.seq) <> (x.balance_before, x.held_before, x.seq_before))
    limit 1;
-  if found then
+  if v_is_damaged then
+    raise exception 'the account of user % does not go with its ledger; tally audit --pg tells more', v_user;
+  elsif found then
     perform tally.refuse_interference(v_user);
   end if;
   insert into tally.accounts as t (user_id, balance, held, seq)
@@ -2016,7 +2031,15 @@ begin
 exception when unique_violation then
   get stacked diagnostics v_table = table_name, v_constraint = constraint_name;
   if v_constraint = 'credit_ledger_user_seq' then
-    -- Under the lock on the account nobody else takes its next number.
+    -- Under the lock on the account nobody else takes its next number; a damaged one has no next number.
+    if exists (
+      select from unnest(v_before) b
+       cross join lateral (
+         select l.seq from public.credit_ledger l
+          where l.user_id = b.user_id and l.seq is not null order by l.seq desc limit 1) e
+       where e.seq <> b.seq) then
+      raise;
+    end if;
     perform tally.refuse_interference(null);
   elsif v_table = 'applied_operations' or (w.careful and v_table = 'jobs') then
     -- Of no user, so under no lock: another call has just applied one of them. The same call again sees it.

@@ -40,7 +40,14 @@ insert into app values
       '"op":"update_profile","user_id":"$u","display_name":"A"'),
   (7, 'after insert on profiles for each row execute function app_writes_definer',
       'insert into public.credit_ledger (user_id, type, amount, note) values (%L, ''grant'', 1, ''welcome, too'')',
-      '"op":"create_user","user_id":"00000000-0000-4000-8000-00000000a00f"');
+      '"op":"create_user","user_id":"00000000-0000-4000-8000-00000000a00f"'),
+  (8, 'after insert on credit_ledger for each row when (new.note like ''Welcome%'') execute function app_writes_definer',
+      'insert into public.credit_ledger (user_id, type, amount, note) values (%L, ''grant'', 1, ''welcome, too'')',
+      '"op":"create_user","user_id":"00000000-0000-4000-8000-00000000a00f"'),
+  (9, 'after update on profiles for each row execute function app_writes_definer',
+      'insert into public.credit_ledger (user_id, type, amount, note) values (%L, ''grant'', 1, ''complete'')',
+      '"op":"batch","ops":[{"op":"add_credits","op_id":"00000000-0000-7000-8000-0000000000b1","user_id":"$u","amount":1,"type":"grant"},'
+        '{"op":"update_profile","op_id":"00000000-0000-7000-8000-0000000000b2","user_id":"$u","display_name":"A"}]');
 
 create function pg_temp.told(p_fields text) returns text language plpgsql as $$
 declare
@@ -72,7 +79,7 @@ create function pg_temp.all_there() returns text language sql as $$
                    (select count(*) from auth.users), (select string_agg(p.display_name, ' ' order by p.id) from profiles p));
 $$;
 
-select plan(4 + 2 * 7 + 2 + 4 + 5);
+select plan(4 + 2 * 9 + 2 + 2 + 6 + 2 + 2 + 5);
 select is(pg_temp.told('"op":"create_user","user_id":"$u"'), 'ok');
 select is(pg_temp.told('"op":"create_project","user_id":"$u","project_id":"$j","title":"t","prompt_text":"p",'
                        '"niche_preset":"facts","target_minutes":1'), 'ok');
@@ -82,6 +89,14 @@ select is(pg_temp.told('"op":"reserve_credits","user_id":"$u","job_id":"$j","amo
 create table before as select pg_temp.all_there() as t;
 select is(pg_temp.with_trigger(n, 'trigger', 'for each row'), 'interference', head || ': ' || body) from app order by n;
 select is(pg_temp.all_there(), (select t from before), 'nothing was written') from app;
+
+-- An entry that a trigger takes away is missed.
+create function public.app_drops() returns trigger language plpgsql as 'begin return null; end';
+create trigger t before insert on credit_ledger for each row when (new.type = 'purchase') execute function app_drops();
+select throws_like('select add_credits(''00000000-0000-4000-8000-00000000a001'', 3, ''purchase'', ''n'')',
+                   '%does not go with its ledger%', 'an entry that a trigger takes away is missed');
+select is(pg_temp.all_there(), (select t from before), 'nothing was written');
+drop trigger t on credit_ledger;
 
 -- At the end of the transaction it is right. 10 - 4, and 3 and a bonus.
 select is(pg_temp.with_trigger(1, 'constraint trigger', 'deferrable initially deferred for each row'), 'ok',
@@ -96,13 +111,56 @@ create trigger z_referral after insert on auth.users for each row
 insert into auth.users (id, email) values ('00000000-0000-4000-8000-00000000a009', 'a@x');
 select is(get_credit_balance('00000000-0000-4000-8000-00000000a009'), 17, 'a sign-up that was given credits has its welcome');
 select is((select count(*) from profiles where id = '00000000-0000-4000-8000-00000000a009'), 1::bigint, 'and its profile');
-drop trigger a_referral on auth.users;
-drop trigger z_referral on auth.users;
 create trigger a_profile after insert on auth.users for each row
   execute function public.app_writes_definer('insert into public.profiles (id, display_name) values (%L, ''Mine'')');
 insert into auth.users (id, email) values ('00000000-0000-4000-8000-00000000a008', 'b@x');
-select is(get_credit_balance('00000000-0000-4000-8000-00000000a008'), 10, 'one whose profile another trigger made has its welcome');
-select is((select display_name from profiles where id = '00000000-0000-4000-8000-00000000a008'), 'Mine', 'and keeps that profile');
+select is((select p.display_name || ' ' || get_credit_balance(p.id) from profiles p
+            where p.id = '00000000-0000-4000-8000-00000000a008'), 'Mine 17', 'so has one whose profile another trigger made');
+drop trigger a_referral on auth.users;
+drop trigger z_referral on auth.users;
+insert into auth.users (id, email) values ('00000000-0000-4000-8000-00000000a007', 'c@x');
+select is((select p.display_name || ' ' || get_credit_balance(p.id) from profiles p
+            where p.id = '00000000-0000-4000-8000-00000000a007'), 'Mine 10', 'and one that was given no credits');
+select is(pg_temp.told('"op":"create_user","user_id":"00000000-0000-4000-8000-00000000a006","display_name":"Ann"'), 'ok');
+select is((select display_name from profiles where id = '00000000-0000-4000-8000-00000000a006'), 'Ann',
+          'create_user names a profile that another trigger made');
+drop trigger a_profile on auth.users;
+
+-- A plain failure, of which a trigger releases the hold, too.
+update jobs set status = 'QUEUED' where id = '00000000-0000-4000-8000-00000000c001';
+update jobs set status = 'SCRIPTING' where id = '00000000-0000-4000-8000-00000000c001';
+create function public.app_releases() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  perform public.release_job_credits(new.job_id);
+  return null;
+end;
+$$;
+create trigger t after update on job_steps for each row when (new.state = 'failed') execute function app_releases();
+create table balances as select get_credit_balance('00000000-0000-4000-8000-00000000a001') as was;
+update jobs set status = 'FAILED' where id = '00000000-0000-4000-8000-00000000c001';
+select is(get_credit_balance('00000000-0000-4000-8000-00000000a001') - was, 4, 'a hold is given back once') from balances;
+select is((select held from tally.accounts where user_id = '00000000-0000-4000-8000-00000000a001'), 0::bigint);
+drop trigger t on job_steps;
+
+-- A device pushes for a user whose account is damaged, and for another.
+create function pg_temp.judged(p_users uuid[]) returns text language sql security definer as $$
+  select string_agg(concat_ws(' ', v.result, v.balance), ', ' order by v.n)
+    from tally_sync.decode(array(
+           select format('{"op_id":"%s","at":"2026-01-18T00:00:00.000000Z","op":"add_credits","user_id":"%s","amount":4,"type":"grant"}',
+                         gen_random_uuid(), u) from unnest(p_users) u), p_users, array_fill(null::text, array[cardinality(p_users)])) x,
+         unnest(tally_sync.judge(row('dddddddd-0000-4000-8000-000000000001', '{author,worker,service}', now(), false, null)::tally.pusher,
+                                 x.operations, x.inner_operations)) with ordinality v(op_id, result, balance, id, index, n) $$;
+alter function pg_temp.judged(uuid[]) owner to tally_owner;
+savepoint damaged;
+update tally.accounts set balance = 0, seq = 0 where user_id = '00000000-0000-4000-8000-00000000a008';
+select is(pg_temp.judged('{00000000-0000-4000-8000-00000000a008,00000000-0000-4000-8000-00000000a007}'), 'internal_error, ok 14',
+          'a damaged account stops its user alone');
+rollback to damaged;
+create trigger t after insert on credit_ledger for each row when (new.amount = 4) execute function
+  app_writes_definer('insert into public.credit_ledger (user_id, type, amount, note) values (%L, ''grant'', 1, ''bonus'')');
+select throws_ok('select pg_temp.judged(''{00000000-0000-4000-8000-00000000a008}'')', '27000', null,
+                 'what a trigger interferes with is not rejected for good: the push comes again');
+drop trigger t on credit_ledger;
 
 \ir include/invariants.sql
 select * from finish();
