@@ -53,9 +53,12 @@ std::optional<Credits> balance_in(SQLite::Database& db, const Command& command) 
   return Credits{balance.column<std::int64_t>(0)};
 }
 
-std::size_t count_accounts(SQLite::Database& db) {
+/// For how many accounts there is to be room at once; the last key tells it without a look at all.
+std::size_t expected_accounts(SQLite::Database& db) {
+  constexpr std::int64_t max = 1'000'000;
   Query query(db, "select coalesce(max(u), 0) from tally_account");
-  return query.step() ? static_cast<std::size_t>(query.column<std::int64_t>(0)) : 0;
+  query.step();
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(query.column<std::int64_t>(0), 0, max));
 }
 
 }  // namespace
@@ -85,7 +88,7 @@ Engine::Impl::Impl(const std::filesystem::path& path, Options options)
       latest_(loader_,
               "select coalesce((select max(o) from tally_operation), 0),"
               " (select value from tally_meta where name = 'epoch')"),
-      balances_(count_accounts(loader_)),
+      balances_(expected_accounts(loader_)),
       work_(store_, *this, random_uuid_v4, options_.low_credits),
       link_(writer_, "select device_id, capabilities, scope from tally_link") {
   if (options_.durability == Durability::full && !options_.read_only) sync_wal(writer_);

@@ -101,12 +101,12 @@ void Store::begin(Known known) {
   if (knows) return;
   const Rewind rewind(numbers_);
   numbers_.step();
-  next_number_ = numbers_.column<std::int64_t>(0);
+  next_number_ = sound_number(numbers_.column<std::int64_t>(0));
   last_operation_ = numbers_.column<std::int64_t>(1);
-  next_outbox_ = numbers_.column<std::int64_t>(2);
-  key_floor_ = stored_key_floor_ = numbers_.column<std::int64_t>(3);
+  next_outbox_ = sound_number(numbers_.column<std::int64_t>(2));
+  key_floor_ = stored_key_floor_ = sound_number(numbers_.column<std::int64_t>(3));
   has_stored_entry_ids_ = numbers_.column<int>(4) != 0;
-  user_floor_ = numbers_.column<std::int64_t>(5);
+  user_floor_ = sound_number(numbers_.column<std::int64_t>(5));
 }
 
 void Store::committed() noexcept {

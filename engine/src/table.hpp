@@ -16,10 +16,20 @@
 
 #include "codec.hpp"
 #include "flat_index.hpp"
+#include "mirror.hpp"
 #include "rows.hpp"
 #include "sqlite.hpp"
 
 namespace tally {
+
+/// A number of the file's from which ours go on. No mirror comes near the bound: beyond it is
+/// damage, and going on could overflow.
+inline std::int64_t sound_number(std::int64_t number) {
+  constexpr std::int64_t max = std::int64_t{1} << 40;
+  if (number < 0 || number > max)
+    throw Failure{Code::corrupt, "a row has the number " + std::to_string(number)};
+  return number;
+}
 
 namespace detail {
 /// The comma-separated columns, each through `format`.
@@ -356,7 +366,7 @@ class Table {
   }
   std::int64_t last_stored_key() {
     const Rewind rewind(last_key_);
-    return last_key_.step() ? last_key_.template column<std::int64_t>(0) : 0;
+    return last_key_.step() ? sound_number(last_key_.template column<std::int64_t>(0)) : 0;
   }
   /// Behind the last key of the rows that are stored or here.
   std::int64_t new_key_end() {
