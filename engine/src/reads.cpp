@@ -194,6 +194,7 @@ class Audit {
                  ", the entries add up to " + sums.balance.str());
       }
       if (sums.balance < 0) find("I2", u, which + " takes the balance below zero");
+      if (entries.is_null(7)) find("I3", u, which + " is of no kind that there is");
       sums.seq = entries.column<std::int64_t>(2);
       sums.head = e;
       if (!entries.is_null(4)) walk_job(entries.column<std::int64_t>(4), u, type, amount, which);

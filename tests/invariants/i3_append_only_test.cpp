@@ -50,4 +50,8 @@ TEST_CASE("I3: audit reports an entry that was deleted from the middle of an acc
   CHECK(found_after("delete from tally_entry where seq = 2 and u = 1", "I3"));
 }
 
+TEST_CASE("I3: audit reports an entry of a kind that there is not") {
+  CHECK(found_after("update tally_entry set kind = 93 where seq = 2 and u = 1", "I3"));
+}
+
 }  // namespace tally::test
