@@ -87,6 +87,8 @@ Code code_of(int sqlite_code) noexcept {
       return Code::io;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_ERROR:  // Our statements fit the schema: one that they do not fit is no longer
+                        // ours.
       return Code::corrupt;
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
@@ -95,14 +97,6 @@ Code code_of(int sqlite_code) noexcept {
     default:
       return Code::internal;
   }
-}
-
-/// Ours fit the schema of the file's version: one that lacks what they name is no longer ours.
-bool lacks_what_we_name(const SQLite::Exception& e) noexcept {
-  const std::string_view what = e.what();
-  return e.getErrorCode() == SQLITE_ERROR &&
-         (what.starts_with("no such ") || what.starts_with("unknown function") ||
-          what.starts_with("expected "));
 }
 
 sqlite3_file* opened(sqlite3* db, int which) noexcept {
@@ -129,7 +123,7 @@ Error error_in_flight() noexcept {
     } catch (const Failure& failure) {
       return {failure.code, failure.detail};
     } catch (const SQLite::Exception& e) {
-      const Code code = lacks_what_we_name(e) ? Code::corrupt : code_of(e.getErrorCode());
+      const Code code = code_of(e.getErrorCode());
       // What SQLite answers, too, where a row's damaged size is beyond what it would ever allocate.
       const bool may_be_damage = e.getErrorCode() == SQLITE_NOMEM;
       return {code, std::string("SQLite: ") + e.what() +
