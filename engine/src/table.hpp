@@ -5,7 +5,6 @@
 // nothing behind; the journal's before-images are also what the outbox keeps to undo an operation
 // that canonical rejects.
 
-#include <cassert>
 #include <cstdint>
 #include <deque>
 #include <limits>
@@ -147,7 +146,7 @@ class Table {
   /// A new row under a key of the caller's.
   Row& insert(std::int64_t key, Row row) {
     Slot& slot = slot_of(key);
-    assert(!slot.present);
+    if (slot.present) throw SQLite::Exception("a new row's number is another's", SQLITE_CORRUPT);
     remember(slot);
     erased_ = erased_ || slot.stored;  // Another row under a key that was used.
     slot.row = std::move(row);
