@@ -1,6 +1,5 @@
 // add_credits, expire_credits, reserve_credits, finalize_job_credits, release_job_credits.
 #include <algorithm>
-#include <cassert>
 
 #include "ledger.hpp"
 
@@ -122,9 +121,18 @@ Code apply(Work& work, const ReleaseJobCredits&) {
 
 // ---- the ledger's moves -----------------------------------------------------------------------
 
+namespace {
+
+/// Only damage to the file makes a hold anything else.
+void require_hold(bool is_sound) {
+  if (!is_sound) throw SQLite::Exception("a job's hold is out of range", SQLITE_CORRUPT);
+}
+
+}  // namespace
+
 void open_hold(Work& work, std::int64_t j, Credits amount, bool drawn, bool second) {
   JobRow& job = work.store.jobs.edit(j);
-  assert(job.hold == 0);
+  require_hold(job.hold == 0);
   if (drawn) take_from_lease(work, job.u, amount);
   set_lease(work, j, drawn ? work.command().lease : std::nullopt);
   work.append(job.u, j, drawn || second ? EntryKind::reserve_second : EntryKind::reserve, -amount);
@@ -148,7 +156,7 @@ Code check_settle(Work& work, std::int64_t j, Credits final_cost) {
 void settle(Work& work, std::int64_t j, Credits final_cost) {
   JobRow& job = work.store.jobs.edit(j);
   const Credits held{job.hold};
-  assert(held.value > 0);
+  require_hold(held.value > 0);
   const bool drawn = final_cost > held && work.draw(job.u, final_cost - held);
   if (drawn) take_from_lease(work, job.u, final_cost - held);
   work.append(job.u, j, drawn ? EntryKind::converted_second : EntryKind::converted,
@@ -166,7 +174,7 @@ void settle(Work& work, std::int64_t j, Credits final_cost) {
 
 void release(Work& work, std::int64_t j) {
   JobRow& job = work.store.jobs.edit(j);
-  assert(job.hold > 0);
+  require_hold(job.hold > 0);
   const Credits held{job.hold};
   work.append(job.u, j, EntryKind::released, held);
   change_held(work, job.u, -held.value);

@@ -187,4 +187,36 @@ TEST_CASE("a file without tables that says it is another program's is left alone
   CHECK(query(path, "pragma application_id") == std::vector<std::string>{"99"});
 }
 
+TEST_CASE("what damage put into a row is corrupt, and not counted on") {
+  const auto code_after = [](const char* damage, const char* line) {
+    TemporaryMirror mirror;
+    mirror.make_users(2);
+    mirror.apply("create_project project_id=p1 user_id=u1");
+    mirror.apply("create_job job_id=j1 project_id=p1 user_id=u1");
+    mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4");
+    mirror.close();
+    tamper(mirror.path(), damage);
+    mirror.open();
+    const auto command = parse_trace_line(mirror.lines.line(line));
+    REQUIRE(command.has_value());
+    const auto receipt = mirror->apply_command(*command);
+    return receipt ? Code::ok : receipt.error().code;
+  };
+  CHECK(code_after("select 1", "finalize_job_credits job_id=j1 final_cost=0") == Code::ok);
+  for (const char* line :
+       {"finalize_job_credits job_id=j1 final_cost=0", "release_job_credits job_id=j1",
+        "reserve_credits user_id=u1 job_id=j1 amount=4"}) {
+    const std::string told = line;
+    CAPTURE(told);
+    CHECK(code_after("update tally_job set hold = -4", line) == Code::corrupt);
+  }
+  CHECK(code_after("update tally_profile set u = 3 where u = 2", "create_user user_id=u3") ==
+        Code::corrupt);
+  CHECK(code_after("update tally_outbox set n = 9223372036854775000"
+                   " where n = (select max(n) from tally_outbox)",
+                   "add_credits user_id=u1 amount=1 type=grant") == Code::corrupt);
+  CHECK(code_after("update tally_project set p = 9223372036854775807 where p = 1",
+                   "create_project project_id=p2 user_id=u1") == Code::corrupt);
+}
+
 }  // namespace tally::test
