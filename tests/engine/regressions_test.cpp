@@ -191,8 +191,6 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
   const auto code_after = [](const char* damage, const char* line) {
     TemporaryMirror mirror;
     mirror.make_users(2);
-    mirror.apply("create_project project_id=p1 user_id=u1");
-    mirror.apply("create_job job_id=j1 project_id=p1 user_id=u1");
     mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4");
     mirror.close();
     tamper(mirror.path(), damage);
@@ -216,7 +214,8 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
                    " where n = (select max(n) from tally_outbox)",
                    "add_credits user_id=u1 amount=1 type=grant") == Code::corrupt);
   CHECK(code_after("update tally_project set p = 9223372036854775807 where p = 1",
-                   "create_project project_id=p2 user_id=u1") == Code::corrupt);
+                   "create_project project_id=p3 user_id=u1 title=Whales prompt_text=Sing"
+                   " niche_preset=facts target_minutes=3") == Code::corrupt);
 }
 
 }  // namespace tally::test
