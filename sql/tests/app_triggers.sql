@@ -79,7 +79,7 @@ create function pg_temp.all_there() returns text language sql as $$
                    (select count(*) from auth.users), (select string_agg(p.display_name, ' ' order by p.id) from profiles p));
 $$;
 
-select plan(4 + 2 * 9 + 2 + 2 + 6 + 2 + 2 + 5);
+select plan(4 + 2 * 9 + 2 + 2 + 6 + 2 + 1 + 2 + 2 + 5);
 select is(pg_temp.told('"op":"create_user","user_id":"$u"'), 'ok');
 select is(pg_temp.told('"op":"create_project","user_id":"$u","project_id":"$j","title":"t","prompt_text":"p",'
                        '"niche_preset":"facts","target_minutes":1'), 'ok');
@@ -141,6 +141,25 @@ update jobs set status = 'FAILED' where id = '00000000-0000-4000-8000-00000000c0
 select is(get_credit_balance('00000000-0000-4000-8000-00000000a001') - was, 4, 'a hold is given back once') from balances;
 select is((select held from tally.accounts where user_id = '00000000-0000-4000-8000-00000000a001'), 0::bigint);
 drop trigger t on job_steps;
+
+-- A user from before there was a sign-up trigger has no entries.
+alter table auth.users disable trigger on_auth_user_created;
+insert into auth.users (id, email) values ('00000000-0000-4000-8000-00000000a005', 'd@x');
+alter table auth.users enable trigger on_auth_user_created;
+insert into profiles (id, display_name) values ('00000000-0000-4000-8000-00000000a005', 'Old');
+select is(pg_temp.told('"op":"update_profile","user_id":"00000000-0000-4000-8000-00000000a005","display_name":"B"'), 'ok',
+          'an account without entries goes with its empty ledger');
+
+-- A sign-up writes its own account alone; it is refused where a trigger writes to the ledger within it.
+create table others as select a.* from tally.accounts a;
+insert into auth.users (id, email) values ('00000000-0000-4000-8000-00000000a004', 'e@x');
+select is_empty('select a.* from tally.accounts a where user_id <> ''00000000-0000-4000-8000-00000000a004'' except select * from others',
+                'a sign-up writes its own account alone');
+create trigger t after insert on credit_ledger for each row when (new.note like 'Welcome%') execute function
+  app_writes_definer('insert into public.credit_ledger (user_id, type, amount, note) values (%L, ''grant'', 1, ''bonus'')');
+select throws_ok('insert into auth.users (id, email) values (''00000000-0000-4000-8000-00000000a003'', ''f@x'')', '27000', null,
+                 'and is refused where a trigger writes to the ledger within it');
+drop trigger t on credit_ledger;
 
 -- A device pushes for a user whose account is damaged, and for another.
 create function pg_temp.judged(p_users uuid[]) returns text language sql security definer as $$
