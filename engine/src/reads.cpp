@@ -334,23 +334,17 @@ Query narrowed(SQLite::Database& db, std::string_view view, std::string_view tab
   if (!definition.bind(view).step())
     throw Failure{Code::corrupt, "the mirror has no view " + std::string(view)};
   const auto sql = definition.column<std::string>(0);
-  const Failure altered{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
   // create view NAME (COLUMNS) as SELECT
   constexpr std::string_view as = ") as";
   const std::size_t columns = sql.find('(');
   const std::size_t select = sql.find(as);
   if (columns == std::string::npos || select == std::string::npos || select < columns)
-    throw altered;
-  try {
-    return Query(db, "with " + std::string(table) + " as (select * from main." +
-                         std::string(table) + " where " + std::string(key) + " = ?), narrowed " +
-                         sql.substr(columns, select - columns) + ") as (" +
-                         sql.substr(select + as.size()) + ") select * from narrowed" +
-                         std::string(order));
-  } catch (const SQLite::Exception& e) {
-    if (e.getErrorCode() != SQLITE_ERROR) throw;
-    throw altered;
-  }
+    throw Failure{Code::corrupt, "the view " + std::string(view) + " is not the engine's"};
+  return Query(db, "with " + std::string(table) + " as (select * from main." + std::string(table) +
+                       " where " + std::string(key) + " = ?), narrowed " +
+                       sql.substr(columns, select - columns) + ") as (" +
+                       sql.substr(select + as.size()) + ") select * from narrowed" +
+                       std::string(order));
 }
 
 constexpr std::string_view of_the_user = " where (?1 is null or n.u = ?1)";
