@@ -87,8 +87,8 @@ Code code_of(int sqlite_code) noexcept {
       return Code::io;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-    case SQLITE_ERROR:  // Our statements fit the schema: one that they do not fit is no longer
-                        // ours.
+    // Our statements fit the schema of the file's version: one that they do not fit is not ours.
+    case SQLITE_ERROR:
       return Code::corrupt;
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:

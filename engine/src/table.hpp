@@ -15,7 +15,6 @@
 
 #include "codec.hpp"
 #include "flat_index.hpp"
-#include "mirror.hpp"
 #include "rows.hpp"
 #include "sqlite.hpp"
 
@@ -26,7 +25,7 @@ namespace tally {
 inline std::int64_t sound_number(std::int64_t number) {
   constexpr std::int64_t max = std::int64_t{1} << 40;
   if (number < 0 || number > max)
-    throw Failure{Code::corrupt, "a row has the number " + std::to_string(number)};
+    throw SQLite::Exception("a row has the number " + std::to_string(number), SQLITE_CORRUPT);
   return number;
 }
 

@@ -576,7 +576,7 @@ begin
     return r;
   end if;
   update tally.accounts t set old_seq = 0 where t.user_id = p_user;
-  insert into public.profiles as p (id, display_name, created_at, updated_at)
+  insert into public.profiles (id, display_name, created_at, updated_at)
   values (p_user, coalesce(o.fields ->> 'display_name', 'User'), o.at, o.at)
   on conflict (id) do update  -- Another trigger on sign-ups made it.
     set display_name = excluded.display_name, created_at = excluded.created_at, updated_at = excluded.updated_at;
