@@ -100,6 +100,18 @@ const std::vector<Trouble>& troubles() {
          scene.operators->ask("commit; alter role health_device reset statement_timeout");
          scene.end_connections();
        }},
+      {"a trigger of the app's writes to the ledger", ErrorClass::transient, SyncState::waiting,
+       [](Scene& scene) {
+         scene.operators->ask(
+             "create function bonus() returns trigger language plpgsql security definer "
+             "set search_path = '' as $$ begin if new.type = 'grant' then "
+             "insert into public.credit_ledger (user_id, type, amount, note) "
+             "values (new.user_id, 'purchase', 1, 'bonus'); end if; return null; end $$");
+         scene.operators->ask(
+             "create trigger bonus after insert on credit_ledger for each row "
+             "execute function bonus()");
+       },
+       [](Scene& scene) { scene.operators->ask("drop function bonus() cascade"); }},
       {"the role may not log in", ErrorClass::authentication, SyncState::paused,
        [](Scene& scene) {
          scene.operators->ask("alter role health_device nologin");
