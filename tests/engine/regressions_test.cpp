@@ -219,12 +219,12 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
 }
 
 TEST_CASE("a number that damage gave a user does not ask for memory") {
-  for (const char* number : {"549755813888", "9223372036854775807"}) {
+  for (const std::string number : {"549755813888", "9223372036854775807"}) {
     CAPTURE(number);
     TemporaryMirror mirror;
     mirror.make_users(2);
     mirror.close();
-    tamper(mirror.path(), "update tally_account set u = " + std::string(number) + " where u = 2");
+    tamper(mirror.path(), "update tally_account set u = " + number + " where u = 2");
     mirror.open();
     CHECK(mirror->balance(user_id(1))->value == 10);
     const auto report = mirror->audit();
