@@ -8,11 +8,14 @@
 // engine's `seen` word (see engine.cpp); a reader that finds `seen` current therefore finds values
 // at least that new.
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "platform.hpp"
@@ -52,13 +55,19 @@ class Balances {
     return copy(*slot);
   }
 
+  /// Whether it can be a user's number; damage may have made it another.
+  static bool is_sound(std::int64_t u) noexcept {
+    return u > 0 && u <= std::numeric_limits<std::uint32_t>::max();
+  }
   bool empty() const noexcept { return count_ == 0; }
   bool holds(std::int64_t u) const noexcept { return slot_of(u) != nullptr; }
   bool is(std::int64_t u, const Uuid& user_id) const noexcept {
     const Slot* slot = slot_of(u);
     return slot != nullptr && slot->user_id == user_id;
   }
+  /// Whose number is not sound is left out.
   void put(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
+    if (!is_sound(u)) return;
     if (holds(u)) {
       put(u, row);
     } else if (const Slot* slot = find(user_id)) {
@@ -74,11 +83,11 @@ class Balances {
     AccountRow row;
     row.head = gone;
     put(u, row);
-    by_user_[static_cast<std::size_t>(u)] = 0;
+    place_of(u) = 0;
   }
   /// Only for one that is held.
   void put(std::int64_t u, const AccountRow& row) noexcept {
-    Slot& slot = cells_[by_user_[static_cast<std::size_t>(u)] - 1];
+    Slot& slot = cells_[place_of(u) - 1];
     const std::uint32_t version = slot.version.load(std::memory_order_relaxed);
     if (version != 0) slot.version.store(version + 1, std::memory_order_relaxed);
     slot.balance.store(row.balance, std::memory_order_release);
@@ -92,13 +101,19 @@ class Balances {
   /// Calls visit(u) for every account held.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (std::size_t u = 0; u < by_user_.size(); ++u) {
-      if (by_user_[u] != 0) visit(static_cast<std::int64_t>(u));
+    for (const auto& [page, places] : by_user_) {
+      for (std::size_t i = 0; i < places.size(); ++i) {
+        if (places[i] != 0) visit(page * page_size + static_cast<std::int64_t>(i));
+      }
     }
   }
 
  private:
   static constexpr std::int64_t gone = -1;  ///< As the head of an account.
+
+  // Numbers are close together; damage can make one that is far from all others.
+  static constexpr std::int64_t page_size = 1024;
+  using Places = std::array<std::uint32_t, page_size>;
 
   struct alignas(64) Slot {
     Uuid user_id{};  ///< Written once, before the version leaves 0.
@@ -157,13 +172,19 @@ class Balances {
     }
   }
   const Slot* slot_of(std::int64_t u) const noexcept {
-    const auto i = static_cast<std::size_t>(u);
-    return u > 0 && i < by_user_.size() && by_user_[i] != 0 ? &cells_[by_user_[i] - 1] : nullptr;
+    if (!is_sound(u)) return nullptr;
+    const auto page = by_user_.find(u / page_size);
+    if (page == by_user_.end()) return nullptr;
+    const std::uint32_t place = page->second[static_cast<std::size_t>(u % page_size)];
+    return place != 0 ? &cells_[place - 1] : nullptr;
+  }
+  /// Of one whose page there is.
+  std::uint32_t& place_of(std::int64_t u) noexcept {
+    return by_user_.find(u / page_size)->second[static_cast<std::size_t>(u % page_size)];
   }
   void place(std::int64_t u, std::size_t i) {
-    if (by_user_.size() <= static_cast<std::size_t>(u))
-      by_user_.resize(static_cast<std::size_t>(u) + 1);
-    by_user_[static_cast<std::size_t>(u)] = static_cast<std::uint32_t>(i) + 1;
+    by_user_[u / page_size][static_cast<std::size_t>(u % page_size)] =
+        static_cast<std::uint32_t>(i) + 1;
     cells_[i].u.store(static_cast<std::uint32_t>(u), std::memory_order_relaxed);
   }
   void insert(std::int64_t u, const Uuid& user_id, const AccountRow& row) {
@@ -198,7 +219,7 @@ class Balances {
   alignas(64) Slot* cells_ = nullptr;                     ///< Of the newest generation.
   std::size_t mask_ = 0;
   std::size_t count_ = 0;
-  std::vector<std::uint32_t> by_user_;  ///< u to slot + 1.
+  std::unordered_map<std::int64_t, Places> by_user_;  ///< u to slot + 1, in pages.
   std::vector<std::unique_ptr<Slots>> generations_;
 };
 

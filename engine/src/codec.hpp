@@ -83,7 +83,7 @@ class Encoder {
   std::size_t size_ = 0;
 };
 
-/// Throws std::runtime_error where the bytes are not what an Encoder wrote.
+/// Throws SQLITE_CORRUPT where the bytes are not what an Encoder wrote.
 class Decoder {
  public:
   explicit Decoder(std::string_view bytes) noexcept : bytes_(bytes) {}
@@ -101,6 +101,13 @@ class Decoder {
       if (byte < 0x80) return v;
     }
     throw SQLite::Exception("a record holds a number that is none", SQLITE_CORRUPT);
+  }
+  /// How many things follow, each of a byte at least: memory for them can be asked for at once.
+  std::size_t get_count() {
+    const std::uint64_t count = get_varint();
+    if (count > bytes_.size())
+      throw SQLite::Exception("a record holds less than it counts", SQLITE_CORRUPT);
+    return count;
   }
   void get(std::int64_t& v) {
     const std::uint64_t z = get_varint();

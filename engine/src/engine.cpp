@@ -167,7 +167,10 @@ void Engine::Impl::refresh(const Uuid* user_id) {
     const Rewind rewind(find_account_);
     find_account_.bind(*user_id);
     if (find_account_.step()) {
-      balances_.put(find_account_.column<std::int64_t>(0), *user_id, read(find_account_, 1));
+      const auto u = find_account_.column<std::int64_t>(0);
+      if (!Balances::is_sound(u))
+        throw SQLite::Exception("a user has the number " + std::to_string(u), SQLITE_CORRUPT);
+      balances_.put(u, *user_id, read(find_account_, 1));
     }
   }
   // With the epoch numbers may have been given back.

@@ -109,7 +109,7 @@ PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {
   PulledUser page;
   page.user_id = user_id;
   Decoder in(bytes);
-  page.gone.resize(in.get_varint());
+  page.gone.resize(in.get_count());
   for (auto& [table, id] : page.gone) {
     in.get(table);
     in.get(id);
@@ -117,7 +117,7 @@ PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {
   while (!in.at_end()) {
     PulledUser::Row& row = page.rows.emplace_back();
     in.get(row.table);
-    row.texts.resize(in.get_varint());
+    row.texts.resize(in.get_count());
     for (auto& text : row.texts) in.get(text);
   }
   return page;
@@ -299,9 +299,17 @@ class Intake {
     if (pulled.state && pulled.state->with_pages) {
       Query pages(db_, "select body from tally_page where user_id = ? order by page");
       pages.bind(pulled.user_id);
-      while (pages.step()) visit(decoded_page(pulled.user_id, pages.column<std::string>(0)));
+      while (pages.step()) visit(kept_page(pulled.user_id, pages.column<std::string>(0)));
     }
     visit(pulled);
+  }
+  /// One that damage made none is as an answer that does not fit: all comes anew.
+  static PulledUser kept_page(const Uuid& user_id, std::string_view bytes) {
+    try {
+      return decoded_page(user_id, bytes);
+    } catch (const SQLite::Exception& e) {
+      refuse(Code::invalid_argument, std::string("a page that was kept is damaged: ") + e.what());
+    }
   }
 
   /// The key of a user; makes the user where canonical knows one who is not here.

@@ -50,7 +50,7 @@ void put_command(Encoder& out, const Command& command) {
       command.operation);
 }
 
-Command get_command(Decoder& in) {
+Command get_command(Decoder& in, bool is_inner) {
   Command command;
   emplace_operation(in.get_varint(), command.operation);
   in.get(command.op_id);
@@ -62,9 +62,10 @@ Command get_command(Decoder& in) {
       [&](auto& fields) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(fields)>, Batch>) {
           const std::uint64_t count = in.get_varint();
-          if (count > batch_operations_max)
-            throw std::runtime_error("the outbox holds too long a batch");
-          for (std::uint64_t i = 0; i < count; ++i) fields.operations.push_back(get_command(in));
+          if (is_inner || count > batch_operations_max)
+            throw Failure{Code::corrupt, "the outbox holds a batch that is too long or within one"};
+          for (std::uint64_t i = 0; i < count; ++i)
+            fields.operations.push_back(get_command(in, true));
         } else {
           for_each_field(fields, [&](const auto&, auto& member) { in.get(member); });
         }

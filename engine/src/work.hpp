@@ -241,6 +241,6 @@ constexpr std::int64_t queued_operation = 0;
 
 /// Appends a command to the outbox's bytes; reads it back.
 void put_command(Encoder& out, const Command& command);
-Command get_command(Decoder& in);
+Command get_command(Decoder& in, bool is_inner = false);
 
 }  // namespace tally

@@ -219,13 +219,25 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
 }
 
 TEST_CASE("a number that damage gave a user does not ask for memory") {
-  for (const std::string number : {"549755813888", "9223372036854775807"}) {
+  // Of a user who could be, but for all those there are not; and of users who cannot be.
+  for (const std::string number : {"2000000000", "549755813888", "9223372036854775807", "-3"}) {
     CAPTURE(number);
     TemporaryMirror mirror;
     mirror.make_users(2);
     mirror.close();
-    tamper(mirror.path(), "update tally_account set u = " + number + " where u = 2");
+    for (const std::string table : {"user", "account", "profile", "entry"})
+      tamper(mirror.path(), "update tally_" + table + " set u = " + number + " where u = 2");
     mirror.open();
+    CHECK(mirror->balance(user_id(1))->value == 10);
+    const auto balance = mirror->balance(user_id(2));
+    (void)mirror->apply(AddCredits{user_id(2), Credits{1}, "grant"});
+    if (number == "2000000000") {
+      CHECK(balance->value == 10);
+      CHECK(mirror->balance(user_id(2))->value == 11);
+    } else {
+      CHECK(balance.error().code == Code::corrupt);
+      CHECK(mirror->balance(user_id(2)).error().code == Code::corrupt);
+    }
     CHECK(mirror->balance(user_id(1))->value == 10);
     const auto report = mirror->audit();
     REQUIRE(report.has_value());

@@ -194,6 +194,23 @@ TEST_CASE(
   paged.world.check_whole();
 }
 
+TEST_CASE("a page that damage made count more than it has asks for no memory, and comes anew") {
+  Paged paged;
+  for (const std::string number : {"ff7f", "ffffffffffffffff7f"}) {
+    CAPTURE(number);
+    auto device = paged.device(4);
+    step(*device, 1);
+    REQUIRE(pages(*device) == 1);
+    device->syncer.reset();
+    device->mirror.close();
+    tamper(device->mirror.path(), "update tally_page set body = x'" + number + "'");
+    device->mirror.open();
+    device->connect();
+    device->sync();
+    CHECK(difference(*device, *paged.world.canonical) == "");
+  }
+}
+
 TEST_CASE("a delta in pages leaves what was there as it was until its last page is there") {
   Paged paged;
   for (const Change& made : changes()) {
