@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "fields.hpp"
+#include "sqlite.hpp"
 #include "tally/operations.hpp"
 
 namespace tally {
@@ -109,9 +110,11 @@ class Decoder {
       throw SQLite::Exception("a record holds less than it counts", SQLITE_CORRUPT);
     return count;
   }
-  void get(std::int64_t& v) {
-    const std::uint64_t z = get_varint();
-    v = static_cast<std::int64_t>((z >> 1U) ^ (~(z & 1U) + 1U));
+  void get(std::int64_t& v) { v = bounded(get_number()); }
+  /// As it is: an asset's size may be any.
+  void get(std::optional<std::int64_t>& v) {
+    v.reset();
+    if (get_byte(1) == 1) v = get_number();
   }
   void get(std::string& v) {
     const std::string_view text = take(get_varint());
@@ -144,6 +147,10 @@ class Decoder {
       get(value);
       v = std::move(value);
     }
+  }
+  std::int64_t get_number() {
+    const std::uint64_t z = get_varint();
+    return static_cast<std::int64_t>((z >> 1U) ^ (~(z & 1U) + 1U));
   }
   int get_byte(int max) {
     const int byte = static_cast<unsigned char>(take(1).front());

@@ -53,12 +53,17 @@ std::optional<Credits> balance_in(SQLite::Database& db, const Command& command) 
   return Credits{balance.column<std::int64_t>(0)};
 }
 
-/// For how many accounts there is to be room at once; the last key tells it without a look at all.
+/// For how many accounts there is to be room at once: the last key tells it without a look at all,
+/// and where it is damaged, what the file has room for.
 std::size_t expected_accounts(SQLite::Database& db) {
   constexpr std::int64_t max = 1'000'000;
-  Query query(db, "select coalesce(max(u), 0) from tally_account");
-  query.step();
-  return static_cast<std::size_t>(std::clamp<std::int64_t>(query.column<std::int64_t>(0), 0, max));
+  Query pages(db, "pragma page_count");
+  pages.step();
+  constexpr std::int64_t a_page = 512;  // Of accounts in a page fewer fit.
+  const std::int64_t room = std::min(max, pages.column<std::int64_t>(0) * a_page);
+  Query last(db, "select max(0, min(coalesce(max(u), 0), ?)) from tally_account");
+  last.bind(room).step();
+  return static_cast<std::size_t>(last.column<std::int64_t>(0));
 }
 
 }  // namespace
@@ -122,6 +127,8 @@ void Engine::Impl::refresh(const Uuid* user_id) {
     row.seq = query.column<std::int64_t>(first + 2);
     row.head = query.column<std::int64_t>(first + 3);
     row.pending = query.column<std::int64_t>(first + 4);
+    if (!row.is_sound())
+      throw SQLite::Exception("an account has numbers that are none", SQLITE_CORRUPT);
     return row;
   };
   const auto reload = [&](std::int64_t u) {
@@ -409,8 +416,8 @@ void Engine::Impl::publish(std::uint64_t word_before) {
   store_.accounts.for_each_touched([&](std::int64_t u, const AccountRow& row) {
     if (balances_.holds(u)) {
       balances_.put(u, row);
-    } else if (const UserRow* user = store_.users.find(u)) {
-      balances_.put(u, user->id, row);
+    } else if (store_.users.knows(u)) {  // Else nobody has asked for it: it is read when they do.
+      if (const UserRow* user = store_.users.find(u)) balances_.put(u, user->id, row);
     }
   });
   store_.accounts.for_each_erased([&](std::int64_t u) {
@@ -482,6 +489,8 @@ bool Engine::Impl::read_verdict(Reader& reader, const Command& command, Verdict&
   if (!judged.step()) return false;
   if (!judged.is_null(0)) {
     verdict.code = static_cast<Code>(judged.column<int>(0));
+    if (verdict.code == Code::ok || verdict.code == Code::pending)
+      throw Failure{Code::corrupt, "an operation is kept as rejected and is not"};
     if (!judged.is_null(1)) verdict.index = judged.column<std::uint32_t>(1);
   } else if (recall_refusal(verdict)) {
     // Dismissed meanwhile, by a callback or whoever else looks after refusals.

@@ -349,7 +349,10 @@ Result<MirrorOverview> Inspection::overview() noexcept {
     out.drafts = accounts.column<std::int64_t>(4);
     out.pending_operations = accounts.column<std::int64_t>(5);
     Query jobs(reader.db(), "select status, count(*) from tally_job group by status");
-    while (jobs.step()) out.jobs.at(jobs.column<unsigned>(0)) = jobs.column<std::int64_t>(1);
+    while (jobs.step()) {
+      const auto status = static_cast<std::size_t>(jobs.column<JobStatus>(0));
+      out.jobs[status] = jobs.column<std::int64_t>(1);
+    }
     return out;
   });
 }

@@ -330,8 +330,8 @@ class Intake {
     if (!former_key_) former_key_.emplace(db_, "select value from tally_meta where name = ?");
     const Rewind rewind(*former_key_);
     const std::string name = former_name(user_id);
-    return former_key_->bind(name).step() ? std::optional(former_key_->column<std::int64_t>(0))
-                                          : std::nullopt;
+    if (!former_key_->bind(name).step()) return std::nullopt;
+    return sound_number(former_key_->column<std::int64_t>(0), 1);
   }
   static std::string former_name(const Uuid& user_id) { return "user " + user_id.text(); }
 
@@ -1400,7 +1400,7 @@ class Intake {
     Query outbox(db_, "delete from tally_outbox where n + operations - 1 <= ?");
     outbox.bind(watermark_).run();
     Query next(db_, "insert or replace into tally_meta values ('outbox_next', ?)");
-    next.bind(last_ + 1).run();
+    next.bind(sound_number(last_) + 1).run();
     Query rebased(db_, "delete from tally_rebased where n <= ?");
     rebased.bind(watermark_).run();
     Query link(db_,

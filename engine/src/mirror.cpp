@@ -124,8 +124,10 @@ Error error_in_flight() noexcept {
       return {failure.code, failure.detail};
     } catch (const SQLite::Exception& e) {
       const Code code = code_of(e.getErrorCode());
-      // What SQLite answers, too, where a row's damaged size is beyond what it would ever allocate.
-      const bool may_be_damage = e.getErrorCode() == SQLITE_NOMEM;
+      // Also where a row's damaged size is beyond what SQLite would ever allocate, and where rows
+      // contradict each other.
+      const bool may_be_damage =
+          e.getErrorCode() == SQLITE_NOMEM || (e.getErrorCode() & 0xff) == SQLITE_CONSTRAINT;
       return {code, std::string("SQLite: ") + e.what() +
                         (may_be_damage ? ", or the file is damaged; an audit tells" : "")};
     } catch (const std::system_error& e) {

@@ -148,8 +148,7 @@ bool RecordCheck::is_as_applied(std::int64_t u, const Command& command) {
     const Uuid id = folded(command.op_id);
     const bool is_known = seen_.bind(id, std::max<std::int64_t>(u, 0)).step();
     if (is_known && (seen_.column<int>(0) != row_of(command.operation).number ||
-                     static_cast<std::uint64_t>(seen_.column<std::int64_t>(1)) !=
-                         fingerprint(command.operation)))
+                     seen_.column<std::uint64_t>(1) != fingerprint(command.operation)))
       return false;
   }
   const auto* batch = std::get_if<Batch>(&command.operation);

@@ -54,21 +54,28 @@ Record decode(std::int64_t n, std::string_view bytes, const Body& body, const Re
 /// was first written; until it answers false.
 template <class Visit>
 void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
-  Query segments(db, "select n, body from tally_outbox where n + operations - 1 > ? order by n");
+  Query segments(db,
+                 "select n, body, operations from tally_outbox where n + operations - 1 > ?"
+                 " order by n");
   segments.bind(after);
   while (segments.step()) {
     auto n = segments.column<std::int64_t>(0);
+    const std::int64_t end = n + segments.column<std::int64_t>(2);
     const auto body = std::make_shared<const std::string>(segments.column<std::string>(1));
     for (Decoder segment(*body); !segment.at_end(); ++n) {
       const std::string_view bytes = segment.take(segment.get_varint());
       if (n > after && !visit(n, bytes, body)) return;
     }
+    if (n != end)
+      throw SQLite::Exception("the outbox does not hold as many operations as it counts",
+                              SQLITE_CORRUPT);
   }
 }
 
 /// How many numbers an operation took: it stands behind its images.
 inline std::int64_t get_count(Decoder& behind_images) {
-  return static_cast<std::int64_t>(behind_images.get_varint());
+  const std::uint64_t count = behind_images.get_varint();
+  return sound_number(static_cast<std::int64_t>(count));
 }
 
 /// For a mirror of version 1, whose records have no counts yet. It was never fed: all numbers are

@@ -119,8 +119,8 @@ class Audit {
   };
   struct Job {
     std::int64_t u = 0;
-    std::int64_t hold = 0;      ///< As the row says.
-    std::int64_t computed = 0;  ///< As the entries say.
+    std::int64_t hold = 0;  ///< As the row says.
+    Exact computed = 0;     ///< As the entries say.
     JobStatus status = JobStatus::PENDING;
   };
 
@@ -277,7 +277,7 @@ class Audit {
       if (job.hold != job.computed) {
         find("I5", job.u,
              "job " + std::to_string(j) + " says that " + std::to_string(job.hold) +
-                 " are held, its entries " + std::to_string(job.computed));
+                 " are held, its entries " + job.computed.str());
       }
       if (job.computed != 0 &&
           (job.status == JobStatus::READY || job.status == JobStatus::FAILED)) {
@@ -421,7 +421,10 @@ Result<std::vector<Entry>> Engine::history(const Uuid& user_id, std::size_t limi
       if (!reading.seek(e))
         return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
       if (!before_seq || reading.seq() < *before_seq) entries.push_back(reading.entry());
-      e = reading.distance() == 0 ? 0 : e - reading.distance();
+      const std::int64_t distance = reading.distance();
+      if (distance < 0 || distance >= e)
+        return Error{Code::corrupt, "the chain of entries is broken; run an audit"};
+      e = distance == 0 ? 0 : e - distance;
     }
     return entries;
   } catch (...) {
@@ -570,7 +573,7 @@ void add_to(Statement& statement, const Query& query) {
   if (at == entry_types.end()) throw Failure{Code::corrupt, "an entry has the type " + type};
   const Credits sum{query.column<std::int64_t>(3)};
   statement.sums[static_cast<std::size_t>(at - entry_types.begin())] = sum;
-  statement.closing = statement.closing + sum;
+  statement.closing = Credits{bounded(statement.closing.value + sum.value)};
   statement.entries += query.column<std::int64_t>(4);
 }
 

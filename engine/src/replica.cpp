@@ -151,7 +151,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           execute(db, "delete from tally_lease");
           execute(db, "delete from tally_page");
           Query next(db, "insert or replace into tally_meta values ('outbox_next', ?)");
-          next.bind(last + 1).run();
+          next.bind(sound_number(last) + 1).run();
           write_link(db, enrolment, last);
           store.bump_epoch();
         },
@@ -301,7 +301,8 @@ Result<bool> Replica::note_failure(std::string_view error_class, std::string_vie
         [&](Store& store, Work&) {
           SQLite::Database& db = store.db();
           Query query(db,
-                      "update tally_link set attempts = attempts + 1, error_class = ?, error = ?,"
+                      "update tally_link set attempts = min(attempts, 1000000) + 1, error_class = "
+                      "?, error = ?,"
                       " next_attempt_at = ?");
           query.bind(error_class, error, next_attempt_at).run();
         },

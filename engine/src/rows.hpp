@@ -88,6 +88,7 @@ struct AccountRow {
   std::int64_t head = 0;
   std::int64_t pending = 0;
   bool operator==(const AccountRow&) const = default;
+  bool is_sound() const noexcept { return seq >= 0 && head >= 0; }
 
   static constexpr std::string_view table = "tally_account", key = "u";
   static constexpr auto columns() {

@@ -21,6 +21,15 @@
 
 namespace tally {
 
+/// No number of a mirror's comes near the bound, so that what is read can be added up and counted
+/// on from. Beyond it is damage.
+inline std::int64_t bounded(std::int64_t number) {
+  constexpr std::int64_t max = std::int64_t{1} << 60;
+  if (number < -max || number > max)
+    throw SQLite::Exception("a row has the number " + std::to_string(number), SQLITE_CORRUPT);
+  return number;
+}
+
 /// What statements pass before they run: the first of them opens it.
 class Gate {
  public:
@@ -118,7 +127,16 @@ class Query {
         sqlite3_bind_pointer(statement_, i, const_cast<RowSource*>(&v), row_source_type, nullptr));
   }
 
-  void read(int i, std::int64_t& v) const noexcept { v = sqlite3_column_int64(statement_, i); }
+  void read(int i, std::int64_t& v) const { v = bounded(sqlite3_column_int64(statement_, i)); }
+  /// As it is: a fingerprint.
+  void read(int i, std::uint64_t& v) const noexcept {
+    v = static_cast<std::uint64_t>(sqlite3_column_int64(statement_, i));
+  }
+  /// As it is: an asset's size may be any.
+  void read(int i, std::optional<std::int64_t>& v) const noexcept {
+    v.reset();
+    if (!is_null(i)) v = sqlite3_column_int64(statement_, i);
+  }
   void read(int i, int& v) const noexcept { v = sqlite3_column_int(statement_, i); }
   void read(int i, unsigned& v) const noexcept {
     v = static_cast<unsigned>(sqlite3_column_int(statement_, i));
@@ -135,9 +153,13 @@ class Query {
     }
     std::memcpy(v.bytes.data(), bytes, 16);
   }
-  void read(int i, Timestamp& v) const noexcept { read(i, v.us); }
-  void read(int i, JobStatus& v) const noexcept { v = static_cast<JobStatus>(column<int>(i)); }
-  void read(int i, StepState& v) const noexcept { v = static_cast<StepState>(column<int>(i)); }
+  void read(int i, Timestamp& v) const { v.us = within(i, Timestamp::us_min, Timestamp::us_max); }
+  void read(int i, JobStatus& v) const {
+    v = static_cast<JobStatus>(within(i, 0, static_cast<int>(JobStatus::FAILED)));
+  }
+  void read(int i, StepState& v) const {
+    v = static_cast<StepState>(within(i, 0, static_cast<int>(StepState::failed)));
+  }
   template <class T>
   void read(int i, std::optional<T>& v) const {
     if (is_null(i)) {
@@ -148,6 +170,13 @@ class Query {
   }
 
  private:
+  std::int64_t within(int i, std::int64_t min, std::int64_t max) const {
+    const std::int64_t v = sqlite3_column_int64(statement_, i);
+    if (v < min || v > max)
+      throw SQLite::Exception("a row has what its column cannot be: " + std::to_string(v),
+                              SQLITE_CORRUPT);
+    return v;
+  }
   void check(int rc) const {
     if (rc != SQLITE_OK) throw SQLite::Exception(db_, rc);
   }

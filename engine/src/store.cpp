@@ -40,7 +40,8 @@ Store::Store(Connection db)
                "select max(coalesce((select max(e) from tally_entry), 0),"
                "           coalesce((select max(o) from tally_operation), 0)) + 1,"
                "  coalesce((select max(o) from tally_operation), 0),"
-               "  coalesce((select n + operations from tally_outbox order by n desc limit 1),"
+               "  coalesce((select iif(operations > 0, n + operations, -1) from tally_outbox"
+               "            order by n desc limit 1),"
                "           (select value from tally_meta where name = 'outbox_next'), 1),"
                "  (select value from tally_meta where name = 'job_floor'),"
                "  exists (select 1 from tally_entry_text where id is not null),"
@@ -56,8 +57,9 @@ Store::Store(Connection db)
       expired_drafts_(db, "select d from tally_draft where u is null and expires_at <= ?"),
       voice_projects_(db, "select p from tally_project where v = ?"),
       project_jobs_(db,
-                    "with recursive era (n) as (select 0 union all select n + 1 from era"
-                    "  where n < (select max(j) >> 16 from tally_job))"
+                    "with recursive era (n) as (select min(j >> 16) from tally_job union all"
+                    " select (select min(j >> 16) from tally_job where j >> 16 > n) from era"
+                    "  where n is not null)"
                     " select j from era cross join tally_job on j >> 16 = n and p = ?"),
       job_assets_(db, "select a from tally_asset where j = ?"),
       working_jobs_(db, "select j from tally_job where status between 2 and 9"),
@@ -218,7 +220,7 @@ void Store::find_like(const Uuid& op_id, std::vector<AppliedOperation>& out) {
     found.u = like_operations_.column<std::int64_t>(2);
     found.kind = like_operations_.column<int>(3);
     found.at = like_operations_.column<Timestamp>(4);
-    found.fingerprint = static_cast<std::uint64_t>(like_operations_.column<std::int64_t>(5));
+    found.fingerprint = like_operations_.column<std::uint64_t>(5);
     found.result = like_operations_.column<std::optional<Uuid>>(6);
     out.push_back(found);
   }
@@ -380,7 +382,7 @@ bool Store::step_ids_taken(const Uuid& job_id) {
 
 void Store::retire_user_key(std::int64_t u) {
   if (u <= user_floor_) return;
-  user_floor_ = u;
+  user_floor_ = sound_number(u);
   set_meta_.bind(std::string_view("user_floor"), user_floor_).run();
 }
 
@@ -457,7 +459,7 @@ bool Store::can_return(Table<Row>& table, std::int64_t key, Row& row) {
 void Store::restore_images(Decoder& in) {
   const std::uint64_t count = in.get_varint();
   for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint64_t number = in.get_varint();
+    const std::uint64_t number = image_table(in);
     for_each_table([&](int n, auto& table) {
       if (static_cast<std::uint64_t>(n) != number) return;
       auto [key, row] = table.read_image(in);
@@ -474,6 +476,8 @@ void Store::erase_operations_from(std::int64_t o) {
 }
 
 void Store::erase_operations(std::int64_t o, std::int64_t count) {
+  if (o <= 0 || o + count > next_number_)
+    throw SQLite::Exception("an operation took numbers that there are not", SQLITE_CORRUPT);
   flush_entries();
   erase_entry_range_.bind(o, o + count).run();
   erase_entry_text_range_.bind(o, o + count).run();

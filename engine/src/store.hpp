@@ -155,7 +155,7 @@ class Store {
   /// A user is no more: the number is never given out again.
   void retire_user_key(std::int64_t u);
   /// A job number was deleted: it is never given out again.
-  void retire_key(std::int64_t key) { key_floor_ = std::max(key_floor_, key); }
+  void retire_key(std::int64_t key) { key_floor_ = std::max(key_floor_, sound_number(key)); }
 
   // ---- journal ----
   static constexpr std::size_t table_count = 13;
@@ -183,7 +183,7 @@ class Store {
   void read_images(Decoder& in, Visit&& visit) {
     const std::uint64_t count = in.get_varint();
     for (std::uint64_t i = 0; i < count; ++i) {
-      const std::uint64_t number = in.get_varint();
+      const std::uint64_t number = image_table(in);
       for_each_table([&](int n, auto& table) {
         if (static_cast<std::uint64_t>(n) != number) return;
         auto [key, row] = table.read_image(in);
@@ -212,6 +212,14 @@ class Store {
   void flush_entries();
 
  private:
+  /// The number of the table that the next image is of.
+  static std::uint64_t image_table(Decoder& in) {
+    const std::uint64_t number = in.get_varint();
+    if (number >= table_count)
+      throw SQLite::Exception("a record is of a table that there is not", SQLITE_CORRUPT);
+    return number;
+  }
+
   /// Whether a row may come back as it was; what it refers to and is no more, it refers to no more.
   template <class Row>
   bool can_return(Table<Row>& table, std::int64_t key, Row& row);

@@ -20,11 +20,10 @@
 
 namespace tally {
 
-/// A number of the file's from which ours go on. No mirror comes near the bound: beyond it is
-/// damage, and going on could overflow.
-inline std::int64_t sound_number(std::int64_t number) {
+/// A number of the file's from which ours go on, and could overflow where it is damage.
+inline std::int64_t sound_number(std::int64_t number, std::int64_t min = 0) {
   constexpr std::int64_t max = std::int64_t{1} << 40;
-  if (number < 0 || number > max)
+  if (number < min || number > max)
     throw SQLite::Exception("a row has the number " + std::to_string(number), SQLITE_CORRUPT);
   return number;
 }
@@ -129,7 +128,7 @@ class Table {
       ids_.insert(id, no_row);
       return std::nullopt;
     }
-    const auto key = select_id_->template column<std::int64_t>(0);
+    const auto key = sound_number(select_id_->template column<std::int64_t>(0), 1);
     if (index_.find(key) == index_.none) read_row(*select_id_, 1, new_slot(key));
     const Slot& slot = slots_[index_.find(key)];
     return slot.present && slot.row.id == id ? std::optional(key) : std::nullopt;
@@ -264,6 +263,7 @@ class Table {
   static std::pair<std::int64_t, std::optional<Row>> read_image(Decoder& in) {
     std::pair<std::int64_t, std::optional<Row>> image;
     in.get(image.first);
+    sound_number(image.first);
     if (in.get_byte(1) == 0) return image;
     Row& row = image.second.emplace();
     std::apply([&](const auto&... columns) { (in.get(row.*(columns.member)), ...); },
@@ -346,6 +346,10 @@ class Table {
     int i = first;
     std::apply([&](const auto&... columns) { (query.read(i++, slot.row.*(columns.member)), ...); },
                Row::columns());
+    if constexpr (requires { slot.row.is_sound(); }) {
+      if (!slot.row.is_sound())
+        throw SQLite::Exception("a row has numbers that are none", SQLITE_CORRUPT);
+    }
     if constexpr (has_id()) {
       ids_.insert(slot.row.id, index_.find(slot.key));
     }
@@ -370,7 +374,7 @@ class Table {
   std::int64_t new_key_end() {
     std::int64_t last = last_stored_key();
     for (std::size_t i = 0; i < used_; ++i) last = std::max(last, slots_[i].key);
-    return last + 1;
+    return sound_number(last) + 1;
   }
   static bool changed(const Slot& slot, ColumnUse use) {
     return std::apply(
