@@ -22,6 +22,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* device_role = "cut_device";
+constexpr int slowness = TALLY_TEST_SLOWNESS;  ///< How much longer everything takes here.
 
 /// A database that a whole case uses, each of its devices for a user of its own.
 struct Scene {
@@ -230,7 +231,7 @@ TEST_CASE("a network that is cut again and again: two devices over all users con
 /// The device works on while its syncer's call hangs; then the network is there again.
 void stall(Story& story, Scene& scene, Direction direction, std::uint64_t at) {
   WatchedDevice& device = story.device();
-  device.options.call_timeout = milliseconds{150};
+  device.options.call_timeout = slowness * milliseconds{150};
   device.connect();
   device.sync();
   story.offline({"create_job job_id=J1 project_id=P1 user_id=U",
@@ -242,14 +243,14 @@ void stall(Story& story, Scene& scene, Direction direction, std::uint64_t at) {
   // For some call timeouts, so that calls are given up and made again, into the stall as well.
   std::int64_t added = 0;
   Clock::duration longest{};
-  for (const auto end = Clock::now() + milliseconds{700}; Clock::now() < end; ++added) {
+  for (const auto end = Clock::now() + slowness * milliseconds{700}; Clock::now() < end; ++added) {
     const auto began = Clock::now();
     story.offline({"add_credits user_id=U amount=1 type=grant"});
     REQUIRE(device.mirror->balance(story.user())->value == 7 + added + 1);
     longest = std::max(longest, Clock::now() - began);
     std::this_thread::sleep_for(milliseconds{5});
   }
-  CHECK(longest < milliseconds{500});
+  CHECK(longest < slowness * milliseconds{500});
   CHECK(scene.proxy.stalled());
   const auto state = Replica(device.mirror.engine()).state();
   REQUIRE(state.has_value());
@@ -418,10 +419,11 @@ TEST_CASE("a slow network is not a stalled one: what takes longer than a call's 
   Scene scene;
   Story story(scene, 1);
   WatchedDevice& device = story.device();
-  device.options.call_timeout = milliseconds{3'000};  // PostgreSQL's own time is in it, too.
+  device.options.call_timeout =
+      slowness * milliseconds{3'000};  // PostgreSQL's own time is in it, too.
   device.connect();
   device.sync();
-  scene.proxy.throttle(333);
+  scene.proxy.throttle(333 / slowness);
   for (std::uint64_t n = 1; n <= 3; ++n) {
     REQUIRE(device.mirror->apply(CreateDraft{id('d', n), "session", story.user(), text_of(700'000)})
                 .has_value());
