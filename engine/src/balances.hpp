@@ -34,7 +34,7 @@ class Balances {
   bool read(const Uuid& user_id, AccountRow& row) const noexcept {
     const Slot* slot = find(user_id);
     if (slot == nullptr) return false;
-    row = copy(*slot);
+    copy(*slot, row);
     return row.head != gone;
   }
   bool read_balance(const Uuid& user_id, std::int64_t& balance) const noexcept {
@@ -52,7 +52,9 @@ class Balances {
   std::optional<AccountRow> account(std::int64_t u) const {
     const Slot* slot = slot_of(u);
     if (slot == nullptr) return std::nullopt;
-    return copy(*slot);
+    AccountRow row;
+    copy(*slot, row);
+    return row;
   }
 
   /// Whether it can be a user's number; damage may have made it another.
@@ -151,8 +153,8 @@ class Balances {
     std::size_t mask;
   };
 
-  static AccountRow copy(const Slot& slot) noexcept {
-    AccountRow row;
+  /// Inlined, as a call would be a good part of the time of check().
+  [[gnu::always_inline]] static void copy(const Slot& slot, AccountRow& row) noexcept {
     for (;;) {
       const std::uint32_t before = slot.version.load(std::memory_order_acquire);
       row.balance = slot.balance.load(std::memory_order_acquire);
@@ -160,7 +162,7 @@ class Balances {
       row.seq = slot.seq.load(std::memory_order_acquire);
       row.head = slot.head.load(std::memory_order_acquire);
       row.pending = slot.pending.load(std::memory_order_acquire);
-      if ((before & 1U) == 0 && slot.version.load(std::memory_order_relaxed) == before) return row;
+      if ((before & 1U) == 0 && slot.version.load(std::memory_order_relaxed) == before) return;
     }
   }
   const Slot* find(const Uuid& user_id) const noexcept {
@@ -208,7 +210,8 @@ class Balances {
     count_ = 0;
     for (std::size_t i = 0; i < old_size; ++i) {
       if (old[i].version.load(std::memory_order_relaxed) == 0) continue;
-      const AccountRow row = copy(old[i]);
+      AccountRow row;
+      copy(old[i], row);
       if (row.head == gone) continue;
       insert(old[i].u.load(std::memory_order_relaxed), old[i].user_id, row);
     }
