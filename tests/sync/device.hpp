@@ -16,7 +16,7 @@
 
 namespace tally::test {
 
-constexpr std::chrono::seconds patience{30};
+constexpr std::chrono::seconds patience{30 * TALLY_TEST_SLOWNESS};
 
 /// Waits for something that takes a moment; false where it does not come.
 template <class Condition>
