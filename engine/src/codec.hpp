@@ -104,7 +104,7 @@ class Decoder {
     throw SQLite::Exception("a record holds a number that is none", SQLITE_CORRUPT);
   }
   /// How many things follow, each of a byte at least: memory for them can be asked for at once.
-  std::size_t get_count() {
+  std::size_t get_size() {
     const std::uint64_t count = get_varint();
     if (count > bytes_.size())
       throw SQLite::Exception("a record holds less than it counts", SQLITE_CORRUPT);

@@ -109,7 +109,7 @@ PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {
   PulledUser page;
   page.user_id = user_id;
   Decoder in(bytes);
-  page.gone.resize(in.get_count());
+  page.gone.resize(in.get_size());
   for (auto& [table, id] : page.gone) {
     in.get(table);
     in.get(id);
@@ -117,7 +117,7 @@ PulledUser decoded_page(const Uuid& user_id, std::string_view bytes) {
   while (!in.at_end()) {
     PulledUser::Row& row = page.rows.emplace_back();
     in.get(row.table);
-    row.texts.resize(in.get_count());
+    row.texts.resize(in.get_size());
     for (auto& text : row.texts) in.get(text);
   }
   return page;

@@ -7,9 +7,11 @@
 #include <thread>
 #include <vector>
 
+#include "mirror.hpp"
 #include "support/fixture.hpp"
 #include "tally/inspection.hpp"
 #include "tally/replica.hpp"
+#include "work.hpp"
 
 namespace tally::test {
 
@@ -205,14 +207,37 @@ TEST_CASE("a commit on a user whom nobody has asked for yet reaches memory witho
   }
 }
 
+TEST_CASE("a record that holds a batch within a batch is corrupt") {
+  const auto code_of_record = [](Operation inner) {
+    Batch batch;
+    batch.operations.push_back(Command{.op_id = id('o', 1), .operation = std::move(inner)});
+    Encoder out;
+    put_command(out, Command{.op_id = id('o', 2), .operation = std::move(batch)});
+    Decoder in(out.bytes());
+    try {
+      get_command(in);
+    } catch (const Failure& failure) {
+      return failure.code;
+    }
+    return Code::ok;
+  };
+  CHECK(code_of_record(AddCredits{user_id(1), Credits{1}, "grant"}) == Code::ok);
+  CHECK(code_of_record(Batch{}) == Code::corrupt);
+}
+
+/// A mirror with a hold of 4 for job 1, whose rows were damaged while nobody had it open.
+static void open_damaged(TemporaryMirror& mirror, const char* damage) {
+  mirror.make_users(2);
+  mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4");
+  mirror.close();
+  tamper(mirror.path(), damage);
+  mirror.open();
+}
+
 TEST_CASE("what damage put into a row is corrupt, and not counted on") {
   const auto code_after = [](const char* damage, const char* line) {
     TemporaryMirror mirror;
-    mirror.make_users(2);
-    mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4");
-    mirror.close();
-    tamper(mirror.path(), damage);
-    mirror.open();
+    open_damaged(mirror, damage);
     const auto command = parse_trace_line(mirror.lines.line(line));
     REQUIRE(command.has_value());
     const auto receipt = mirror->apply_command(*command);
@@ -266,11 +291,7 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
 TEST_CASE("what damage put into a row is corrupt to who reads it, and ends") {
   const auto read_after = [](const char* damage, auto&& read) {
     TemporaryMirror mirror;
-    mirror.make_users(2);
-    mirror.apply("reserve_credits user_id=u1 job_id=j1 amount=4");
-    mirror.close();
-    tamper(mirror.path(), damage);
-    mirror.open();
+    open_damaged(mirror, damage);
     const auto answer = read(mirror.engine());
     return answer ? Code::ok : answer.error().code;
   };
