@@ -30,7 +30,7 @@ std::filesystem::path prepared(const std::filesystem::path& path, const Options&
 /// Reads once, so that the WAL-index is there.
 SQLite::Database& opened(SQLite::Database& db) {
   Query query(db, "select value from tally_meta where name = 'epoch'");
-  query.run();
+  if (!query.step()) throw SQLite::Exception("the mirror has lost its epoch", SQLITE_CORRUPT);
   return db;
 }
 
@@ -159,7 +159,7 @@ void Engine::Impl::refresh(const Uuid* user_id) {
   const Rewind rewind_latest(latest_);
   latest_.step();
   const auto operation = latest_.column<std::int64_t>(0);
-  const auto epoch = latest_.column<std::int64_t>(1);
+  const auto epoch = latest_.column<std::uint64_t>(1);
   if (epoch != seen_epoch_) {
     balances_.for_each(reload);
   } else if (operation > seen_operation_ && !balances_.empty()) {

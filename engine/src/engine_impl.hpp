@@ -224,7 +224,7 @@ class Engine::Impl final : private AccountMemory {
   Work work_;
   Query link_;
   std::int64_t seen_operation_ = 0;  ///< Under memory_mutex_, as the next.
-  std::int64_t seen_epoch_ = 0;
+  std::uint64_t seen_epoch_ = 0;
   std::optional<Device> device_;    ///< The writer's.
   std::uint64_t written_word_ = 0;  ///< After the writer's last transaction.
   bool written_before_ = false;

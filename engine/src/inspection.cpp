@@ -135,7 +135,7 @@ class Inspection::Steps {
   void follow(SQLite::Database& db) {
     Query epoch(db, "select value from tally_meta where name = 'epoch'");
     epoch.step();
-    if (const auto now = epoch.column<std::int64_t>(0); now != epoch_) {
+    if (const auto now = epoch.column<std::uint64_t>(0); now != epoch_) {
       *this = Steps();
       epoch_ = now;
     }
@@ -176,7 +176,7 @@ class Inspection::Steps {
     ++count_;
   }
 
-  std::int64_t epoch_ = -1;
+  std::uint64_t epoch_ = std::numeric_limits<std::uint64_t>::max();  ///< None.
   std::int64_t last_ = 0;
   std::int64_t count_ = 0;
   std::unordered_map<std::int64_t, Line> lines_;

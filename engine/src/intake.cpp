@@ -659,8 +659,8 @@ class Intake {
       Decoder images((*record)->images);
       store_.restore_images(images);
       (*record)->count = get_count(images);
-      if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
-        store_.erase_operations((*record)->o, (*record)->count);
+      if (!((*record)->fed && is_settled(**record)))
+        store_.erase_operations((*record)->o, (*record)->count, (*record)->command());
       const std::int64_t u = (*record)->u;
       if (u > 0 && store_.users.find(u) == nullptr) store_.retire_user_key(u);
     }

@@ -61,6 +61,13 @@ void check_current(const FileState& state, const std::filesystem::path& path) {
                                      ", which is migrated when it is opened for writing"};
 }
 
+/// From one version of the schema to this one's, within the caller's transaction.
+void migrate(SQLite::Database& db, int version) {
+  for (int v = version; v < mirror_version; ++v)
+    db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));
+  if (version == 1) write_counts(db);
+}
+
 /// SQLite does not wait for others who open the new file at the same time; we do.
 void enter_wal(SQLite::Database& db, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -198,13 +205,16 @@ void prepare_mirror(const std::filesystem::path& path, const Options& options) {
   const FileState state = read_state(db);
   check_ours(state, path, creates);
   if (state.version == mirror_version) return;
-  for (int v = state.version; v < mirror_version; ++v) {
-    db.exec(std::string(sql::mirror::files[static_cast<std::size_t>(v)].text));
-  }
-  if (state.version == 1) write_counts(db);
+  migrate(db, state.version);
   db.exec("pragma application_id = " + std::to_string(application_id));
   db.exec("pragma user_version = " + std::to_string(mirror_version));
   transaction.commit();
+}
+
+SQLite::Database empty_mirror() {
+  SQLite::Database db(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  migrate(db, 0);
+  return db;
 }
 
 sqlite3_file* opened_file(sqlite3* db) noexcept { return opened(db, SQLITE_FCNTL_FILE_POINTER); }

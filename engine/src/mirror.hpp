@@ -26,6 +26,9 @@ inline constexpr int application_id = 0x54616c6c;
 /// Throws Failure or SQLite::Exception.
 void prepare_mirror(const std::filesystem::path& path, const Options& options);
 
+/// A mirror without a user, in memory.
+SQLite::Database empty_mirror();
+
 /// SQLite's names of files, and those in texts, are UTF-8 on every system.
 std::string utf8(const std::filesystem::path& path);
 std::filesystem::path from_utf8(std::string_view text);

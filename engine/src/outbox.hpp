@@ -72,9 +72,11 @@ void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   }
 }
 
-/// How many numbers an operation took: it stands behind its images.
+/// How many numbers an operation took: it stands behind its images, and ends the record.
 inline std::int64_t get_count(Decoder& behind_images) {
   const std::uint64_t count = behind_images.get_varint();
+  if (!behind_images.at_end())
+    throw SQLite::Exception("a record holds more than it counts", SQLITE_CORRUPT);
   return sound_number(static_cast<std::int64_t>(count));
 }
 

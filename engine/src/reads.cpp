@@ -101,9 +101,10 @@ class Audit {
  private:
   std::optional<AuditReport> recomputed() {
     check_file();
+    check_words();
     read_jobs();
     if (!walk_entries()) return std::nullopt;
-    find_nameless_entries();
+    find_entries_of_nothing();
     find_forgotten_payments();
     compare_accounts();
     compare_jobs();
@@ -144,6 +145,25 @@ class Audit {
            "row " + references.column<std::string>(1) + " of " + references.column<std::string>(0) +
                " refers to a row of " + references.column<std::string>(2) + " that is not there");
     }
+  }
+
+  /// The words that rows have their texts and places from are the same in every mirror.
+  void check_words() {
+    const auto words_of = [](SQLite::Database& db) {
+      std::vector<std::vector<ViewRow>> words;
+      for (const char* select : {"select * from tally_entry_kind order by kind",
+                                 "select * from tally_step_name order by step_order"}) {
+        Query rows(db, select);
+        words.push_back(read_view_rows(rows));
+      }
+      return words;
+    };
+    static const auto words = [&] {
+      SQLite::Database db = empty_mirror();
+      return words_of(db);
+    }();
+    if (words_of(db_) != words)
+      find("file", 0, "the kinds of entries or the names of steps are not the engine's");
   }
 
   void read_jobs() {
@@ -203,14 +223,20 @@ class Audit {
   }
 
   /// An entry has its id and its time from its operation, or of its own.
-  void find_nameless_entries() {
+  void find_entries_of_nothing() {
     Query entries(db_,
-                  "select n.e, n.u from tally_entry n join tally_entry_kind k on k.kind = n.kind"
-                  " left join tally_operation o on o.o = n.e - k.ordinal"
-                  " left join tally_entry_text t on t.e = n.e where t.id is null and o.o is null");
+                  "select e, u, is_nameless from"
+                  " (select n.e, n.u, t.id is null and o.o is null as is_nameless,"
+                  "    coalesce(t.created_at, o.at) as at"
+                  "  from tally_entry n join tally_entry_kind k on k.kind = n.kind"
+                  "  left join tally_operation o on o.o = n.e - k.ordinal"
+                  "  left join tally_entry_text t on t.e = n.e)"
+                  " where is_nameless or at is null or at not between ? and ?");
+    entries.bind(Timestamp::us_min, Timestamp::us_max);
     while (entries.step())
       find("I3", entries.column<std::int64_t>(1),
-           "entry " + entries.column<std::string>(0) + " has lost its operation");
+           "entry " + entries.column<std::string>(0) +
+               (entries.column<int>(2) != 0 ? " has lost its operation" : " is of no time"));
   }
 
   /// What an entry was paid with is not credited again.

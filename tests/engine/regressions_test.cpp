@@ -255,6 +255,8 @@ TEST_CASE("what damage put into a row is corrupt, and not counted on") {
   for (const auto& [damage, line] : std::vector<Damage>{
            {"update tally_profile set u = 3 where u = 2", "create_user user_id=u3"},
            {"update tally_user set u = -3 where u = 2", "create_user user_id=u2"},
+           {"update tally_meta set value = 4294967295 where name = 'user_floor'",
+            "create_user user_id=u3"},
            {"update tally_user set u = 0 where u = 2",
             "add_credits user_id=u2 amount=1 type=grant"},
            {"update tally_job set j = 9223372036854775807 where j = 1",
@@ -318,6 +320,49 @@ TEST_CASE("what damage put into a row is corrupt to who reads it, and ends") {
   CHECK(read_after("update tally_outbox set operations = 99", pending) == Code::corrupt);
   CHECK(read_after("update tally_outbox set n = 9223372036854775806 where n = 1", pending) ==
         Code::corrupt);
+}
+
+TEST_CASE("an epoch that damage made is no matter, and is a number again with the next") {
+  for (const char* value : {"1 << 60", "9223372036854775807", "-5", "'x'", "null"}) {
+    CAPTURE(value);
+    TemporaryMirror mirror;
+    const std::string epoch = " where name = 'epoch'";
+    open_damaged(mirror, ("update tally_meta set value = " + (value + epoch)).c_str());
+    const auto other = Engine::open(mirror.path(), TemporaryMirror::fast());
+    REQUIRE(other.has_value());
+    CHECK(other->balance(user_id(1))->value == 6);
+    Enrolment enrolment;
+    enrolment.device_id = id('x', 1);
+    REQUIRE(Replica(mirror.engine()).enrol(enrolment).has_value());
+    enrolment.device_id = id('x', 2);
+    REQUIRE(Replica(mirror.engine()).enrol_anew(enrolment).has_value());
+    // All that was pending was taken back, the user with it, and each engine knows.
+    CHECK(other->balance(user_id(1)).error().code == Code::user_not_found);
+    CHECK(mirror->balance(user_id(1)).error().code == Code::user_not_found);
+    CHECK(query(mirror.path(), "select typeof(value) from tally_meta" + epoch +
+                                   " and value between 0 and 1 << 40") ==
+          std::vector<std::string>{"integer"});
+  }
+  TemporaryMirror mirror;
+  mirror.make_users(1);
+  mirror.close();
+  tamper(mirror.path(), "delete from tally_meta where name = 'epoch'");
+  CHECK(Engine::open(mirror.path(), TemporaryMirror::fast()).error().code == Code::corrupt);
+}
+
+TEST_CASE("an audit finds an entry whose time damage made none") {
+  for (const char* damage :
+       {"update tally_operation set at = 1 << 59",
+        "insert or replace into tally_entry_text (e, created_at) values (1, -(1 << 59))"}) {
+    CAPTURE(damage);
+    TemporaryMirror mirror;
+    open_damaged(mirror, damage);
+    CHECK(mirror->history(user_id(1), 10).error().code == Code::corrupt);
+    const auto report = mirror->audit();
+    REQUIRE(report.has_value());
+    REQUIRE_FALSE(report->findings.empty());
+    CHECK(report->findings.front().detail.find("is of no time") != std::string::npos);
+  }
 }
 
 TEST_CASE("a number that damage gave a user does not ask for memory") {

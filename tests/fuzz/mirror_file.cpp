@@ -1,7 +1,9 @@
 #include <fstream>
+#include <functional>
 #include <map>
 #include <optional>
 
+#include "fuzz/row_damage.hpp"
 #include "fuzz/scratch.hpp"
 #include "fuzz/setups.hpp"
 #include "fuzz/target.hpp"
@@ -10,78 +12,75 @@
 namespace tally::fuzz {
 namespace {
 
-/// The changes are a sequence of: a place (3 bytes), how many bytes less one, and those bytes.
-class MirrorFile : public Target {
+/// The first byte of an input is which mirror, the others how it is damaged.
+class DamagedMirror : public Target {
  public:
-  MirrorFile() {
-    {
-      Engine engine = Engine::open(path_, fixed_options()).value();
-      apply_all(engine, lines_of("setup.jsonl"));
-    }
-    {
-      Engine engine = Engine::open(device_path_, fixed_options()).value();
-      Replica replica(engine);
-      make_device(engine, replica);
-    }
-    images_ = {read(path_), read(device_path_)};
-    for (Image& image : images_) {
-      if (image.bytes.empty()) throw std::runtime_error("the last to close left the mirror empty");
-      write(image.bytes);
-      image.books = books_of(Engine::open(path_, fixed_options()).value());
-    }
+  DamagedMirror() {
+    add("mirror.db", [](Engine& engine, Replica&) { apply_all(engine, lines_of("setup.jsonl")); });
+    add("device.db", make_device, "rejection.reply");
+    add("busy.db", make_busy_device, "rest.reply");
   }
 
   Outcome run(std::string_view bytes) override {
     if (bytes.empty()) return Outcome::refused;
     input_ = bytes;
-    const bool is_device = (bytes[0] & 1) != 0;
-    const Image& image = images_[is_device ? 1 : 0];
-    write(changed(image, bytes.substr(1)));
+    const Image& image = images_[static_cast<unsigned char>(bytes[0]) % images_.size()];
+    damage(image, bytes.substr(1));
     auto engine = answered(Engine::open(path_, fixed_options()));
     if (!engine) return Outcome::refused;
     Replica replica(*engine);
-    if (is_device) sync(*engine, replica);
+    const bool was_sound = is_sound(*engine);
+    sync(*engine, replica, image);
     const bool applied = write_some(*engine, image.books);
-    if (is_device) sync(*engine, replica);
+    sync(*engine, replica, image);
     read_all(*engine);
+    if (was_sound) check_entries(*engine);
     return applied ? Outcome::taken : Outcome::refused;
   }
 
- private:
+ protected:
   /// Each user's entries as text, of those whose can be read.
   using Books = std::map<Uuid, std::string>;
 
   struct Image {
     std::string bytes;
+    RowDamage rows;
     Books books;
     std::vector<std::size_t> used;  ///< Where it is not zero: most of a page is free space.
+
+    std::optional<sync::Rows> reply;  ///< What canonical answers a device.
+
+    explicit Image(const std::filesystem::path& path) : bytes(test::bytes_of(path)), rows(path) {
+      if (bytes.empty()) throw std::runtime_error("the last to close left the mirror empty");
+      for (std::size_t i = 0; i < bytes.size(); ++i) {
+        if (bytes[i] != '\0') used.push_back(i);
+      }
+    }
   };
 
-  static Image read(const std::filesystem::path& path) {
-    Image image{test::bytes_of(path), {}, {}};
-    for (std::size_t i = 0; i < image.bytes.size(); ++i) {
-      if (image.bytes[i] != '\0') image.used.push_back(i);
-    }
-    return image;
-  }
+  /// Leaves the damaged mirror in its file.
+  virtual void damage(const Image& image, std::string_view changes) const = 0;
 
-  static std::string changed(const Image& image, std::string_view changes) {
-    std::string out = image.bytes;
-    constexpr std::size_t head = 4;
-    while (changes.size() > head) {
-      const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(changes[i]); };
-      const std::size_t place = byte(0) * 0x10000U + byte(1) * 0x100U + byte(2);
-      const std::size_t at = image.used[place % image.used.size()];
-      const std::string_view values = changes.substr(head, byte(3) % 16U + 1U);
-      out.replace(at, std::min(values.size(), out.size() - at), values.substr(0, out.size() - at));
-      changes.remove_prefix(head + values.size());
-    }
-    return out;
-  }
+  const std::filesystem::path& path() const { return path_; }
+  const std::vector<Image>& images() const { return images_; }
 
-  void write(const std::string& bytes) {
+  void write(const std::string& bytes) const {
     for (const char* of : {"-wal", "-shm"}) std::filesystem::remove(path_.string() + of);
     std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
+  }
+
+ private:
+  void add(const char* name, const std::function<void(Engine&, Replica&)>& make,
+           const char* reply = nullptr) {
+    const std::filesystem::path path = folder_.path() / name;
+    {
+      Engine engine = Engine::open(path, fixed_options()).value();
+      Replica replica(engine);
+      make(engine, replica);
+    }
+    Image& image = images_.emplace_back(path);
+    image.books = books_of(Engine::open(path, fixed_options()).value());
+    if (reply != nullptr) image.reply = rows_of(lines_of(reply));
   }
 
   /// Rows that contradict each other broke one as they were written to, which ends the engine's
@@ -159,17 +158,34 @@ class MirrorFile : public Target {
     }
   }
 
+  bool is_sound(const Engine& engine) const {
+    const auto report = answered(engine.audit());
+    return report && report->findings.empty();
+  }
+
+  /// What the audit takes for sound is not written on so that a balance is no more what the entries
+  /// add up to.
+  void check_entries(const Engine& engine) const {
+    const auto report = answered(engine.audit());
+    if (!report) throw Broken("what was written cannot be audited any more", input_);
+    for (const Finding& finding : report->findings) {
+      if (finding.invariant <= "I4")
+        throw Broken("what was written made it unsound: " + finding.detail, input_);
+    }
+  }
+
   void read_all(const Engine& engine) const {
     const auto users = answered(engine.users());
     for (const Uuid& user : users ? *users : std::vector<Uuid>{}) {
       (void)answered(engine.balance(user));
       (void)answered(engine.account(user));
       (void)answered(engine.digest(user));
+      (void)answered(engine.jobs(user));
+      (void)answered(engine.drafts(user));
     }
     for (const char* view : test::views) (void)answered(engine.rows(view));
     (void)answered(engine.job(job_));
-    const auto report = answered(engine.audit());
-    if (report && report->findings.empty()) check_sums(engine);
+    if (is_sound(engine)) check_sums(engine);
   }
 
   bool write_some(Engine& engine, const Books& whole) const {
@@ -186,33 +202,76 @@ class MirrorFile : public Target {
     return applied;
   }
 
-  void sync(const Engine& engine, Replica& replica) const {
+  void sync(Engine& engine, Replica& replica, const Image& image) const {
+    if (!image.reply) return;
     (void)answered(replica.state());
     (void)answered(replica.leases());
-    (void)answered(replica.rejected());
     (void)answered(replica.subscriptions());
+    (void)answered(replica.each_pending([](const PendingOperation&) { return true; }));
     (void)answered(replica.refill({Credits{20}, Credits{10}, std::chrono::hours{1}}));
     const auto push = answered(replica.next_push(1000, 1'000'000));
     if (!push) return;
-    const Books before = books_of(engine);
-    if (!answered(replica.take(read_answer(reply_, *push).reply))) check_unchanged(before, engine);
+    Books before = books_of(engine);
+    if (!answered(replica.take(read_answer(*image.reply, *push).reply)))
+      check_unchanged(before, engine);
+    const auto rejected = answered(replica.rejected());
+    if (!rejected || rejected->empty()) return;
+    before = books_of(engine);
+    if (!answered(replica.retry(rejected->front().number))) check_unchanged(before, engine);
   }
 
   static constexpr std::size_t entries_max = 10'000;
 
   const test::TemporaryFolder folder_{test::memory_folder()};
-  const std::filesystem::path path_ = folder_.path() / "mirror.db";
-  const std::filesystem::path device_path_ = folder_.path() / "device.db";
-  std::array<Image, 2> images_{};
+  const std::filesystem::path path_ = folder_.path() / "damaged.db";
+  std::vector<Image> images_;
   std::string_view input_{};  ///< Of the run under way.
   const std::vector<std::string> operations_ = lines_of("operations.jsonl");
-  /// The verdict on the first of what is pending, which undoes it, and other rows of its user.
-  const sync::Rows reply_ = rows_of(lines_of("rejection.reply"));
   const Uuid job_ = Uuid::parse("0000006a-0000-7000-8000-000000000003").value();
+};
+
+/// The changes are a sequence of: a place (3 bytes), how many bytes less one, and those bytes.
+class MirrorFile final : public DamagedMirror {
+  void damage(const Image& image, std::string_view changes) const override {
+    std::string out = image.bytes;
+    constexpr std::size_t head = 4;
+    while (changes.size() > head) {
+      const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(changes[i]); };
+      const std::size_t place = byte(0) * 0x10000U + byte(1) * 0x100U + byte(2);
+      const std::size_t at = image.used[place % image.used.size()];
+      const std::string_view values = changes.substr(head, byte(3) % 16U + 1U);
+      out.replace(at, std::min(values.size(), out.size() - at), values.substr(0, out.size() - at));
+      changes.remove_prefix(head + values.size());
+    }
+    write(out);
+  }
+};
+
+class MirrorRow final : public DamagedMirror {
+ public:
+  std::vector<std::string> single_changes() const {
+    std::vector<std::string> inputs;
+    for (std::size_t i = 0; i < images().size(); ++i) {
+      write(images()[i].bytes);
+      for (const std::string& change : images()[i].rows.single_changes(path()))
+        inputs.push_back(static_cast<char>(i) + change);
+    }
+    return inputs;
+  }
+
+ private:
+  void damage(const Image& image, std::string_view changes) const override {
+    write(image.bytes);
+    image.rows.inflict(path(), changes);
+  }
 };
 
 }  // namespace
 
 std::unique_ptr<Target> make_mirror_file() { return std::make_unique<MirrorFile>(); }
+
+std::unique_ptr<Target> make_mirror_row() { return std::make_unique<MirrorRow>(); }
+
+std::vector<std::string> single_row_changes() { return MirrorRow().single_changes(); }
 
 }  // namespace tally::fuzz

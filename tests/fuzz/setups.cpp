@@ -60,6 +60,22 @@ void make_device(Engine& engine, Replica& replica) {
   push_of(replica);
 }
 
+void make_busy_device(Engine& engine, Replica& replica) {
+  make_device(engine, replica);
+  const auto take = [&](const char* file) {
+    const auto taken = replica.take(read_answer(rows_of(lines_of(file)), push_of(replica)).reply);
+    if (!taken)
+      throw std::runtime_error(std::string(file) + " is not taken: " + taken.error().detail);
+  };
+  take("rejection.reply");
+  apply_all(engine, lines_of("busy.jsonl"));
+  std::vector<Uuid> users = engine.users().value();
+  users.push_back(Uuid::parse("00000075-0000-7000-8000-000000000003").value());
+  const auto subscribed = replica.subscribe(users);
+  if (!subscribed) throw std::runtime_error("no subscription: " + subscribed.error().detail);
+  take("page.reply");
+}
+
 Push push_of(Replica& replica) {
   constexpr std::size_t no_limit = std::numeric_limits<std::int32_t>::max();
   auto push = replica.next_push(no_limit, no_limit);

@@ -26,6 +26,10 @@ sync::Rows rows_of(const std::vector<std::string>& lines);
 /// sent.
 void make_device(Engine& engine, Replica& replica);
 
+/// The same amid everything: one of its operations was rejected, another with it; it subscribes to
+/// users, of one of whom it has the first page; rest.reply has the rest.
+void make_busy_device(Engine& engine, Replica& replica);
+
 /// All that is to be pushed.
 Push push_of(Replica& replica);
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tally::fuzz {
 
@@ -43,15 +44,21 @@ std::unique_ptr<Target> make_server_reply();
 /// changes no entry, what is applied none of those before it, and balances add up or the audit says
 /// that they do not.
 std::unique_ptr<Target> make_mirror_file();
+/// The same of a mirror whose rows were changed, in a file that is sound.
+std::unique_ptr<Target> make_mirror_row();
+/// Inputs for it, each with a single change: every cell of each table's first and last row, at the
+/// values at whose other side something else may begin.
+std::vector<std::string> single_row_changes();
 
 struct NamedTarget {
   std::string_view name;
   std::unique_ptr<Target> (*make)();
 };
-inline constexpr std::array<NamedTarget, 4> targets{{{"trace_line", make_trace_line},
+inline constexpr std::array<NamedTarget, 5> targets{{{"trace_line", make_trace_line},
                                                      {"c_json", make_c_json},
                                                      {"server_reply", make_server_reply},
-                                                     {"mirror_file", make_mirror_file}}};
+                                                     {"mirror_file", make_mirror_file},
+                                                     {"mirror_row", make_mirror_row}}};
 
 /// Throws std::out_of_range where there is none of that name.
 std::unique_ptr<Target> make_target(std::string_view name);
