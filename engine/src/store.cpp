@@ -77,7 +77,7 @@ Store::Store(Connection db)
       erase_entry_range_(db, "delete from tally_entry where e >= ? and e < ?"),
       erase_entry_text_range_(db, "delete from tally_entry_text where e >= ? and e < ?"),
       erase_operation_range_(db, "delete from tally_operation where o >= ? and o < ?"),
-      operations_at_(db, "select id from tally_operation where o >= ? and o < ?"),
+      operations_at_(db, "select id, kind from tally_operation where o >= ? and o < ?"),
       // An entry has its id from its operation, which is at most a few numbers before it.
       entries_behind_(db,
                       "select 1 from tally_entry n join tally_entry_kind k on k.kind = n.kind"
@@ -533,10 +533,18 @@ void Store::check_numbers(std::int64_t o, std::int64_t count, const Command& com
             std::any_of(batch->operations.begin(), batch->operations.end(),
                         [&](const Command& inner) { return is_id_of(id, inner); }));
   };
+  // Of a record that version 1 wrote the numbers reach to the next record's, past a sweep's.
+  const auto is_pushed = [](int kind) {
+    return std::any_of(operation_table.begin(), operation_table.end(),
+                       [&](const OperationRow& row) { return row.number == kind && row.pushed; });
+  };
   const Rewind rewind_operations(operations_at_);
   operations_at_.bind(o, o + std::max<std::int64_t>(count, 1));
   while (operations_at_.step()) {
-    if (is_own(operations_at_.column<Uuid>(0)) != (count > 0)) damaged();
+    if (count == 0
+            ? is_own(operations_at_.column<Uuid>(0))
+            : is_pushed(operations_at_.column<int>(1)) && !is_own(operations_at_.column<Uuid>(0)))
+      damaged();
   }
   const Rewind rewind_entries(entries_behind_);
   if (count > 0 && entries_behind_.bind(o, o + count).step()) damaged();
