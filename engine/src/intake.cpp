@@ -658,8 +658,8 @@ class Intake {
     for (auto record = undone_.rbegin(); record != undone_.rend(); ++record) {
       Decoder images((*record)->images);
       store_.restore_images(images);
-      (*record)->count = get_count(images);
-      if (!((*record)->fed && is_settled(**record)))
+      (*record)->count = get_count(images, **record, rebased_);
+      if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
         store_.erase_operations((*record)->o, (*record)->count, (*record)->command());
       const std::int64_t u = (*record)->u;
       if (u > 0 && store_.users.find(u) == nullptr) store_.retire_user_key(u);
@@ -698,7 +698,7 @@ class Intake {
   void collect_entries(const Record& record, std::vector<LocalEntry>& out) {
     Decoder images(record.images);
     store_.read_images(images, [](auto&, std::int64_t, auto&&) {});
-    const std::int64_t count = get_count(images);
+    const std::int64_t count = get_count(images, record, rebased_);
     if (count == 0) return;
     store_.flush_entries();
     store_.jobs.flush();

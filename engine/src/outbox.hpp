@@ -34,6 +34,8 @@ struct Record {
 
   /// It waits for canonical's verdict without effect here.
   bool is_queued() const noexcept { return o == queued_operation; }
+  /// Its count, which ends it, is 0: of other numbers the last byte is not.
+  bool took_none() const noexcept { return !images.empty() && images.back() == '\0'; }
   Command command() const {
     Decoder in(operation);
     return get_command(in);
@@ -72,12 +74,15 @@ void for_each_pending(SQLite::Database& db, std::int64_t after, Visit&& visit) {
   }
 }
 
-/// How many numbers an operation took: it stands behind its images, and ends the record.
-inline std::int64_t get_count(Decoder& behind_images) {
-  const std::uint64_t count = behind_images.get_varint();
-  if (!behind_images.at_end())
-    throw SQLite::Exception("a record holds more than it counts", SQLITE_CORRUPT);
-  return sound_number(static_cast<std::int64_t>(count));
+/// How many numbers an operation took: it stands behind its images, and ends the record. None took
+/// who is queued, or had no effect when applied again.
+inline std::int64_t get_count(Decoder& behind_images, const Record& record,
+                              const Rebased& rebased) {
+  const std::int64_t count = sound_number(static_cast<std::int64_t>(behind_images.get_varint()));
+  const bool may_be_none = record.is_queued() || rebased.count(record.n) != 0;
+  if (!behind_images.at_end() || (count == 0 && !may_be_none))
+    throw SQLite::Exception("a record does not count what it holds", SQLITE_CORRUPT);
+  return count;
 }
 
 /// For a mirror of version 1, whose records have no counts yet. It was never fed: all numbers are

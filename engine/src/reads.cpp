@@ -231,7 +231,7 @@ class Audit {
                   "  from tally_entry n join tally_entry_kind k on k.kind = n.kind"
                   "  left join tally_operation o on o.o = n.e - k.ordinal"
                   "  left join tally_entry_text t on t.e = n.e)"
-                  " where is_nameless or at is null or at not between ? and ?");
+                  " where is_nameless or at not between ? and ?");
     entries.bind(Timestamp::us_min, Timestamp::us_max);
     while (entries.step())
       find("I3", entries.column<std::int64_t>(1),
@@ -320,12 +320,25 @@ class Audit {
     std::map<std::int64_t, std::int64_t> pending, from_before;
     RecordCheck applied(db_);
     PendingUsers users(db_);
+    const Rebased rebased = read_rebased(db_, acked);
+    Query taken(db_, "select 1 from tally_operation where o = ? and id = ? and u = ?");
     for_each_pending(db_, acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
       const Record record = decode(n, bytes, body);
       if (n != last + 1)
         find("I9", record.u, "pending operation " + std::to_string(last + 1) + " is missing");
       if (!applied.is_as_applied(record, record.command()))
         find("I6", record.u, "pending operation " + std::to_string(n) + " is not what was applied");
+      const Record again = decode(n, bytes, body, rebased);
+      if ((again.u != record.u && users.is_here(record.u)) ||
+          again.command().op_id != record.command().op_id)
+        find("I6", record.u, "pending operation " + std::to_string(n) + " was applied as another");
+      // One without effect leaves its op_id to others; one that is ok does not.
+      const auto applied_again = rebased.find(n);
+      const bool is_ok = applied_again != rebased.end() && applied_again->second.first == Code::ok;
+      const Rewind rewind(taken);
+      if (is_ok && again.took_none() &&
+          taken.bind(again.o, folded(record.command().op_id), again.u).step())
+        find("I6", record.u, "pending operation " + std::to_string(n) + " took a number, not none");
       const std::int64_t u = users.key_of(record);
       ++(u == record.u ? pending : from_before)[u];
       last = n;

@@ -132,8 +132,9 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
           for (auto record = records.rbegin(); record != records.rend(); ++record) {
             Decoder images(record->images);
             store.restore_images(images);
-            record->count = get_count(images);
-            store.erase_operations(record->o, record->count, record->command());
+            record->count = get_count(images, *record, rebased);
+            if (record->count > 0)
+              store.erase_operations(record->o, record->count, record->command());
             if (record->u > 0 && store.users.find(record->u) == nullptr)
               store.retire_user_key(record->u);
             insert_rejected(db, *record, Code::device_forked, {}, now);

@@ -512,7 +512,6 @@ void Store::erase_operations_from(std::int64_t o) {
 void Store::erase_operations(std::int64_t o, std::int64_t count, const Command& command) {
   flush_entries();
   check_numbers(o, count, command);
-  if (count == 0) return;
   erase_entry_range_.bind(o, o + count).run();
   erase_entry_text_range_.bind(o, o + count).run();
   erase_operation_range_.bind(o, o + count).run();
@@ -523,8 +522,7 @@ void Store::check_numbers(std::int64_t o, std::int64_t count, const Command& com
     throw SQLite::Exception("an operation did not take the numbers that its record says",
                             SQLITE_CORRUPT);
   };
-  if (count > 0 && (o <= 0 || o + count > next_number_)) damaged();
-  if (o <= 0) return;
+  if (o <= 0 || count <= 0 || o + count > next_number_) damaged();
   const auto is_id_of = [](const Uuid& id, const Command& one) { return folded(one.op_id) == id; };
   const auto is_own = [&](const Uuid& id) {
     const auto* batch = std::get_if<Batch>(&command.operation);
@@ -539,15 +537,13 @@ void Store::check_numbers(std::int64_t o, std::int64_t count, const Command& com
                        [&](const OperationRow& row) { return row.number == kind && row.pushed; });
   };
   const Rewind rewind_operations(operations_at_);
-  operations_at_.bind(o, o + std::max<std::int64_t>(count, 1));
+  operations_at_.bind(o, o + count);
   while (operations_at_.step()) {
-    if (count == 0
-            ? is_own(operations_at_.column<Uuid>(0))
-            : is_pushed(operations_at_.column<int>(1)) && !is_own(operations_at_.column<Uuid>(0)))
+    if (is_pushed(operations_at_.column<int>(1)) && !is_own(operations_at_.column<Uuid>(0)))
       damaged();
   }
   const Rewind rewind_entries(entries_behind_);
-  if (count > 0 && entries_behind_.bind(o, o + count).step()) damaged();
+  if (entries_behind_.bind(o, o + count).step()) damaged();
 }
 
 void Store::erase_entry(std::int64_t e) {

@@ -1159,5 +1159,57 @@ TEST_CASE("low_credits is not told of a user who is fed for the first time, nor 
   CHECK(ears.heard.size() == 1);
 }
 
+TEST_CASE("a number that a blocked operation did not take may be its op_id's, of another user") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("create_user user_id=u2") == "ok 10");
+  CHECK(device.mirror.apply("expire_credits user_id=u1 amount=4 op_id=o1") == "ok 0");
+  feed(device, {entry(3, "expire", -3, 1)}, 1, 10);
+  CHECK(pending(device) == Lines{"1 ok", "2 insufficient_credits"});
+  CHECK(device.mirror.apply("expire_credits user_id=u2 amount=4 op_id=o1") == "ok 6");
+  CHECK(device.mirror.findings().empty());
+  feed(device, {entry(4, "grant", 1, 2)}, 2, 10);
+  CHECK(device.mirror.balance() == 2);
+  CHECK(device.mirror.balance(2) == 6);
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("a number that a blocked operation did not take may be its own, called again") {
+  const std::string hold = id('r', 1).text();
+  FedDevice device(all, {{1, "QUEUED", 2, hold}}, SpendPolicy::optimistic);
+  CHECK(device.mirror.apply("claim_job job_id=j1 ttl=60 op_id=o1") == "ok 2");
+  std::vector<PulledUser::Row> rows;
+  add(rows, {1, "QUEUED", 2, hold, time_at(3600).text(), id('x', 2).text()});
+  rows.push_back(entry(4, "grant", 5, 7));
+  feed(device, std::move(rows), 7, 12);
+  CHECK(device.mirror.apply("claim_job job_id=j1 ttl=60 op_id=o1 at=\"" + time_at(3600).text() +
+                            "\"") == "ok 7");
+  CHECK(pending(device) == Lines{"1 already_claimed", "2 ok"});
+  CHECK(device.mirror.findings().empty());
+  Reply reply = device.reply();
+  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
+  reply.verdicts = {{1, Code::already_claimed, {}, {}}, {2, Code::ok, {}, {}}};
+  reply.watermark = 2;
+  PulledUser& user = reply.users.emplace_back();
+  user.user_id = user_id(1);
+  add(user.rows, {1, "QUEUED", 2, hold, time_at(3660).text(), id('x', 1).text()});
+  PulledState& state = user.state.emplace();
+  state.since = 2;
+  state.since_entries = 4;
+  state.entries = 4;
+  state.balance = 7;
+  state.held = 12;
+  CHECK(device.take(reply).diverged.empty());
+  CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an entry that canonical gave no time is no finding") {
+  FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+  PulledUser::Row timeless = entry(3, "grant", 5, 9);
+  timeless.texts[5] = std::nullopt;
+  feed(device, {timeless}, 9, 10);
+  CHECK(device.mirror.balance() == 9);
+  CHECK(device.mirror.findings().empty());
+}
+
 }  // namespace
 }  // namespace tally::test
