@@ -4,6 +4,7 @@
 #include <array>
 #include <boost/multiprecision/cpp_int.hpp>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "engine_impl.hpp"
@@ -321,6 +322,7 @@ class Audit {
     RecordCheck applied(db_);
     PendingUsers users(db_);
     const Rebased rebased = read_rebased(db_, acked);
+    std::set<std::int64_t> numbers;  // Where what stands begins.
     Query taken(db_, "select 1 from tally_operation where o = ? and id = ? and u = ?");
     for_each_pending(db_, acked, [&](std::int64_t n, std::string_view bytes, const Body& body) {
       const Record record = decode(n, bytes, body);
@@ -332,6 +334,8 @@ class Audit {
       if ((again.u != record.u && users.is_here(record.u)) ||
           again.command().op_id != record.command().op_id)
         find("I6", record.u, "pending operation " + std::to_string(n) + " was applied as another");
+      if (!again.is_queued() && !again.took_none() && !numbers.insert(again.o).second)
+        find("I6", record.u, "pending operation " + std::to_string(n) + " is another once more");
       // One without effect leaves its op_id to others; one that is ok does not.
       const auto applied_again = rebased.find(n);
       const bool is_ok = applied_again != rebased.end() && applied_again->second.first == Code::ok;

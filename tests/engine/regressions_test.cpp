@@ -365,6 +365,17 @@ TEST_CASE("an audit finds an entry whose time damage made none") {
   }
 }
 
+TEST_CASE("an audit finds an operation's record in the place of another's") {
+  TemporaryMirror mirror;
+  open_damaged(mirror,
+               "update tally_outbox set body = (select body from tally_outbox where n = 2)"
+               " where n = 3");
+  const auto report = mirror->audit();
+  REQUIRE(report.has_value());
+  REQUIRE(report->findings.size() == 1);
+  CHECK(report->findings.front().detail == "pending operation 3 is another once more");
+}
+
 TEST_CASE("a number that damage gave a user does not ask for memory") {
   // Of a user who could be, but for all those there are not; and of users who cannot be.
   for (const std::string number : {"2000000000", "549755813888", "9223372036854775807", "-3"}) {
