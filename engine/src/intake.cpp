@@ -660,7 +660,7 @@ class Intake {
       store_.restore_images(images);
       (*record)->count = get_count(images, **record, rebased_);
       if ((*record)->count > 0 && !((*record)->fed && is_settled(**record)))
-        store_.erase_operations((*record)->o, (*record)->count, (*record)->command());
+        store_.erase_operations((*record)->o, (*record)->count);
       const std::int64_t u = (*record)->u;
       if (u > 0 && store_.users.find(u) == nullptr) store_.retire_user_key(u);
     }

@@ -133,8 +133,7 @@ Result<bool> Replica::enrol_anew(const Enrolment& enrolment) noexcept {
             Decoder images(record->images);
             store.restore_images(images);
             record->count = get_count(images, *record, rebased);
-            if (record->count > 0)
-              store.erase_operations(record->o, record->count, record->command());
+            if (record->count > 0) store.erase_operations(record->o, record->count);
             if (record->u > 0 && store.users.find(record->u) == nullptr)
               store.retire_user_key(record->u);
             insert_rejected(db, *record, Code::device_forked, {}, now);

@@ -205,9 +205,9 @@ class Store {
   }
   /// Removes the entries and the memory of the operations from o on.
   void erase_operations_from(std::int64_t o);
-  /// Those of the numbers from o to o + count, which that command took; all that this transaction
-  /// appended is in SQLite then. Throws where damage has it take others', or leave some behind.
-  void erase_operations(std::int64_t o, std::int64_t count, const Command& command);
+  /// Those of the numbers from o to o + count; all that this transaction appended is in SQLite
+  /// then.
+  void erase_operations(std::int64_t o, std::int64_t count);
   void erase_entry(std::int64_t e);
   void flush_entries();
 
@@ -223,9 +223,6 @@ class Store {
   /// Whether a row may come back as it was; what it refers to and is no more, it refers to no more.
   template <class Row>
   bool can_return(Table<Row>& table, std::int64_t key, Row& row);
-  void check_numbers(std::int64_t o, std::int64_t count, const Command& command);
-  /// An account as it was is what its last entry then says: it throws where damage made it another.
-  void check_head(std::int64_t u, const AccountRow& account);
   struct Entry {
     std::int64_t e;
     std::int64_t u;
@@ -296,9 +293,6 @@ class Store {
   Query erase_entry_range_;
   Query erase_entry_text_range_;
   Query erase_operation_range_;
-  Query operations_at_;
-  Query entries_behind_;
-  Query entry_at_;
   Query insert_rebased_;
   Query lease_;
   Query entry_kinds_;
