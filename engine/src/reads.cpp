@@ -328,21 +328,23 @@ class Audit {
       const Record record = decode(n, bytes, body);
       if (n != last + 1)
         find("I9", record.u, "pending operation " + std::to_string(last + 1) + " is missing");
-      if (!applied.is_as_applied(record, record.command()))
-        find("I6", record.u, "pending operation " + std::to_string(n) + " is not what was applied");
-      const Record again = decode(n, bytes, body, rebased);
-      if ((again.u != record.u && users.is_here(record.u)) ||
-          again.command().op_id != record.command().op_id)
-        find("I6", record.u, "pending operation " + std::to_string(n) + " was applied as another");
-      if (!again.is_queued() && !again.took_none() && !numbers.insert(again.o).second)
-        find("I6", record.u, "pending operation " + std::to_string(n) + " is another once more");
+      const std::string which = "pending operation " + std::to_string(n);
+      const Command command = record.command();
+      if (!applied.is_as_applied(record, command))
+        find("I6", record.u, which + " is not what was applied");
+      const auto again = rebased.find(n);
+      const bool is_rebased = again != rebased.end();
+      const Record standing = is_rebased ? decode(n, bytes, body, rebased) : record;
+      if (is_rebased && ((standing.u != record.u && users.is_here(record.u)) ||
+                         standing.command().op_id != command.op_id))
+        find("I6", record.u, which + " was applied as another");
+      if (!standing.is_queued() && !standing.took_none() && !numbers.insert(standing.o).second)
+        find("I6", record.u, which + " is another once more");
       // One without effect leaves its op_id to others; one that is ok does not.
-      const auto applied_again = rebased.find(n);
-      const bool is_ok = applied_again != rebased.end() && applied_again->second.first == Code::ok;
       const Rewind rewind(taken);
-      if (is_ok && again.took_none() &&
-          taken.bind(again.o, folded(record.command().op_id), again.u).step())
-        find("I6", record.u, "pending operation " + std::to_string(n) + " took a number, not none");
+      if (is_rebased && again->second.first == Code::ok && standing.took_none() &&
+          taken.bind(standing.o, folded(command.op_id), standing.u).step())
+        find("I6", record.u, which + " took a number, not none");
       const std::int64_t u = users.key_of(record);
       ++(u == record.u ? pending : from_before)[u];
       last = n;

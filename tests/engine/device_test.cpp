@@ -1185,20 +1185,10 @@ TEST_CASE("a number that a blocked operation did not take may be its own, called
                             "\"") == "ok 7");
   CHECK(pending(device) == Lines{"1 already_claimed", "2 ok"});
   CHECK(device.mirror.findings().empty());
-  Reply reply = device.reply();
-  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
-  reply.verdicts = {{1, Code::already_claimed, {}, {}}, {2, Code::ok, {}, {}}};
-  reply.watermark = 2;
-  PulledUser& user = reply.users.emplace_back();
-  user.user_id = user_id(1);
-  add(user.rows, {1, "QUEUED", 2, hold, time_at(3660).text(), id('x', 1).text()});
-  PulledState& state = user.state.emplace();
-  state.since = 2;
-  state.since_entries = 4;
-  state.entries = 4;
-  state.balance = 7;
-  state.held = 12;
-  CHECK(device.take(reply).diverged.empty());
+  rows.clear();
+  add(rows, {1, "QUEUED", 2, hold, time_at(3660).text(), id('x', 1).text()});
+  feed(device, std::move(rows), 7, 12, id('l', 1),
+       {{1, Code::already_claimed, {}, {}}, {2, Code::ok, {}, {}}});
   CHECK(device.mirror.findings().empty());
 }
 
@@ -1209,6 +1199,48 @@ TEST_CASE("an entry that canonical gave no time is no finding") {
   feed(device, {timeless}, 9, 10);
   CHECK(device.mirror.balance() == 9);
   CHECK(device.mirror.findings().empty());
+}
+
+TEST_CASE("an operation that was applied again is looked at as it stands") {
+  const auto with_damage = [](const char* damage, auto&& look) {
+    FedDevice device(all, {{1}}, SpendPolicy::optimistic);
+    CHECK(device.mirror.apply("add_credits user_id=u1 amount=1 type=grant") == "ok 5");
+    feed(device, {entry(3, "grant", 2, 6)}, 6, 10);
+    CHECK(pending(device) == Lines{"1 ok"});
+    device.mirror.close();
+    tamper(device.mirror.path(), damage);
+    device.mirror.open();
+    look(device.mirror);
+  };
+  const auto finding_after = [&](const char* damage) {
+    Lines found;
+    with_damage(damage, [&](TemporaryMirror& mirror) { found = mirror.findings(); });
+    return found.empty() ? "" : found.front();
+  };
+  const auto code_after = [&](const char* damage) {
+    Code code{};
+    with_damage(damage, [&](TemporaryMirror& mirror) {
+      const auto anew = Replica(mirror.engine()).enrol_anew({id('x', 2), all, std::nullopt});
+      code = anew ? Code::ok : anew.error().code;
+    });
+    return code;
+  };
+  const auto ends_in = [](const std::string& text, std::string_view end) {
+    return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+  };
+  CHECK(finding_after("select 1") == "");
+  const char* of_nobody = "update tally_rebased set body = cast(x'00' || substr(body, 2) as blob)";
+  CHECK(ends_in(finding_after(of_nobody), "was applied as another"));
+  const char* counts_none =
+      "update tally_rebased"
+      " set body = cast(substr(body, 1, length(body) - 1) || x'00' as blob)";
+  CHECK(ends_in(finding_after(counts_none), "took a number, not none"));
+  CHECK(code_after("select 1") == Code::ok);
+  CHECK(code_after("update tally_rebased set body = cast(body || x'01' as blob)") == Code::corrupt);
+  // Of a record that was not applied again, none is none of the counts that there are.
+  CHECK(code_after("delete from tally_rebased; update tally_outbox"
+                   " set body = cast(substr(body, 1, length(body) - 1) || x'00' as blob)") ==
+        Code::corrupt);
 }
 
 }  // namespace

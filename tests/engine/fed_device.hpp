@@ -126,10 +126,14 @@ struct FedDevice {
   std::int64_t entries = 2;  ///< Of u1's, as far as canonical has fed them.
 };
 
-/// Answers the latest push, without a verdict: u1's rows that changed since the answer before.
-inline void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
-                 std::int64_t held, const Uuid& lease = id('l', 1)) {
+/// Answers the latest push: u1's rows that changed since the answer before, and verdicts up to the
+/// last of these.
+inline Taken feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int64_t balance,
+                  std::int64_t held, const Uuid& lease = id('l', 1),
+                  std::vector<PulledVerdict> verdicts = {}) {
   Reply reply = device.reply();
+  if (!verdicts.empty()) reply.watermark = verdicts.back().number;
+  reply.verdicts = std::move(verdicts);
   reply.leases.push_back({user_id(1), lease, Credits{10}, time_at(3600)});
   PulledUser& user = reply.users.emplace_back();
   user.user_id = user_id(1);
@@ -141,7 +145,7 @@ inline void feed(FedDevice& device, std::vector<PulledUser::Row> rows, std::int6
   state.entries = device.entries;
   state.balance = balance;
   state.held = held;
-  device.take(reply);
+  return device.take(reply);
 }
 
 /// What is pending: `1 ok`, or the code that it met when it was applied again.

@@ -179,21 +179,11 @@ TEST_CASE("online: a verdict tells what became of it, and its effect comes with 
         "pending 4");
   CHECK(device.mirror.apply("batch op_id=o2 ops=(reserve_credits op_id=o3 user_id=u1 job_id=j2 "
                             "amount=9)") == "pending 4");
-  Reply reply = device.reply();
-  reply.watermark = 2;
-  reply.verdicts = {{1, Code::ok, {}, {}}, {2, Code::insufficient_credits, {}, 0}};
-  reply.leases.push_back({user_id(1), id('l', 1), Credits{10}, time_at(3600)});
-  PulledUser& user = reply.users.emplace_back();
-  user.user_id = user_id(1);
-  add(user.rows, {.n = 1, .hold = 3, .reservation = op_id(1).text()});
-  user.rows.push_back(entry(3, "reserve", -3, 1, job_id(1).text()));
-  PulledState& state = user.state.emplace();
-  state.since = 1;
-  state.since_entries = 2;
-  state.entries = 3;
-  state.balance = 1;
-  state.held = 13;
-  const Taken taken = device.take(reply);
+  std::vector<PulledUser::Row> rows;
+  add(rows, {.n = 1, .hold = 3, .reservation = op_id(1).text()});
+  rows.push_back(entry(3, "reserve", -3, 1, job_id(1).text()));
+  const Taken taken = feed(device, std::move(rows), 1, 13, id('l', 1),
+                           {{1, Code::ok, {}, {}}, {2, Code::insufficient_credits, {}, 0}});
   REQUIRE(taken.settled.size() == 2);
   CHECK(taken.settled[0].number == 1);
   CHECK(taken.settled[0].verdict.code == Code::ok);

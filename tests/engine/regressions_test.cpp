@@ -365,6 +365,21 @@ TEST_CASE("an audit finds an entry whose time damage made none") {
   }
 }
 
+TEST_CASE("an audit finds words that are not the engine's") {
+  for (const char* damage : {"update tally_entry_kind set ordinal = 16 where kind = 1",
+                             "update tally_step_name set step_name = 'X' where step_order = 1",
+                             "delete from tally_step_name where step_order = 8"}) {
+    CAPTURE(damage);
+    TemporaryMirror mirror;
+    open_damaged(mirror, damage);
+    const auto report = mirror->audit();
+    REQUIRE(report.has_value());
+    REQUIRE_FALSE(report->findings.empty());
+    CHECK(report->findings.front().detail ==
+          "the kinds of entries or the names of steps are not the engine's");
+  }
+}
+
 TEST_CASE("an audit finds an operation's record in the place of another's") {
   TemporaryMirror mirror;
   open_damaged(mirror,
